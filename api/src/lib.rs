@@ -1,0 +1,1 @@
+//! MetriqLab: api.

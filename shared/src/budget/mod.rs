@@ -1,0 +1,1 @@
+//! The fleet's one budget of requests to a platform.

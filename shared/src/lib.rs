@@ -1,0 +1,11 @@
+//! What the API, the workers and the program share: settings, the store, the queue, the platforms, the budget, secrets.
+
+pub mod api_key;
+pub mod budget;
+pub mod crypto;
+pub mod ids;
+pub mod platforms;
+pub mod queue;
+pub mod settings;
+pub mod store;
+pub mod telemetry;

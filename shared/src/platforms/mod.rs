@@ -1,0 +1,206 @@
+//! What every platform speaks: a grant, a profile, a page of videos. What only one knows stays in its own folder.
+
+pub mod tiktok;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use strum::{AsRefStr, Display, EnumString};
+
+/// Where a creator's account lives. The names are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString)]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum Platform {
+    /// TikTok, by Login Kit and the Display API.
+    Tiktok,
+    /// Instagram; no creator can be connected yet.
+    Instagram,
+    /// YouTube; no creator can be connected yet.
+    Youtube,
+}
+
+/// What a call is made with. Never shown: `SecretString` has no telling `Debug`, and is wiped when dropped.
+#[derive(Debug, Clone)]
+pub struct AccessToken(pub SecretString);
+
+/// What a new pair of tokens is fetched with.
+#[derive(Debug, Clone)]
+pub struct RefreshToken(pub SecretString);
+
+/// The scopes that a creator granted, or that the app asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scopes(BTreeSet<String>);
+
+impl Scopes {
+    /// Reads a list separated by commas; spaces around a name are dropped, empty names too.
+    pub fn parse(list: &str) -> Self {
+        Self(list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Whether `scope` is among them.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Those of `self` that `granted` lacks, in order.
+    pub fn missing_from(&self, granted: &Self) -> Self {
+        Self(self.0.difference(&granted.0).cloned().collect())
+    }
+
+    /// The names, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// Separated by commas, as platforms and the store write them.
+impl std::fmt::Display for Scopes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, name) in self.iter().enumerate() {
+            if position > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// A pair of tokens as the platform gave it. Lifetimes are the platform's words, never constants.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The account, by the platform's id (TikTok: `open_id`).
+    pub external_id: String,
+    /// The access token.
+    pub access: AccessToken,
+    /// How long the access token lives from now.
+    pub access_expires_in: Duration,
+    /// The refresh token; absent where an answer left it out or empty.
+    pub refresh: Option<RefreshToken>,
+    /// How long the refresh token lives from now.
+    pub refresh_expires_in: Option<Duration>,
+    /// What the creator granted.
+    pub scopes: Scopes,
+}
+
+/// A creator's profile and counters; what the platform did not say is `None`, never zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The account, by the platform's id, where the platform repeated it.
+    pub external_id: Option<String>,
+    /// The handle.
+    pub username: Option<String>,
+    /// The name that people see.
+    pub display_name: Option<String>,
+    /// The text about themselves.
+    pub bio: Option<String>,
+    /// A picture; the link may expire.
+    pub avatar_url: Option<String>,
+    /// The profile's page.
+    pub profile_url: Option<String>,
+    /// Whether the platform vouches for the account.
+    pub verified: Option<bool>,
+    /// Followers.
+    pub followers: Option<i64>,
+    /// Accounts that the creator follows.
+    pub following: Option<i64>,
+    /// Likes over all videos.
+    pub likes: Option<i64>,
+    /// Public videos.
+    pub video_count: Option<i64>,
+}
+
+/// A video and its counters; what the platform did not say is `None`, never zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Video {
+    /// The platform's id.
+    pub external_id: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// The text under it.
+    pub description: Option<String>,
+    /// Its page.
+    pub url: Option<String>,
+    /// Its cover picture; the link may expire.
+    pub cover_url: Option<String>,
+    /// Seconds.
+    pub duration: Option<i64>,
+    /// Views.
+    pub views: Option<i64>,
+    /// Likes.
+    pub likes: Option<i64>,
+    /// Comments.
+    pub comments: Option<i64>,
+    /// Shares.
+    pub shares: Option<i64>,
+    /// When it was published.
+    pub published_at: DateTime<Utc>,
+}
+
+/// One page of a creator's videos.
+#[derive(Debug, Clone)]
+pub struct VideoPage {
+    /// The videos, newest first.
+    pub videos: Vec<Video>,
+    /// Where the next page starts; `None` at the end of the listing.
+    pub next: Option<PageCursor>,
+}
+
+/// Where a page of a platform's listing starts: opaque to all but that platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageCursor(pub String);
+
+/// Why a call to a platform did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// The access token is refused: refresh once and try once more.
+    #[error("the access token is refused (log id {log_id:?})")]
+    TokenInvalid {
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+    /// The refresh token or the code is refused for good: the creator must connect again.
+    #[error("the grant is refused: {message} (log id {log_id:?})")]
+    GrantDead {
+        /// The platform's words.
+        message: String,
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+    /// The creator did not grant a scope that this needs; a refresh does not help.
+    #[error("a scope is missing: {message} (log id {log_id:?})")]
+    ScopeMissing {
+        /// The platform's words.
+        message: String,
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+    /// Too many requests: another program shares the app, or the quota is set too high.
+    #[error("too many requests (log id {log_id:?})")]
+    RateLimited {
+        /// How long the platform asked to wait, if it said.
+        retry_after: Option<Duration>,
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+    /// It failed in a way that may pass: out of reach, too slow, a 5xx, an answer that is not one.
+    #[error("the platform failed: {message} (log id {log_id:?})")]
+    Unavailable {
+        /// What happened.
+        message: String,
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+    /// The platform refuses the request itself: a bug here or a wrong setting, not the creator's fault.
+    #[error("the platform refuses the request: {code}: {message} (log id {log_id:?})")]
+    Rejected {
+        /// The platform's code.
+        code: String,
+        /// The platform's words.
+        message: String,
+        /// The platform's own id of the exchange.
+        log_id: Option<String>,
+    },
+}

@@ -1,0 +1,1 @@
+//! Postgres: what was promised and what is true. Queries by diesel, named for what they return.
