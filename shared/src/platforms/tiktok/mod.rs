@@ -1,1 +1,3 @@
 //! TikTok: Login Kit (OAuth), the Display API, webhooks. The only place that knows them.
+
+pub mod scopes;

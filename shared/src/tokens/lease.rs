@@ -1,0 +1,90 @@
+//! The lease of an account's tokens: who has it may renew, revoke or replace them.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{TokenError, Tokens};
+use crate::ids::CredentialId;
+use crate::store::StoreError;
+use crate::store::credentials::{Account, Credential, Lease};
+
+/// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, and what is written after it.
+pub(super) const TERM: Duration = Duration::from_secs(12);
+/// The first and the longest pause between two looks at a lease that another holds.
+const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 12 s.
+pub struct Hold {
+    /// The tokens as they were when the lease was taken.
+    pub(super) credential: Credential,
+    owner: Uuid,
+}
+
+impl Hold {
+    /// Who holds it, for the store's check.
+    pub fn owner(&self) -> Uuid {
+        self.owner
+    }
+}
+
+impl Tokens {
+    /// Takes the lease of a credential, waiting at most `wait` for who has it.
+    pub async fn hold(&self, id: CredentialId, wait: Duration) -> Result<Hold, TokenError> {
+        let owner = Uuid::new_v4();
+        match poll(wait, async || self.0.store.lease_credential(id, owner, TERM).await).await? {
+            Lease::Taken(credential) => Ok(Hold { credential: *credential, owner }),
+            Lease::Held => Err(TokenError::Busy),
+            Lease::NoCredential => Err(TokenError::Gone),
+        }
+    }
+
+    /// Begins the lease's term anew, before one more call to the platform.
+    pub(super) async fn extend(&self, hold: &Hold) -> Result<(), TokenError> {
+        match self.0.store.lease_credential(hold.credential.id, hold.owner, TERM).await? {
+            Lease::Taken(_) => Ok(()),
+            Lease::Held => Err(TokenError::Busy),
+            Lease::NoCredential => Err(TokenError::Gone),
+        }
+    }
+
+    /// Gives the lease back. If that fails it ends by itself.
+    pub async fn release(&self, hold: Hold) {
+        if let Err(error) = self.0.store.release_lease(hold.credential.id, hold.owner).await {
+            tracing::debug!(credential = %hold.credential.id, %error, "a lease is left to expire");
+        }
+    }
+
+    /// Takes the lease of an account's tokens if there are any. `false`: another still has it after `wait`.
+    pub(super) async fn lease_account(
+        &self,
+        account: &Account,
+        owner: Uuid,
+        wait: Duration,
+    ) -> Result<bool, TokenError> {
+        let lease = poll(wait, async || self.0.store.lease_account(account, owner, TERM).await).await?;
+        Ok(!matches!(lease, Lease::Held))
+    }
+}
+
+/// Tries until the lease is not held by another, or for `wait`. The last answer counts.
+async fn poll(
+    wait: Duration,
+    take: impl AsyncFn() -> Result<Lease, StoreError>,
+) -> Result<Lease, StoreError> {
+    let deadline = Instant::now() + wait;
+    let (mut pause, longest) = POLLS;
+    loop {
+        let lease = take().await?;
+        let now = Instant::now();
+        if !matches!(lease, Lease::Held) || now >= deadline {
+            return Ok(lease);
+        }
+        // Half of it random, so that those who wait do not look all at once.
+        let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+        tokio::time::sleep(jittered.min(deadline - now)).await;
+        pause = (pause * 2).min(longest);
+    }
+}
