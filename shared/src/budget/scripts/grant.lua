@@ -78,13 +78,13 @@ else
 end
 local held_back = redis.call('ZCARD', waiting) > 0
 
--- Bulk grants are `interval` apart. One that comes late, for a timer or a full log, may be caught up with, but not more
--- than a few of them: else a pause would end in a burst.
+-- Bulk grants are `interval` apart. One that comes a little late, for a timer or a full log, is caught up with; after a
+-- longer pause the spacing starts anew, or else the pause would end in a burst.
 local first_bulk = number
 bulk = math.min(bulk, now + interval)
 while open and not held_back and number - first_bulk < want_bulk and entries < quota and now >= bulk do
   grant()
-  bulk = math.max(bulk, now - 4 * interval) + interval
+  bulk = (bulk > now - 4 * interval and bulk or now) + interval
 end
 local granted_bulk = number - first_bulk
 
