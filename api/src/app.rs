@@ -1,6 +1,5 @@
 //! What the handlers share, and the app that is built around it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_cors::Cors;
@@ -10,7 +9,6 @@ use actix_web::http::{Method, header};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
-use shared::budget::Budget;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
 use shared::settings::{ApiSettings, TikTokSettings};
@@ -52,8 +50,6 @@ pub struct Api {
     pub tiktok: TikTok,
     /// Tokens at rest.
     pub tokens: Tokens,
-    /// The fleet's budget of calls.
-    pub budget: Arc<Budget>,
     /// The process's metrics.
     pub metrics: Metrics,
     /// The limits at the front door.
@@ -90,17 +86,18 @@ impl Api {
 /// The app: every route, behind the layers that all requests or all API requests pass.
 pub fn build(
     api: Data<Api>,
-) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>>
-{
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>,
+> {
     let v1 = scope("/v1")
-        .service(connect::tiktok::connect)
-        .service(creators::list::creators)
-        .service(creators::profile::profile)
-        .service(creators::videos::videos)
-        .service(creators::sync::sync)
-        .service(creators::one::creator)
-        .service(creators::disconnect::disconnect)
-        .service(jobs::job);
+        .service(connect::tiktok::connect_tiktok)
+        .service(creators::list::list_creators)
+        .service(creators::profile::show_profile)
+        .service(creators::videos::list_videos)
+        .service(creators::sync::sync_creator)
+        .service(creators::one::show_creator)
+        .service(creators::disconnect::disconnect_creator)
+        .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
     let (app, document) = App::new()
         .app_data(api)
@@ -108,12 +105,12 @@ pub fn build(
         .openapi(openapi::base())
         // The key stands before the whole of /api, the unknown routes included.
         .service(scope("/api").service(v1).default_service(web::to(no_route)).wrap(from_fn(require_key)))
-        .service(oauth::tiktok_callback::callback)
-        .service(webhooks::tiktok::webhook)
+        .service(oauth::tiktok_callback::tiktok_callback)
+        .service(webhooks::tiktok::tiktok_webhook)
         .service(health::healthz)
         .service(health::readyz)
-        .service(health::metrics)
-        .service(health::openapi)
+        .service(health::show_metrics)
+        .service(health::show_openapi)
         .split_for_parts();
     app.app_data(Data::new(Document::new(&document)))
         .default_service(web::to(no_route))

@@ -82,8 +82,9 @@ fn is_json(request: &HttpRequest) -> bool {
 
 fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, ApiError>> + 'static {
     let announced = request.headers().get(actix_web::http::header::CONTENT_LENGTH);
-    let too_long =
-        announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).is_some_and(|length| length > MAX_BODY as u64);
+    let too_long = announced
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .is_some_and(|length| length > MAX_BODY as u64);
     let payload = payload.take();
     async move {
         if too_long {

@@ -75,7 +75,7 @@ fn parse(list: u8, owner: Uuid, cursor: &str) -> Option<(DateTime<Utc>, Uuid)> {
 
 fn sum(body: &[u8], owner: Uuid) -> [u8; SUM_BYTES] {
     let digest = Sha256::new().chain_update(body).chain_update(owner.as_bytes()).finalize();
-    let [a, b, c, d, ..] = digest.into();
+    let [a, b, c, d, ..]: [u8; 32] = digest.into();
     [a, b, c, d]
 }
 

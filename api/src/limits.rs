@@ -49,8 +49,8 @@ impl Limits {
             let limiter = RateLimiter::keyed(Quota::per_minute(limit));
             (limiter.with_middleware::<StateInformationMiddleware>(), limit)
         });
-        let strangers = NonZeroU32::new(strangers_per_minute)
-            .map(|limit| (RateLimiter::keyed(Quota::per_minute(limit)), limit));
+        let strangers =
+            NonZeroU32::new(strangers_per_minute).map(|limit| (RateLimiter::keyed(Quota::per_minute(limit)), limit));
         Self { keys, strangers }
     }
 
@@ -74,8 +74,9 @@ impl Limits {
             limiter.retain_recent();
         }
         let address = address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), subscriber);
-        limiter.check_key(&address).map_err(|not_until| {
-            Refusal { limit: *limit, retry_after: not_until.wait_time_from(limiter.clock().now()) }
+        limiter.check_key(&address).map_err(|not_until| Refusal {
+            limit: *limit,
+            retry_after: not_until.wait_time_from(limiter.clock().now()),
         })
     }
 

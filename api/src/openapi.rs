@@ -66,9 +66,10 @@ impl Document {
         let asked = segments(path);
         let matches = |pattern: &[String]| {
             pattern.len() == asked.len()
-                && pattern.iter().zip(&asked).all(|(pattern, segment)| {
-                    pattern == segment || (pattern.starts_with('{') && !segment.is_empty())
-                })
+                && pattern
+                    .iter()
+                    .zip(&asked)
+                    .all(|(pattern, segment)| pattern == segment || (pattern.starts_with('{') && !segment.is_empty()))
         };
         self.routes.iter().find(|(pattern, _)| matches(pattern)).map(|(_, methods)| methods.as_str())
     }
@@ -151,10 +152,7 @@ impl IntoResponses for WebhookErrors {
 fn errors(statuses: &[u16]) -> Responses {
     let failure = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
     let response = |status: u16| {
-        ResponseBuilder::new()
-            .description(meaning(status))
-            .content("application/json", failure.clone())
-            .build()
+        ResponseBuilder::new().description(meaning(status)).content("application/json", failure.clone()).build()
     };
     statuses.iter().map(|status| (status.to_string(), RefOr::T(response(*status)))).collect()
 }

@@ -49,9 +49,8 @@ impl Params {
     /// `limit`, if it is there.
     pub fn limit(&self, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.text("limit")? else { return Ok(None) };
-        let wrong = || {
-            ApiError::field("limit", &format!("must be a whole number from {} to {}", range.start(), range.end()))
-        };
+        let wrong =
+            || ApiError::field("limit", &format!("must be a whole number from {} to {}", range.start(), range.end()));
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let limit = digits.then(|| text.parse().ok()).flatten().filter(|limit| range.contains(limit));
         limit.map(Some).ok_or_else(wrong)
@@ -79,7 +78,8 @@ mod tests {
         assert_eq!(limit(""), Ok(None));
         assert_eq!(limit("limit=1&x=y"), Ok(Some(1)));
         assert_eq!(limit("limit=100"), Ok(Some(100)));
-        let wrong = ["0", "101", "-1", "", "1.0", "1e1", "0x1", "%2B1", " 1", "99999999999999999999", "1&limit=1", "%00"];
+        let wrong =
+            ["0", "101", "-1", "", "1.0", "1e1", "0x1", "%2B1", " 1", "99999999999999999999", "1&limit=1", "%00"];
         for text in wrong {
             let error = limit(&format!("limit={text}")).expect_err(text);
             assert!(error.starts_with("limit: "), "{error}");

@@ -87,7 +87,10 @@ mod tests {
         assert_eq!(added("https://a.example"), "https://a.example/?status=failed&reason=a+b%26c%23d");
         assert_eq!(added("https://a.example/x?y=z"), "https://a.example/x?y=z&status=failed&reason=a+b%26c%23d");
         assert_eq!(added("https://a.example/x?#f"), "https://a.example/x?status=failed&reason=a+b%26c%23d#f");
-        assert_eq!(added("https://a.example/#/route?x=1"), "https://a.example/?status=failed&reason=a+b%26c%23d#/route?x=1");
+        assert_eq!(
+            added("https://a.example/#/route?x=1"),
+            "https://a.example/?status=failed&reason=a+b%26c%23d#/route?x=1"
+        );
     }
 
     proptest! {

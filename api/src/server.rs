@@ -2,14 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::web::Data;
-use actix_web::HttpServer;
-use shared::budget::Budget;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
 use shared::settings::{ApiSettings, TikTokSettings};
@@ -53,8 +51,6 @@ pub struct ApiConfig {
     pub tiktok: TikTok,
     /// Tokens at rest.
     pub tokens: Tokens,
-    /// The fleet's budget of calls.
-    pub budget: Arc<Budget>,
     /// The process's metrics.
     pub metrics: Metrics,
 }
@@ -101,7 +97,6 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
         waiter: config.waiter,
         tiktok: config.tiktok,
         tokens: config.tokens,
-        budget: config.budget,
         metrics: config.metrics,
         stopping,
         runtime: Handle::current(),

@@ -72,7 +72,7 @@ pub async fn readyz(api: Data<Api>) -> HttpResponse {
 #[utoipa::path(tag = "Operations",
     responses((status = 200, description = "Text format 0.0.4", content_type = "text/plain", body = String)))]
 #[get("/metrics")]
-pub async fn metrics(api: Data<Api>) -> HttpResponse {
+pub async fn show_metrics(api: Data<Api>) -> HttpResponse {
     let (used, open) = api.store.connections();
     // Counts of connections: far below 2^52.
     #[expect(clippy::cast_precision_loss, reason = "a pool has a few dozen connections")]
@@ -86,6 +86,6 @@ pub async fn metrics(api: Data<Api>) -> HttpResponse {
 #[utoipa::path(tag = "Operations",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)))]
 #[get("/openapi.json")]
-pub async fn openapi(document: Data<Document>) -> HttpResponse {
+pub async fn show_openapi(document: Data<Document>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.json())
 }

@@ -19,7 +19,7 @@ use crate::views::JobView;
     responses((status = 200, description = "The job", body = Success<JobView>), ReadErrors)
 )]
 #[get("/jobs/{id}")]
-pub async fn job(caller: Caller, id: JobPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_job(caller: Caller, id: JobPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.job(caller.project(), id.0)).await?;
     found.map(|job| ok(JobView::from(job))).ok_or(ApiError::NotFound("job"))
 }

@@ -9,8 +9,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
 pub use callback_page::{CallbackPage, ConsentOutcome};
-pub use creator::{CreatorView, ProfileView, StatsView};
-pub use job::{JobErrorView, JobStatus, JobView};
+pub use creator::{CreatorView, ProfileView};
+pub use job::{JobStatus, JobView};
 pub use video::{VideoPageView, VideoView};
 
 /// RFC 3339 in UTC with milliseconds and `Z`, as the contract writes instants.

@@ -34,7 +34,7 @@ impl Tokens {
     /// Takes the lease of a credential, waiting at most `wait` for who has it.
     pub async fn hold(&self, id: CredentialId, wait: Duration) -> Result<Hold, TokenError> {
         let owner = Uuid::new_v4();
-        match poll(wait, async || self.0.store.lease_credential(id, owner, TERM).await).await? {
+        match poll(wait, || self.0.store.lease_credential(id, owner, TERM)).await? {
             Lease::Taken(credential) => Ok(Hold { credential: *credential, owner }),
             Lease::Held => Err(TokenError::Busy),
             Lease::NoCredential => Err(TokenError::Gone),
@@ -64,15 +64,15 @@ impl Tokens {
         owner: Uuid,
         wait: Duration,
     ) -> Result<bool, TokenError> {
-        let lease = poll(wait, async || self.0.store.lease_account(account, owner, TERM).await).await?;
+        let lease = poll(wait, || self.0.store.lease_account(account, owner, TERM)).await?;
         Ok(!matches!(lease, Lease::Held))
     }
 }
 
 /// Tries until the lease is not held by another, or for `wait`. The last answer counts.
-async fn poll(
+async fn poll<F: Future<Output = Result<Lease, StoreError>>>(
     wait: Duration,
-    take: impl AsyncFn() -> Result<Lease, StoreError>,
+    take: impl Fn() -> F,
 ) -> Result<Lease, StoreError> {
     let deadline = Instant::now() + wait;
     let (mut pause, longest) = POLLS;

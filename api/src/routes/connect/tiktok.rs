@@ -25,7 +25,10 @@ const STATE_BYTES: usize = 32;
 /// What a consent may begin with.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the document's description of the body; `JsonBody` reads it, so that errors name the field")]
+#[expect(
+    dead_code,
+    reason = "the document's description of the body; `JsonBody` reads it, so that errors name the field"
+)]
 pub struct ConnectRequest {
     /// Where the creator's browser goes afterwards, with `status=connected&creatorId=…` or `status=failed&reason=…` added.
     /// `https`, or `http` on localhost.
@@ -52,7 +55,7 @@ pub struct Consent {
     responses((status = 200, description = "The consent has begun", body = Success<Consent>), ConnectErrors)
 )]
 #[post("/connect/tiktok")]
-pub async fn connect(caller: Caller, body: JsonBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn connect_tiktok(caller: Caller, body: JsonBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let redirect_url = body.text("redirectUrl")?.map(redirect::parse).transpose()?;
     let state = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; STATE_BYTES]>());
     let pkce = api.tiktok.new_pkce();

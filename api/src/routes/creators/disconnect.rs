@@ -55,7 +55,7 @@ pub struct DisconnectResult {
     )
 )]
 #[delete("/creators/{id}")]
-pub async fn disconnect(
+pub async fn disconnect_creator(
     caller: Caller,
     id: CreatorPath,
     prefer: Prefer,

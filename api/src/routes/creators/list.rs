@@ -48,11 +48,9 @@ pub struct CreatorList {
     responses((status = 200, description = "The creators", body = CreatorList), ListErrors)
 )]
 #[get("/creators")]
-pub async fn creators(caller: Caller, params: Params, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    let filter = CreatorFilter {
-        external_id: params.text("externalId")?.map(str::to_owned),
-        platform: params.platform()?,
-    };
+pub async fn list_creators(caller: Caller, params: Params, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let filter =
+        CreatorFilter { external_id: params.text("externalId")?.map(str::to_owned), platform: params.platform()? };
     let after = cursor::creator_position(caller.project(), params.text("cursor")?.unwrap_or_default())?;
     let limit = params.limit(1..=MAX_LIMIT)?;
     let list = List { api, project: caller.project(), filter };
@@ -103,7 +101,8 @@ impl List {
                 Progress::Closed => return Ok(None),
             };
             let full = i64::try_from(creators.len()).is_ok_and(|read| read >= CHUNK);
-            let next = creators.last().filter(|_| full).map(Creator::position).map_or(Progress::Closed, Progress::After);
+            let next =
+                creators.last().filter(|_| full).map(Creator::position).map_or(Progress::Closed, Progress::After);
             let text = text(opening, creators, matches!(next, Progress::Closed))?;
             Ok(Some((text, (list, next))))
         })

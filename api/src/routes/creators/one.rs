@@ -19,7 +19,7 @@ use crate::views::CreatorView;
     responses((status = 200, description = "The creator", body = Success<CreatorView>), ReadErrors)
 )]
 #[get("/creators/{id}")]
-pub async fn creator(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_creator(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.creator(caller.project(), id.0)).await?;
     found.map(|creator| ok(CreatorView::from(creator))).ok_or(ApiError::NotFound("creator"))
 }

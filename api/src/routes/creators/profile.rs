@@ -19,7 +19,7 @@ use crate::views::ProfileView;
     responses((status = 200, description = "The profile", body = Success<ProfileView>), ReadErrors)
 )]
 #[get("/creators/{id}/profile")]
-pub async fn profile(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_profile(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.creator(caller.project(), id.0)).await?;
     found.map(|creator| ok(ProfileView::from(creator))).ok_or(ApiError::NotFound("creator"))
 }

@@ -55,7 +55,7 @@ pub struct SyncResult {
     )
 )]
 #[post("/creators/{id}/sync")]
-pub async fn sync(
+pub async fn sync_creator(
     caller: Caller,
     id: CreatorPath,
     prefer: Prefer,

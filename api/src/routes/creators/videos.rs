@@ -31,7 +31,7 @@ const MAX_LIMIT: i64 = 100;
     responses((status = 200, description = "A page of videos", body = Success<VideoPageView>), QueryErrors)
 )]
 #[get("/creators/{id}/videos")]
-pub async fn videos(
+pub async fn list_videos(
     caller: Caller,
     id: CreatorPath,
     params: Params,

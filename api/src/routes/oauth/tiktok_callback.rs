@@ -7,11 +7,10 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use chrono::Utc;
 use shared::ids::CreatorId;
-use shared::platforms::tiktok::{USER_INFO, scopes};
-use shared::platforms::{Grant, Platform, PlatformError, Profile, Scopes};
+use shared::platforms::tiktok::scopes;
+use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
 use shared::store::states::PendingConsent;
 use shared::tokens::{NewGrant, TokenError};
-use tokio::sync::watch;
 
 use crate::app::Api;
 use crate::dispatch;
@@ -25,8 +24,8 @@ use crate::views::{CallbackPage, ConsentOutcome};
 const MAX_PARAMETER: usize = 4096;
 /// What the first look at the profile may take of the creator's patience.
 const PROFILE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of it may go by waiting for the budget.
-const PROFILE_PERMIT_WAIT: Duration = Duration::from_millis(500);
+/// How much of it may go by waiting for a turn at the budget.
+const PROFILE_TURN: Duration = Duration::from_millis(500);
 
 /// Ends a consent: stores the creator, and tells the browser what happened.
 #[utoipa::path(
@@ -45,7 +44,7 @@ const PROFILE_PERMIT_WAIT: Duration = Duration::from_millis(500);
     )
 )]
 #[get("/oauth/tiktok/callback")]
-pub async fn callback(params: Params, trace: TraceContext, api: Data<Api>) -> HttpResponse {
+pub async fn tiktok_callback(params: Params, trace: TraceContext, api: Data<Api>) -> HttpResponse {
     let work = Data::clone(&api);
     // A creator who closes the window early is connected all the same.
     let finished = api.detached(async move { Ok(finish(&work, &params, &trace).await) }).await;
@@ -116,14 +115,11 @@ async fn show_profile(api: &Api, creator: CreatorId, grant: &Grant) {
 }
 
 async fn read_profile(api: &Api, grant: &Grant) -> Option<Profile> {
+    let caller = Caller::interactive(Some(PROFILE_TURN));
     for scopes in scopes::profile_scopes(&grant.scopes) {
-        match read_with(api, grant, &scopes).await? {
+        match api.tiktok.profile(&grant.access, &scopes, &caller).await {
             Ok(profile) => return Some(profile),
             Err(PlatformError::ScopeMissing { .. }) => {}
-            Err(PlatformError::RateLimited { retry_after, .. }) => {
-                api.budget.close(USER_INFO, retry_after).await;
-                return None;
-            }
             Err(error) => {
                 tracing::info!(%error, "no first profile; the sync will read it");
                 return None;
@@ -131,12 +127,4 @@ async fn read_profile(api: &Api, grant: &Grant) -> Option<Profile> {
         }
     }
     None
-}
-
-/// One call; `None` if the budget has no room for it right now.
-async fn read_with(api: &Api, grant: &Grant, scopes: &Scopes) -> Option<Result<Profile, PlatformError>> {
-    // A creator waits.
-    let (_interactive, waiting) = watch::channel(true);
-    let permit = api.budget.permit(USER_INFO, waiting, Some(PROFILE_PERMIT_WAIT)).await.ok()?;
-    Some(api.tiktok.profile(&grant.access, scopes, permit).await)
 }

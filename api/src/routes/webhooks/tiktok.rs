@@ -33,19 +33,19 @@ pub struct Received {
     responses((status = 200, description = "Received", body = Success<Received>), WebhookErrors)
 )]
 #[post("/webhooks/tiktok")]
-pub async fn webhook(request: HttpRequest, body: RawBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok());
+pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let event = api.tiktok.webhook(signature, &body.0, Utc::now()).map_err(|error| {
         tracing::warn!(%error, "a webhook was refused");
         ApiError::InvalidSignature
     })?;
     match event {
-        WebhookEvent::AuthorizationRemoved { external_id, removed_at, reason } => {
+        WebhookEvent::AuthorizationRemoved { open_id, at, reason } => {
             let app = api.tiktok_settings.client_key.clone();
-            let account = Account { platform: Platform::Tiktok, app, external_id };
+            let account = Account { platform: Platform::Tiktok, app, external_id: open_id };
             // Repeated, it changes nothing; older than the connection, it is none of its business.
-            let marked = api.within(api.store.note_removal(&account, removed_at, &reason)).await?;
-            tracing::info!(marked, reason, "TikTok says that an authorization was removed");
+            let marked = api.within(api.store.note_removal(&account, at, reason.as_ref())).await?;
+            tracing::info!(marked, %reason, "TikTok says that an authorization was removed");
         }
         other => tracing::debug!(event = ?other, "an event from TikTok that asks for nothing"),
     }

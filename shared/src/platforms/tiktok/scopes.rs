@@ -33,6 +33,18 @@ pub fn profile_scopes(granted: &Scopes) -> Vec<Scopes> {
     sets
 }
 
+/// What a scope lets us read, for people.
+pub fn in_words(scope: &str) -> String {
+    match scope {
+        BASIC => "your name and picture",
+        PROFILE => "your handle, bio and profile link",
+        STATS => "your numbers of followers, likes and videos",
+        VIDEO_LIST => "your public videos",
+        other => other,
+    }
+    .to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
