@@ -6,12 +6,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::deserialize::FromSqlRow;
+use diesel::expression::AsExpression;
+use diesel::sql_types::Text;
 use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
 
 /// Where a creator's account lives. The names are the contract's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow)]
 #[strum(serialize_all = "UPPERCASE")]
+#[diesel(sql_type = Text)]
 pub enum Platform {
     /// TikTok, by Login Kit and the Display API.
     Tiktok,

@@ -1,13 +1,19 @@
 //! The queue: lanes of jobs in Redis, on apalis. It knows nothing of creators and nothing of SQL.
 
+use diesel::deserialize::FromSqlRow;
+use diesel::expression::AsExpression;
+use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, Display, EnumString, VariantArray};
 
 use crate::ids::JobId;
 
 /// The queues that a worker serves, each with its own concurrency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString, VariantArray)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow, VariantArray,
+)]
 #[strum(serialize_all = "lowercase")]
+#[diesel(sql_type = Text)]
 pub enum Lane {
     /// Disconnects: interactive, and never given up.
     Revoke,

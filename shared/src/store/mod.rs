@@ -1,1 +1,191 @@
 //! Postgres: what was promised and what is true. Queries by diesel, named for what they return.
+//!
+//! Lock order everywhere: credential, creator, job, videos. No transaction stays open across a call to a platform.
+
+pub mod budget_use;
+pub mod connections;
+pub mod creators;
+pub mod credentials;
+pub mod disconnects;
+pub mod jobs;
+pub mod keys;
+mod pool;
+pub mod schema;
+pub mod states;
+pub mod syncs;
+mod text;
+mod time;
+pub mod videos;
+
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use secrecy::SecretString;
+
+pub use pool::Connection;
+
+/// The migrations, compiled in.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
+
+/// Held while migrations run, so that processes that start together do not run them twice.
+const MIGRATION_LOCK: i64 = 0x6d65_7472_6971_6c61;
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL is no URL, or its TLS can't be set up.
+    #[error("DATABASE_URL: {0}")]
+    Url(String),
+    /// Postgres is out of reach, or broke off; nothing is half done.
+    #[error("Postgres is out of reach: {0}")]
+    Unavailable(String),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migration(String),
+    /// A query failed: a bug, or a schema that is not ours.
+    #[error("a query failed: {0}")]
+    Query(QueryError),
+}
+
+impl From<QueryError> for StoreError {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            QueryError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::ReadOnlyTransaction,
+                _,
+            )
+            | QueryError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
+            QueryError::DatabaseError(DatabaseErrorKind::Unknown, info) if is_outage(info.message()) => {
+                Self::Unavailable(info.message().to_owned())
+            }
+            _ => Self::Query(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, unchanged.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Postgres says in words what diesel gives no kind for: it stops, starts, or is full.
+fn is_outage(message: &str) -> bool {
+    [
+        "terminating connection",
+        "the database system is",
+        "too many clients",
+        "remaining connection slots",
+        "canceling statement due to",
+    ]
+    .iter()
+    .any(|sign| message.contains(sign))
+}
+
+/// The schema that a database has, beside the one that this program needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaVersion {
+    /// The newest migration that was applied; `None` in an empty database.
+    pub found: Option<String>,
+    /// The newest migration that this program knows.
+    pub expected: String,
+}
+
+impl SchemaVersion {
+    /// Whether this program can work with it. A newer one is fine: migrations keep the version before them running.
+    pub fn is_sufficient(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| *found >= self.expected)
+    }
+}
+
+/// A handle on Postgres; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<AsyncPgConnection>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("pool", &self.pool.status()).finish()
+    }
+}
+
+impl Store {
+    /// A store on `url` with at most `size` connections. No connection is made before the first query.
+    pub fn open(url: &SecretString, size: usize) -> Result<Self, StoreError> {
+        Ok(Self { pool: pool::open(url, size)? })
+    }
+
+    /// A connection, within three seconds or not at all.
+    pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
+        pool::get(&self.pool).await
+    }
+
+    /// Connections in use and in all, for the metrics.
+    pub fn connections(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size.saturating_sub(status.available), status.size)
+    }
+
+    /// Applies the migrations that are missing; several processes may call it at once.
+    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connection().await?;
+        sql_query("SELECT pg_advisory_lock($1)")
+            .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
+            .execute(&mut connection)
+            .await?;
+        let mut harness = AsyncMigrationHarness::new(connection);
+        let applied = harness
+            .run_pending_migrations(MIGRATIONS)
+            .map(|versions| versions.iter().map(ToString::to_string).collect())
+            .map_err(|error| StoreError::Migration(error.to_string()));
+        let mut connection = harness.into_inner();
+        sql_query("SELECT pg_advisory_unlock($1)")
+            .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
+            .execute(&mut connection)
+            .await?;
+        applied
+    }
+
+    /// What schema the database has, and what is expected.
+    pub async fn schema_version(&self) -> Result<SchemaVersion, StoreError> {
+        use diesel::migration::MigrationSource;
+        let mut known = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS)
+            .map_err(|error| StoreError::Migration(error.to_string()))?
+            .iter()
+            .map(|migration| migration.name().version().to_string())
+            .collect::<Vec<_>>();
+        known.sort();
+        let expected = known.pop().unwrap_or_default();
+        let mut connection = self.connection().await?;
+        let found = sql_query("SELECT max(version) AS version FROM __diesel_schema_migrations")
+            .get_result::<Version>(&mut connection)
+            .await
+            .optional();
+        let found = match found {
+            Ok(row) => row.and_then(|row| row.version),
+            // No table yet: an empty database.
+            Err(QueryError::DatabaseError(_, info)) if info.message().contains("does not exist") => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(SchemaVersion { found, expected })
+    }
+
+    /// Whether Postgres answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        sql_query("SELECT 1").execute(&mut connection).await?;
+        Ok(())
+    }
+}
+
+#[derive(QueryableByName)]
+struct Version {
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
+    version: Option<String>,
+}

@@ -1,0 +1,230 @@
+//! Connecting an account: one row and one id however often it is connected, always with the newest tokens.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::now;
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::creators::Status;
+use super::credentials::{Account, SealedPair, heal, next_version};
+use super::jobs::{JobKind, JobState, insert_sync};
+use super::schema::{creators, credentials, jobs};
+use super::time::from_now;
+use super::{Store, StoreError};
+use crate::ids::{CreatorId, CredentialId, JobId, ProjectId};
+use crate::platforms::Profile;
+
+/// A consent that the platform turned into tokens.
+#[derive(Clone)]
+pub struct NewConnection {
+    /// Whose creator it becomes.
+    pub project: ProjectId,
+    /// The account.
+    pub account: Account,
+    /// Its tokens.
+    pub pair: SealedPair,
+    /// When the platform gave them: of two consents at once, the later one's tokens stay.
+    pub granted_at: DateTime<Utc>,
+    /// The scopes that were asked for and not granted, separated by commas.
+    pub missing_scopes: String,
+    /// Who holds the lease of the account's tokens, where there were any.
+    pub lease_owner: Uuid,
+}
+
+/// What a connection left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The creator.
+    pub creator: CreatorId,
+    /// The first full sync, or the one that was open already.
+    pub sync: Option<JobId>,
+    /// Disconnects of the same account that this connection completed: their waiters are to be told.
+    pub completed_disconnects: Vec<JobId>,
+}
+
+impl Store {
+    /// Stores a connection and its first sync in one transaction. A disconnect of the same account under this project
+    /// that is still under way ends here: the old data goes, and nothing revokes the new grant.
+    ///
+    /// The caller holds the lease of the account's tokens, or has seen that there are none. The lease ends here.
+    pub async fn connect(&self, new: &NewConnection, trace: Option<&str>) -> Result<Connected, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let credential = store_pair(connection, new).await?;
+                let completed_disconnects = complete_disconnects(connection, new).await?;
+                let creator = store_creator(connection, new, credential).await?;
+                heal(connection, credential).await?;
+                let sync = insert_sync(connection, new.project, creator, trace).await?;
+                Ok(Connected { creator, sync, completed_disconnects })
+            })
+            .await
+    }
+
+    /// Writes the profile that was read right after the consent, unless a sync has written a newer one.
+    pub async fn save_first_profile(&self, creator: CreatorId, profile: &Profile) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        let row = creators::table
+            .find(creator)
+            .filter(creators::disconnecting_at.is_null())
+            .filter(creators::last_synced_at.is_null());
+        diesel::update(row).set(ProfileColumns::from(profile)).execute(&mut connection).await?;
+        Ok(())
+    }
+}
+
+/// The profile as columns; `None` is written as null: the platform did not say.
+#[derive(AsChangeset)]
+#[diesel(table_name = creators, treat_none_as_null = true)]
+pub(super) struct ProfileColumns<'a> {
+    username: Option<&'a str>,
+    display_name: Option<&'a str>,
+    bio: Option<&'a str>,
+    avatar_url: Option<&'a str>,
+    profile_url: Option<&'a str>,
+    verified: Option<bool>,
+    followers: Option<i64>,
+    following: Option<i64>,
+    likes: Option<i64>,
+    video_count: Option<i64>,
+}
+
+impl<'a> From<&'a Profile> for ProfileColumns<'a> {
+    fn from(profile: &'a Profile) -> Self {
+        Self {
+            username: profile.username.as_deref(),
+            display_name: profile.display_name.as_deref(),
+            bio: profile.bio.as_deref(),
+            avatar_url: profile.avatar_url.as_deref(),
+            profile_url: profile.profile_url.as_deref(),
+            verified: profile.verified,
+            followers: profile.followers,
+            following: profile.following,
+            likes: profile.likes,
+            video_count: profile.video_count,
+        }
+    }
+}
+
+/// Inserts or replaces the account's tokens; older ones than the stored are dropped. Locks the row either way.
+async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> QueryResult<CredentialId> {
+    let pair = &new.pair;
+    let refresh_expires_at: Option<DateTime<Utc>> = pair
+        .refresh_expires_in
+        .and_then(|term| new.granted_at.checked_add_signed(chrono::Duration::from_std(term).ok()?));
+    let columns = || {
+        (
+            credentials::access_token.eq(&pair.access_token),
+            credentials::refresh_token.eq(&pair.refresh_token),
+            credentials::scopes.eq(&pair.scopes),
+            credentials::version.eq(next_version()),
+            credentials::issued_at.eq(now),
+            credentials::access_expires_at.eq(from_now(pair.access_expires_in)),
+            credentials::refresh_expires_at.eq(refresh_expires_at),
+            credentials::granted_at.eq(new.granted_at),
+            credentials::dead_reason.eq(None::<String>),
+            credentials::lease_owner.eq(None::<Uuid>),
+            credentials::lease_expires_at.eq(None::<DateTime<Utc>>),
+        )
+    };
+    let account = (
+        credentials::platform.eq(new.account.platform),
+        credentials::app.eq(&new.account.app),
+        credentials::external_id.eq(&new.account.external_id),
+    );
+    let stored: Option<CredentialId> = diesel::insert_into(credentials::table)
+        .values((credentials::id.eq(CredentialId::new()), account, columns()))
+        .on_conflict((credentials::platform, credentials::app, credentials::external_id))
+        .do_nothing()
+        .returning(credentials::id)
+        .get_result(connection)
+        .await
+        .optional()?;
+    if let Some(id) = stored {
+        return Ok(id);
+    }
+    let (id, granted_at): (CredentialId, DateTime<Utc>) = credentials::table
+        .filter(credentials::platform.eq(new.account.platform))
+        .filter(credentials::app.eq(&new.account.app))
+        .filter(credentials::external_id.eq(&new.account.external_id))
+        .select((credentials::id, credentials::granted_at))
+        .for_update()
+        .first(connection)
+        .await?;
+    if granted_at <= new.granted_at {
+        diesel::update(credentials::table.find(id)).set(columns()).execute(connection).await?;
+    }
+    Ok(id)
+}
+
+/// Ends disconnects of the same account under this project: deletes the old creators and sets their jobs done.
+async fn complete_disconnects(connection: &mut AsyncPgConnection, new: &NewConnection) -> QueryResult<Vec<JobId>> {
+    let leaving: Vec<CreatorId> = account_of(new)
+        .filter(creators::disconnecting_at.is_not_null())
+        .select(creators::id)
+        .for_update()
+        .load(connection)
+        .await?;
+    if leaving.is_empty() {
+        return Ok(Vec::new());
+    }
+    let completed = diesel::update(
+        jobs::table
+            .filter(jobs::creator_id.eq_any(&leaving))
+            .filter(jobs::kind.eq(JobKind::Revoke))
+            .filter(jobs::state.eq_any(JobState::OPEN)),
+    )
+    .set((jobs::state.eq(JobState::Done), jobs::finished_at.eq(now)))
+    .returning(jobs::id)
+    .load(connection)
+    .await?;
+    diesel::delete(creators::table.filter(creators::id.eq_any(&leaving))).execute(connection).await?;
+    Ok(completed)
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn account_of<'a>(new: &'a NewConnection) -> _ {
+    let project: ProjectId = new.project;
+    let platform: crate::platforms::Platform = new.account.platform;
+    let external_id: &'a str = new.account.external_id.as_str();
+    creators::table
+        .filter(creators::project_id.eq(project))
+        .filter(creators::platform.eq(platform))
+        .filter(creators::external_id.eq(external_id))
+}
+
+async fn store_creator(
+    connection: &mut AsyncPgConnection,
+    new: &NewConnection,
+    credential: CredentialId,
+) -> QueryResult<CreatorId> {
+    let known: Option<CreatorId> = diesel::update(account_of(new).filter(creators::disconnecting_at.is_null()))
+        .set((
+            creators::credential_id.eq(credential),
+            creators::status.eq(Status::Active),
+            creators::status_reason.eq(None::<String>),
+            creators::missing_scopes.eq(&new.missing_scopes),
+        ))
+        .returning(creators::id)
+        .get_result(connection)
+        .await
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    // Two connections of one account can come here at once only without a stored credential, and then the second one
+    // has waited at the first one's credential row; it finds the creator above.
+    diesel::insert_into(creators::table)
+        .values((
+            creators::id.eq(CreatorId::new()),
+            creators::project_id.eq(new.project),
+            creators::credential_id.eq(credential),
+            creators::platform.eq(new.account.platform),
+            creators::external_id.eq(&new.account.external_id),
+            creators::missing_scopes.eq(&new.missing_scopes),
+        ))
+        .returning(creators::id)
+        .get_result(connection)
+        .await
+}

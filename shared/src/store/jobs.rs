@@ -1,0 +1,431 @@
+//! Jobs: a promise is a row here before it is a message in Redis, and stays one until its last word is written.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::deserialize::FromSqlRow;
+use diesel::dsl::{IntervalDsl, now};
+use diesel::expression::AsExpression;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::RunQueryDsl;
+use strum::{AsRefStr, Display, EnumString};
+
+use super::schema::jobs;
+use super::time::from_now;
+use super::{Store, StoreError};
+use crate::ids::{CreatorId, JobId, ProjectId};
+use crate::queue::{Final, Lane, Message};
+
+/// What a job does. One open job of a kind per creator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, Display, EnumString, AsExpression, FromSqlRow)]
+#[strum(serialize_all = "lowercase")]
+#[diesel(sql_type = Text)]
+pub enum JobKind {
+    /// Reads profile, counters and videos.
+    Sync,
+    /// Revokes the authorization and deletes everything.
+    Revoke,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, Display, EnumString, AsExpression, FromSqlRow)]
+#[strum(serialize_all = "lowercase")]
+#[diesel(sql_type = Text)]
+pub enum JobState {
+    /// In Postgres alone, where waiting is cheap.
+    Waiting,
+    /// Pushed to Redis, or about to be.
+    Enqueued,
+    /// A worker claimed it.
+    Running,
+    /// It failed, and will be tried again at `run_at`.
+    Retrying,
+    /// Its effect is there.
+    Done,
+    /// Given up, with a reason.
+    Failed,
+    /// Overtaken: its creator was disconnected.
+    Cancelled,
+}
+
+impl JobState {
+    /// The states in which a job is still a promise.
+    pub const OPEN: [Self; 4] = [Self::Waiting, Self::Enqueued, Self::Running, Self::Retrying];
+    /// The open states that Redis should know about.
+    pub const IN_REDIS: [Self; 3] = [Self::Enqueued, Self::Running, Self::Retrying];
+
+    /// Whether the job is still a promise.
+    pub fn is_open(self) -> bool {
+        Self::OPEN.contains(&self)
+    }
+}
+
+/// A job's row, without what only the queue needs.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = jobs)]
+#[allow(missing_docs, reason = "the columns are described in the migrations")]
+pub struct Job {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub lane: Lane,
+    pub creator_id: CreatorId,
+    pub project_id: ProjectId,
+    pub state: JobState,
+    pub claim: i64,
+    pub attempts: i32,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+    pub run_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl Job {
+    /// The job's last word, if it has one.
+    pub fn last_word(&self) -> Option<Final> {
+        last_word(self.state, self.error_code.clone())
+    }
+}
+
+fn last_word(state: JobState, error_code: Option<String>) -> Option<Final> {
+    match state {
+        JobState::Done => Some(Final::Done),
+        JobState::Failed => Some(Final::Failed { code: error_code.unwrap_or_else(|| "internal".to_owned()) }),
+        JobState::Cancelled => Some(Final::Cancelled),
+        JobState::Waiting | JobState::Enqueued | JobState::Running | JobState::Retrying => None,
+    }
+}
+
+/// What a worker finds when it starts a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// It is this worker's now; every write must name `claim`.
+    Claimed(Job),
+    /// It has had its last word: tell the waiters again.
+    Finished(Final),
+    /// There is no such row.
+    Unknown,
+}
+
+/// The fence of a running job: whoever started it later has a higher claim, and this one's writes match nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// Its claim at the start.
+    pub claim: i64,
+    /// The creator that it is about.
+    pub creator: CreatorId,
+}
+
+impl Job {
+    /// The fence that this start of the job writes behind.
+    pub fn fence(&self) -> Fence {
+        Fence { job: self.id, claim: self.claim, creator: self.creator_id }
+    }
+}
+
+/// Why a job was not done this time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The contract's error code, for example `platform_error`.
+    pub code: &'static str,
+    /// What happened, for people; never a secret.
+    pub message: String,
+    /// The platform's own id of the exchange.
+    pub log_id: Option<String>,
+}
+
+/// An open job as the sweeper needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenJob {
+    /// Its lane.
+    pub lane: Lane,
+    /// What to push.
+    pub message: Message,
+    /// How long it should still wait.
+    pub delay: Duration,
+}
+
+/// What came of asking for a sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenSync {
+    /// A new job; push it.
+    New(JobId),
+    /// An open one is shared. If it was in the bulk lane it is interactive now: `promoted`.
+    Shared {
+        /// The job.
+        id: JobId,
+        /// Whether its lane changed.
+        promoted: bool,
+    },
+    /// The platform refused the creator's tokens for good.
+    ReauthorizationRequired,
+    /// The project has no such creator.
+    NotFound,
+}
+
+impl Store {
+    /// One job of `project`.
+    pub async fn job(&self, project: ProjectId, id: JobId) -> Result<Option<Job>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(jobs::table
+            .find(id)
+            .filter(jobs::project_id.eq(project))
+            .select(Job::as_select())
+            .first(&mut connection)
+            .await
+            .optional()?)
+    }
+
+    /// Which of these jobs have had their last word, and what it was.
+    pub async fn last_words(&self, ids: &[JobId]) -> Result<Vec<(JobId, Final)>, StoreError> {
+        let mut connection = self.connection().await?;
+        let rows: Vec<(JobId, JobState, Option<String>)> = jobs::table
+            .filter(jobs::id.eq_any(ids))
+            .filter(jobs::finished_at.is_not_null())
+            .select((jobs::id, jobs::state, jobs::error_code))
+            .load(&mut connection)
+            .await?;
+        Ok(rows.into_iter().filter_map(|(id, state, code)| Some((id, last_word(state, code)?))).collect())
+    }
+
+    /// Claims a job for a start. A job found running was left by a worker that crashed, stopped or was overtaken: that is
+    /// no new attempt.
+    pub async fn start_job(&self, id: JobId) -> Result<Start, StoreError> {
+        let mut connection = self.connection().await?;
+        let started: Option<Job> = diesel::update(jobs::table.find(id).filter(jobs::state.eq_any(JobState::OPEN)))
+            .set((
+                jobs::claim.eq(jobs::claim + 1),
+                jobs::attempts.eq(diesel::dsl::case_when(jobs::state.eq(JobState::Running), jobs::attempts)
+                    .otherwise(jobs::attempts + 1)),
+                jobs::state.eq(JobState::Running),
+            ))
+            .returning(Job::as_returning())
+            .get_result(&mut connection)
+            .await
+            .optional()?;
+        if let Some(job) = started {
+            return Ok(Start::Claimed(job));
+        }
+        let row: Option<(JobState, Option<String>)> =
+            jobs::table.find(id).select((jobs::state, jobs::error_code)).first(&mut connection).await.optional()?;
+        Ok(row.and_then(|(state, code)| last_word(state, code)).map_or(Start::Unknown, Start::Finished))
+    }
+
+    /// Writes that a try failed and when the next one is due. `false`: the job is another's by now.
+    pub async fn retry_job(&self, fence: Fence, delay: Duration, failure: &Failure) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let updated = diesel::update(fenced(fence))
+            .set((
+                jobs::state.eq(JobState::Retrying),
+                jobs::run_at.eq(from_now(delay)),
+                jobs::error_code.eq(failure.code),
+                jobs::error.eq(&failure.message),
+                jobs::log_id.eq(&failure.log_id),
+            ))
+            .execute(&mut connection)
+            .await?;
+        Ok(updated == 1)
+    }
+
+    /// Gives a start back because the budget has no room: not an attempt. `false`: the job is another's by now.
+    pub async fn postpone_job(&self, fence: Fence, delay: Duration) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let updated = diesel::update(fenced(fence))
+            .set((
+                jobs::state.eq(JobState::Enqueued),
+                jobs::attempts.eq(jobs::attempts - 1),
+                jobs::run_at.eq(from_now(delay)),
+            ))
+            .execute(&mut connection)
+            .await?;
+        Ok(updated == 1)
+    }
+
+    /// Gives a job up. `false`: it is another's by now.
+    pub async fn fail_job(&self, fence: Fence, failure: &Failure) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let updated = diesel::update(fenced(fence))
+            .set((
+                jobs::state.eq(JobState::Failed),
+                jobs::finished_at.eq(now),
+                jobs::error_code.eq(failure.code),
+                jobs::error.eq(&failure.message),
+                jobs::log_id.eq(&failure.log_id),
+            ))
+            .execute(&mut connection)
+            .await?;
+        Ok(updated == 1)
+    }
+
+    /// Ends a job that something overtook. `false`: it is another's by now.
+    pub async fn cancel_job(&self, fence: Fence) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let updated = diesel::update(fenced(fence))
+            .set((jobs::state.eq(JobState::Cancelled), jobs::finished_at.eq(now)))
+            .execute(&mut connection)
+            .await?;
+        Ok(updated == 1)
+    }
+
+    /// At most `limit` jobs after `after` that Redis should know about, for the sweeper.
+    pub async fn jobs_in_redis(&self, after: Option<JobId>, limit: i64) -> Result<Vec<OpenJob>, StoreError> {
+        let mut query = jobs::table
+            .filter(jobs::state.eq_any(JobState::IN_REDIS))
+            .order(jobs::id)
+            .limit(limit)
+            .select((
+                jobs::id,
+                jobs::kind,
+                jobs::lane,
+                jobs::trace,
+                diesel::dsl::sql::<BigInt>("(extract(epoch from run_at - now()) * 1000)::bigint"),
+            ))
+            .into_boxed();
+        if let Some(after) = after {
+            query = query.filter(jobs::id.gt(after));
+        }
+        let mut connection = self.connection().await?;
+        let rows: Vec<(JobId, String, Lane, Option<String>, i64)> = query.load(&mut connection).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, kind, lane, trace, wait)| OpenJob {
+                lane,
+                message: Message { id, kind, trace },
+                delay: Duration::from_millis(u64::try_from(wait).unwrap_or(0)),
+            })
+            .collect())
+    }
+
+    /// Deletes at most `limit` jobs that finished more than a week ago.
+    pub async fn prune_jobs(&self, limit: i64) -> Result<usize, StoreError> {
+        let mut connection = self.connection().await?;
+        let finished = diesel::alias!(jobs as finished_jobs);
+        let week_ago = now.into_sql::<diesel::sql_types::Timestamptz>() - 7.days();
+        let old = finished
+            .filter(finished.field(jobs::finished_at).lt(week_ago.nullable()))
+            .select(finished.field(jobs::id))
+            .limit(limit);
+        Ok(diesel::delete(jobs::table.filter(jobs::id.eq_any(old))).execute(&mut connection).await?)
+    }
+
+    /// The open sync of a creator, or a new one: the single flight. An open one becomes interactive at once.
+    pub async fn open_sync(
+        &self,
+        project: ProjectId,
+        creator: CreatorId,
+        trace: Option<&str>,
+    ) -> Result<OpenSync, StoreError> {
+        let mut connection = self.connection().await?;
+        // An open job can end between the two statements; then the first one succeeds the next time.
+        loop {
+            if let Some(id) = insert_sync(&mut connection, project, creator, trace).await? {
+                return Ok(OpenSync::New(id));
+            }
+            if let Some(verdict) = refusal(&mut connection, project, creator).await? {
+                return Ok(verdict);
+            }
+            if let Some(shared) = share_sync(&mut connection, creator).await? {
+                return Ok(shared);
+            }
+        }
+    }
+}
+
+/// The job as its starter may still write it.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(super) fn fenced(fence: Fence) -> _ {
+    let job: JobId = fence.job;
+    let claim: i64 = fence.claim;
+    let running: JobState = JobState::Running;
+    jobs::table.filter(jobs::id.eq(job)).filter(jobs::claim.eq(claim)).filter(jobs::state.eq(running))
+}
+
+pub(super) async fn insert_sync(
+    connection: &mut diesel_async::AsyncPgConnection,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: Option<&str>,
+) -> QueryResult<Option<JobId>> {
+    use super::creators::Status;
+    use super::schema::creators;
+    use diesel::sql_types::{Nullable, Uuid};
+    let source = creators::table
+        .find(creator)
+        .filter(creators::project_id.eq(project))
+        .filter(creators::disconnecting_at.is_null())
+        .filter(creators::status.eq(Status::Active))
+        .select((
+            JobId::new().into_sql::<Uuid>(),
+            JobKind::Sync.into_sql::<Text>(),
+            Lane::Sync.into_sql::<Text>(),
+            creators::id,
+            creators::project_id,
+            JobState::Enqueued.into_sql::<Text>(),
+            trace.into_sql::<Nullable<Text>>(),
+        ));
+    diesel::insert_into(jobs::table)
+        .values(source)
+        .into_columns((jobs::id, jobs::kind, jobs::lane, jobs::creator_id, jobs::project_id, jobs::state, jobs::trace))
+        .on_conflict_do_nothing()
+        .returning(jobs::id)
+        .get_result(connection)
+        .await
+        .optional()
+}
+
+async fn refusal(
+    connection: &mut diesel_async::AsyncPgConnection,
+    project: ProjectId,
+    creator: CreatorId,
+) -> QueryResult<Option<OpenSync>> {
+    use super::creators::Status;
+    use super::schema::creators;
+    let status: Option<Status> = creators::table
+        .find(creator)
+        .filter(creators::project_id.eq(project))
+        .filter(creators::disconnecting_at.is_null())
+        .select(creators::status)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(match status {
+        None => Some(OpenSync::NotFound),
+        Some(Status::ReauthorizationRequired) => Some(OpenSync::ReauthorizationRequired),
+        Some(Status::Active) => None,
+    })
+}
+
+/// Joins the open sync, if there still is one. One that was delayed or waiting in the bulk lane is due now.
+async fn share_sync(
+    connection: &mut diesel_async::AsyncPgConnection,
+    creator: CreatorId,
+) -> QueryResult<Option<OpenSync>> {
+    let open = || {
+        jobs::table
+            .filter(jobs::creator_id.eq(creator))
+            .filter(jobs::kind.eq(JobKind::Sync))
+            .filter(jobs::state.eq_any(JobState::OPEN))
+    };
+    let promoted: Option<JobId> = diesel::update(open().filter(jobs::lane.eq(Lane::Bulk)))
+        .set((
+            jobs::lane.eq(Lane::Sync),
+            jobs::run_at.eq(now),
+            jobs::state.eq(diesel::dsl::case_when(
+                jobs::state.eq(JobState::Waiting),
+                JobState::Enqueued.into_sql::<Text>(),
+            )
+            .otherwise(jobs::state)),
+        ))
+        .returning(jobs::id)
+        .get_result(connection)
+        .await
+        .optional()?;
+    if let Some(id) = promoted {
+        return Ok(Some(OpenSync::Shared { id, promoted: true }));
+    }
+    let shared: Option<JobId> = open().select(jobs::id).first(connection).await.optional()?;
+    Ok(shared.map(|id| OpenSync::Shared { id, promoted: false }))
+}

@@ -1,0 +1,159 @@
+//! Connections to Postgres: TLS by rustls, a pool, and what to say when there is none to be had.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::config::SslMode;
+
+use super::StoreError;
+
+/// How long a caller waits for a connection before it is told that Postgres is out of reach.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a new connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One connection out of the pool.
+pub type Connection = Object<AsyncPgConnection>;
+
+/// How Postgres's certificate is treated. The words are libpq's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verify {
+    /// `prefer` and `require` encrypt and do not ask who is there, as with libpq.
+    Nobody,
+    /// `verify-ca` and `verify-full`: by the system's root certificates (or those of `SSL_CERT_FILE`).
+    Full,
+}
+
+/// Opens a pool; no connection is made before one is needed.
+pub(super) fn open(url: &SecretString, size: usize) -> Result<Pool<AsyncPgConnection>, StoreError> {
+    let (config, verify) = parse(url.expose_secret())?;
+    let config = Arc::new(config);
+    let tls = tls(verify)?;
+    let mut manager = ManagerConfig::<AsyncPgConnection>::default();
+    // A closed connection is recognised without a query; the statement that finds a dead one gets a 503.
+    manager.recycling_method = RecyclingMethod::Fast;
+    manager.custom_setup = Box::new(move |_| {
+        let (config, tls) = (config.clone(), tls.clone());
+        Box::pin(async move { connect(&config, tls).await })
+    });
+    // The URL stays out of the manager: its `Debug` is not ours.
+    let manager = AsyncDieselConnectionManager::new_with_config(String::new(), manager);
+    Pool::builder(manager).max_size(size).build().map_err(|error| StoreError::Url(error.to_string()))
+}
+
+/// Takes a connection, waiting at most [`ACQUIRE_TIMEOUT`].
+pub(super) async fn get(pool: &Pool<AsyncPgConnection>) -> Result<Connection, StoreError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, pool.get()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
+        Err(_) => Err(StoreError::Unavailable(format!("no connection within {ACQUIRE_TIMEOUT:?}"))),
+    }
+}
+
+fn parse(url: &str) -> Result<(tokio_postgres::Config, Verify), StoreError> {
+    let full = ["sslmode=verify-full", "sslmode=verify-ca"].iter().find(|mode| url.contains(**mode));
+    let verify = if full.is_some() { Verify::Full } else { Verify::Nobody };
+    let url = full.map_or_else(|| url.to_owned(), |mode| url.replace(mode, "sslmode=require"));
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|error: tokio_postgres::Error| StoreError::Url(describe(&error)))?;
+    config.connect_timeout(CONNECT_TIMEOUT);
+    config.keepalives_idle(Duration::from_secs(15));
+    if config.get_application_name().is_none() {
+        config.application_name("metriqlab");
+    }
+    Ok((config, verify))
+}
+
+/// An error and its causes in one line; `tokio_postgres` keeps the telling part in the source.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn connect(
+    config: &tokio_postgres::Config,
+    tls: tokio_postgres_rustls::MakeRustlsConnect,
+) -> ConnectionResult<AsyncPgConnection> {
+    let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
+    let late = |_| ConnectionError::BadConnection(format!("no connection within {CONNECT_TIMEOUT:?}"));
+    if config.get_ssl_mode() == SslMode::Disable {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tokio_postgres::NoTls));
+        let (client, connection) = connecting.await.map_err(late)?.map_err(bad)?;
+        return AsyncPgConnection::try_from_client_and_connection(client, connection).await;
+    }
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls));
+    let (client, connection) = connecting.await.map_err(late)?.map_err(bad)?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+fn tls(verify: Verify) -> Result<tokio_postgres_rustls::MakeRustlsConnect, StoreError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::Url(error.to_string()))?;
+    let config = match verify {
+        Verify::Nobody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))).with_no_client_auth()
+        }
+        Verify::Full => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
+}
+
+/// Encrypts without asking who is there: what `sslmode=prefer` and `require` mean to libpq, and what a server with a
+/// self-signed certificate, Debian's default, needs.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

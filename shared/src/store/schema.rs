@@ -1,0 +1,131 @@
+//! The tables as diesel sees them; the truth is in `migrations/`, and a test compares the two.
+#![allow(missing_docs, reason = "the columns are described in the migrations")]
+
+diesel::table! {
+    projects (id) {
+        id -> Uuid,
+        name -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        hash -> Bytea,
+        prefix -> Text,
+        created_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    oauth_states (state_hash) {
+        state_hash -> Bytea,
+        project_id -> Uuid,
+        platform -> Text,
+        redirect_url -> Nullable<Text>,
+        pkce_verifier -> Nullable<Text>,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    credentials (id) {
+        id -> Uuid,
+        platform -> Text,
+        app -> Text,
+        external_id -> Text,
+        access_token -> Bytea,
+        refresh_token -> Nullable<Bytea>,
+        scopes -> Text,
+        version -> Int8,
+        issued_at -> Timestamptz,
+        access_expires_at -> Timestamptz,
+        refresh_expires_at -> Nullable<Timestamptz>,
+        granted_at -> Timestamptz,
+        dead_reason -> Nullable<Text>,
+        lease_owner -> Nullable<Uuid>,
+        lease_expires_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    creators (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        credential_id -> Uuid,
+        platform -> Text,
+        external_id -> Text,
+        username -> Nullable<Text>,
+        display_name -> Nullable<Text>,
+        bio -> Nullable<Text>,
+        avatar_url -> Nullable<Text>,
+        profile_url -> Nullable<Text>,
+        verified -> Nullable<Bool>,
+        followers -> Nullable<Int8>,
+        following -> Nullable<Int8>,
+        likes -> Nullable<Int8>,
+        video_count -> Nullable<Int8>,
+        missing_scopes -> Text,
+        status -> Text,
+        status_reason -> Nullable<Text>,
+        connected_at -> Timestamptz,
+        last_synced_at -> Nullable<Timestamptz>,
+        next_sync_at -> Nullable<Timestamptz>,
+        disconnecting_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    videos (id) {
+        id -> Uuid,
+        creator_id -> Uuid,
+        external_id -> Text,
+        title -> Nullable<Text>,
+        description -> Nullable<Text>,
+        url -> Nullable<Text>,
+        cover_url -> Nullable<Text>,
+        duration -> Nullable<Int8>,
+        views -> Nullable<Int8>,
+        likes -> Nullable<Int8>,
+        comments -> Nullable<Int8>,
+        shares -> Nullable<Int8>,
+        published_at -> Timestamptz,
+        listed -> Bool,
+    }
+}
+
+diesel::table! {
+    jobs (id) {
+        id -> Uuid,
+        kind -> Text,
+        lane -> Text,
+        creator_id -> Uuid,
+        project_id -> Uuid,
+        state -> Text,
+        claim -> Int8,
+        attempts -> Int4,
+        error_code -> Nullable<Text>,
+        error -> Nullable<Text>,
+        log_id -> Nullable<Text>,
+        trace -> Nullable<Text>,
+        run_at -> Timestamptz,
+        created_at -> Timestamptz,
+        finished_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    budget_use (app, endpoint) {
+        app -> Text,
+        endpoint -> Text,
+        used_at -> Timestamptz,
+    }
+}
+
+diesel::joinable!(videos -> creators (creator_id));
+diesel::joinable!(creators -> credentials (credential_id));
+diesel::joinable!(api_keys -> projects (project_id));
+diesel::allow_tables_to_appear_in_same_query!(projects, api_keys, oauth_states, credentials, creators, videos, jobs);

@@ -1,0 +1,81 @@
+//! OAuth states: a consent under way, used once, gone after ten minutes.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::now;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::schema::oauth_states;
+use super::time::from_now;
+use super::{Store, StoreError};
+use crate::ids::ProjectId;
+use crate::platforms::Platform;
+
+/// How long a consent may take (CONTRACT: `POST /connect/tiktok`).
+pub const STATE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// What was promised when the consent began.
+#[derive(Clone, PartialEq, Eq, Queryable, Insertable)]
+#[diesel(table_name = oauth_states)]
+pub struct PendingConsent {
+    /// Whose creator this will be.
+    pub project_id: ProjectId,
+    /// Which platform's consent page was shown.
+    pub platform: Platform,
+    /// Where the creator's browser goes afterwards.
+    pub redirect_url: Option<String>,
+    /// The verifier behind the PKCE challenge that the consent page was given.
+    pub pkce_verifier: Option<String>,
+}
+
+impl Store {
+    /// Remembers a consent under the SHA-256 of its state.
+    pub async fn add_state(&self, state_hash: &[u8; 32], pending: &PendingConsent) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        diesel::insert_into(oauth_states::table)
+            .values((
+                oauth_states::state_hash.eq(state_hash.as_slice()),
+                pending,
+                oauth_states::expires_at.eq(from_now(STATE_LIFETIME)),
+            ))
+            .execute(&mut connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes a consent: who comes second, or too late, gets `None`.
+    pub async fn take_state(&self, state_hash: &[u8; 32]) -> Result<Option<PendingConsent>, StoreError> {
+        let mut connection = self.connection().await?;
+        let taken: Option<(PendingConsent, DateTime<Utc>, DateTime<Utc>)> =
+            diesel::delete(oauth_states::table.find(state_hash.as_slice()))
+                .returning((
+                    (
+                        oauth_states::project_id,
+                        oauth_states::platform,
+                        oauth_states::redirect_url,
+                        oauth_states::pkce_verifier,
+                    ),
+                    oauth_states::expires_at,
+                    diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now()"),
+                ))
+                .get_result(&mut connection)
+                .await
+                .optional()?;
+        Ok(taken.and_then(|(pending, expires_at, present)| (expires_at > present).then_some(pending)))
+    }
+
+    /// Forgets consents that nobody finished; at most `limit` at a time.
+    pub async fn prune_states(&self, limit: i64) -> Result<usize, StoreError> {
+        let mut connection = self.connection().await?;
+        let states = diesel::alias!(oauth_states as expired_states);
+        let expired = states
+            .filter(states.field(oauth_states::expires_at).lt(now))
+            .select(states.field(oauth_states::state_hash))
+            .limit(limit);
+        Ok(diesel::delete(oauth_states::table.filter(oauth_states::state_hash.eq_any(expired)))
+            .execute(&mut connection)
+            .await?)
+    }
+}

@@ -1,0 +1,33 @@
+//! Enums that are stored as text: one spelling, the one that `strum` gives them.
+
+use diesel::deserialize::{self, FromSql};
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::Text;
+
+use super::jobs::{JobKind, JobState};
+use crate::platforms::Platform;
+use crate::queue::Lane;
+
+macro_rules! stored_as_text {
+    ($name:ty) => {
+        impl ToSql<Text, Pg> for $name {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                <str as ToSql<Text, Pg>>::to_sql(self.as_ref(), &mut out.reborrow())
+            }
+        }
+
+        impl FromSql<Text, Pg> for $name {
+            fn from_sql(bytes: PgValue<'_>) -> deserialize::Result<Self> {
+                let text = <String as FromSql<Text, Pg>>::from_sql(bytes)?;
+                text.parse().map_err(|_| format!("`{text}` is no {}", stringify!($name)).into())
+            }
+        }
+    };
+}
+
+stored_as_text!(JobKind);
+stored_as_text!(JobState);
+stored_as_text!(Lane);
+stored_as_text!(Platform);
+stored_as_text!(super::creators::Status);

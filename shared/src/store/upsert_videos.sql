@@ -1,0 +1,31 @@
+WITH said AS (
+    SELECT *
+    FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        AS said (id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at)
+),
+changed AS (
+    SELECT said.*
+    FROM said
+    LEFT JOIN videos AS known ON known.creator_id = $1 AND known.external_id = said.external_id
+    WHERE known.id IS NULL
+        OR (known.title, known.description, known.url, known.cover_url, known.duration, known.views, known.likes,
+            known.comments, known.shares, known.listed)
+        IS DISTINCT FROM
+           (said.title, said.description, said.url, said.cover_url, said.duration, said.views, said.likes,
+            said.comments, said.shares, true)
+)
+INSERT INTO videos (id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments,
+    shares, published_at)
+SELECT id, $1, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at
+FROM changed
+ON CONFLICT (creator_id, external_id) DO UPDATE SET
+    title = excluded.title,
+    description = excluded.description,
+    url = excluded.url,
+    cover_url = excluded.cover_url,
+    duration = excluded.duration,
+    views = excluded.views,
+    likes = excluded.likes,
+    comments = excluded.comments,
+    shares = excluded.shares,
+    listed = true
