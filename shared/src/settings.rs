@@ -1,1 +1,0 @@
-//! Settings: environment variables and flags, validated together.
