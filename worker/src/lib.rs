@@ -92,12 +92,8 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
-    let until_stopped = |task| {
-        let stopping = stopping.clone();
-        background.spawn(async move { stopping.run_until_cancelled_owned(task).await });
-    };
-    until_stopped(futures::future::Either::Left(sweeper::run(store.clone(), queue)));
-    until_stopped(futures::future::Either::Right(pruner::run(store)));
+    background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue)));
+    background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store)));
     Ok(Worker { pool, tokens, grace, stopping, background, health })
 }
 

@@ -13,8 +13,8 @@ const BATCH: i64 = 500;
 /// Prunes until it is dropped. An outage of Postgres ends a round, nothing more.
 pub(crate) async fn run(store: Store) {
     loop {
-        let (shortest, longest) = PAUSE;
-        tokio::time::sleep(rand::rng().random_range(shortest..=longest)).await;
+        let pause = rand::rng().random_range(PAUSE.0..=PAUSE.1);
+        tokio::time::sleep(pause).await;
         if let Err(error) = prune(&store).await {
             tracing::debug!(%error, "nothing is pruned this time");
         }

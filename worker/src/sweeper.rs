@@ -33,8 +33,8 @@ pub(crate) async fn run(store: Store, queue: Queue) {
     let mut after = None;
     let mut broken = false;
     loop {
-        let (shortest, longest) = PAUSE;
-        tokio::time::sleep(rand::rng().random_range(shortest..=longest)).await;
+        let pause = rand::rng().random_range(PAUSE.0..=PAUSE.1);
+        tokio::time::sleep(pause).await;
         match sweep(&store, &queue, after).await {
             Ok(next) => {
                 if broken {
