@@ -10,8 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::budget::Budget;
-use shared::platforms::Scopes;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, WorkerPool};
 use shared::settings::WorkerSettings;
@@ -21,24 +19,23 @@ use shared::tokens::Tokens;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a stop waits for the renewals of tokens that are under way: a call to the platform, and a write.
+const SETTLE: Duration = Duration::from_secs(12);
+
 /// What a worker works with.
 pub struct WorkerConfig {
     /// How much it does at a time, and where it tells how it is.
     pub settings: WorkerSettings,
     /// How long [`Worker::stop`] waits for the jobs that run.
     pub grace: Duration,
-    /// The scopes that every creator is asked for.
-    pub scopes: Scopes,
     /// Postgres.
     pub store: Store,
     /// Redis.
     pub queue: Queue,
     /// The tokens.
     pub tokens: Tokens,
-    /// TikTok.
+    /// TikTok, with the fleet's budget of calls to it.
     pub tiktok: TikTok,
-    /// The fleet's budget of calls to TikTok.
-    pub budget: Arc<Budget>,
     /// The process's metrics, if they are to be served.
     pub metrics: Option<Metrics>,
 }
@@ -70,14 +67,12 @@ pub struct Worker {
 /// Starts a worker. It needs neither Postgres nor Redis to start: it goes to work when they are there.
 pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     measure::describe();
-    let WorkerConfig { settings, grace, scopes, store, queue, tokens, tiktok, budget, metrics } = config;
+    let WorkerConfig { settings, grace, store, queue, tokens, tiktok, metrics } = config;
     let context = Arc::new(jobs::Context {
         store: store.clone(),
         queue: queue.clone(),
         tokens: tokens.clone(),
         tiktok,
-        budget,
-        requested: scopes,
     });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
@@ -109,7 +104,8 @@ impl Worker {
         self.background.close();
         self.pool.stop(self.grace).await;
         self.background.wait().await;
-        self.tokens.settle().await;
+        // Bounded: with Postgres away there is nowhere to save to.
+        let _ = tokio::time::timeout(SETTLE, self.tokens.settle()).await;
         if let Some(health) = self.health {
             health.stop().await;
         }

@@ -53,16 +53,6 @@ impl Scopes {
         Self(self.0.difference(&granted.0).cloned().collect())
     }
 
-    /// Those of both, in order.
-    pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The names, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -163,7 +153,7 @@ pub struct VideoPage {
 }
 
 /// Where a page of a platform's listing starts: opaque to all but that platform.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor(pub String);
 
 /// Why a call to a platform did not give what was asked.
@@ -217,18 +207,4 @@ pub enum PlatformError {
         /// The platform's own id of the exchange.
         log_id: Option<String>,
     },
-}
-
-impl PlatformError {
-    /// The platform's own id of the exchange, where it gave one: what its support asks for.
-    pub fn log_id(&self) -> Option<&str> {
-        match self {
-            Self::TokenInvalid { log_id }
-            | Self::GrantDead { log_id, .. }
-            | Self::ScopeMissing { log_id, .. }
-            | Self::RateLimited { log_id, .. }
-            | Self::Unavailable { log_id, .. }
-            | Self::Rejected { log_id, .. } => log_id.as_deref(),
-        }
-    }
 }

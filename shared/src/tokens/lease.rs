@@ -10,12 +10,13 @@ use super::{TokenError, Tokens};
 use crate::ids::CredentialId;
 use crate::store::credentials::{Account, Credential, Lease};
 
-/// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, and what is written after it.
-pub(super) const TERM: Duration = Duration::from_secs(12);
+/// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, what it may wait for its turn
+/// before, and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
+const TERM: Duration = Duration::from_secs(14);
 /// The first and the longest pause between two looks at a lease that another holds.
 const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 12 s.
+/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 14 s.
 pub struct Hold {
     /// The tokens as they were when the lease was taken.
     pub(super) credential: Credential,

@@ -1,3 +1,1 @@
 //! TikTok: Login Kit (OAuth), the Display API, webhooks. The only place that knows them.
-
-pub mod scopes;
