@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 use super::{TokenError, Tokens};
 use crate::ids::CredentialId;
-use crate::store::StoreError;
 use crate::store::credentials::{Account, Credential, Lease};
 
-/// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, and what is written after it.
-pub(super) const TERM: Duration = Duration::from_secs(12);
+/// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, what it may wait for its turn
+/// before, and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
+const TERM: Duration = Duration::from_secs(14);
 /// The first and the longest pause between two looks at a lease that another holds.
 const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 12 s.
+/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 14 s.
 pub struct Hold {
     /// The tokens as they were when the lease was taken.
     pub(super) credential: Credential,
@@ -34,10 +34,14 @@ impl Tokens {
     /// Takes the lease of a credential, waiting at most `wait` for who has it.
     pub async fn hold(&self, id: CredentialId, wait: Duration) -> Result<Hold, TokenError> {
         let owner = Uuid::new_v4();
-        match poll(wait, || self.0.store.lease_credential(id, owner, TERM)).await? {
-            Lease::Taken(credential) => Ok(Hold { credential: *credential, owner }),
-            Lease::Held => Err(TokenError::Busy),
-            Lease::NoCredential => Err(TokenError::Gone),
+        let mut polls = Polls::new(wait);
+        loop {
+            match self.0.store.lease_credential(id, owner, TERM).await? {
+                Lease::Taken(credential) => return Ok(Hold { credential: *credential, owner }),
+                Lease::Held if polls.pause().await => {}
+                Lease::Held => return Err(TokenError::Busy),
+                Lease::NoCredential => return Err(TokenError::Gone),
+            }
         }
     }
 
@@ -64,27 +68,37 @@ impl Tokens {
         owner: Uuid,
         wait: Duration,
     ) -> Result<bool, TokenError> {
-        let lease = poll(wait, || self.0.store.lease_account(account, owner, TERM)).await?;
-        Ok(!matches!(lease, Lease::Held))
+        let mut polls = Polls::new(wait);
+        while matches!(self.0.store.lease_account(account, owner, TERM).await?, Lease::Held) {
+            if !polls.pause().await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
-/// Tries until the lease is not held by another, or for `wait`. The last answer counts.
-async fn poll<F: Future<Output = Result<Lease, StoreError>>>(
-    wait: Duration,
-    take: impl Fn() -> F,
-) -> Result<Lease, StoreError> {
-    let deadline = Instant::now() + wait;
-    let (mut pause, longest) = POLLS;
-    loop {
-        let lease = take().await?;
+/// The pauses of who waits for a lease, up to a deadline.
+struct Polls {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Polls {
+    fn new(wait: Duration) -> Self {
+        Self { deadline: Instant::now() + wait, pause: POLLS.0 }
+    }
+
+    /// Pauses before the next look; `false`: there is no time for another one.
+    async fn pause(&mut self) -> bool {
         let now = Instant::now();
-        if !matches!(lease, Lease::Held) || now >= deadline {
-            return Ok(lease);
+        if now >= self.deadline {
+            return false;
         }
         // Half of it random, so that those who wait do not look all at once.
-        let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-        tokio::time::sleep(jittered.min(deadline - now)).await;
-        pause = (pause * 2).min(longest);
+        let jittered = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+        tokio::time::sleep(jittered.min(self.deadline - now)).await;
+        self.pause = (self.pause * 2).min(POLLS.1);
+        true
     }
 }

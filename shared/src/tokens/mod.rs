@@ -31,7 +31,7 @@ pub use revoke::Revoked;
 /// that died is waited out.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
 /// How long who needs a new pair waits for another's work on the same tokens. Longer than a lease, too.
-const RENEW_WAIT: Duration = Duration::from_secs(14);
+const RENEW_WAIT: Duration = Duration::from_secs(16);
 /// The same, while the stored token still works.
 const EARLY_RENEW_WAIT: Duration = Duration::from_secs(3);
 

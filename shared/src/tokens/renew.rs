@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{TokenError, Tokens, UsableToken, alive, is_due, lease};
+use super::{TokenError, Tokens, UsableToken, alive, is_due};
 use crate::ids::CredentialId;
 use crate::platforms::{Grant, PlatformError, Scopes};
 use crate::store::StoreError;
@@ -61,9 +61,7 @@ impl Tokens {
         let Some(refresh) = self.open_refresh(credential)? else {
             return self.without_refresh_token(credential).await;
         };
-        // Within the lease's term, whatever the client waits for.
-        let answer = tokio::time::timeout(lease::TERM, self.0.tiktok.refresh(&refresh)).await;
-        match answer.unwrap_or_else(|_| Err(late())) {
+        match self.0.tiktok.refresh(&refresh).await {
             Ok(grant) if grant.external_id == credential.external_id => self.save(credential, grant).await,
             Ok(_) => Err(TokenError::Platform(PlatformError::Rejected {
                 code: "other_account".to_owned(),
@@ -121,8 +119,4 @@ impl Tokens {
         }
         self.declare_dead(credential, "access_token_invalid").await
     }
-}
-
-fn late() -> PlatformError {
-    PlatformError::Unavailable { message: "no answer to a renewal in time".to_owned(), log_id: None }
 }

@@ -1,42 +1,44 @@
-//! A sync's calls to the platform: a permit each, one renewal of a refused token, and no attempt spent on a wait.
+//! A sync's calls to the platform: one renewal of a refused token, and no attempt spent on a wait.
 
 use std::time::Duration;
 
-use shared::budget::Permit;
 use shared::ids::CredentialId;
-use shared::platforms::tiktok::{USER_INFO, VIDEO_LIST};
-use shared::platforms::{PageCursor, PlatformError, Profile, Scopes, VideoPage};
+use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 use shared::queue::Delivery;
 use shared::tokens::UsableToken;
 
 use super::{Context, Halt};
 
-/// How long a job waits for its first permit before it gives its slot back. Later ones it waits for: what it has read
-/// already would have to be read, and paid for, again.
+/// How long a job waits for its first turn at the budget before it gives its slot back.
 const INTERACTIVE_WAIT: Duration = Duration::from_secs(5);
 /// The same for a job that nobody waits for. A whole fleet of slots can wait for its turn in this time.
 const BULK_WAIT: Duration = Duration::from_secs(15);
+/// 429s in a row after which a job gives its slot back, although it has begun.
+const MOST_REFUSALS: u32 = 10;
 
 /// The platform as one sync sees it.
 pub(super) struct Calls<'a> {
     context: &'a Context,
-    delivery: &'a Delivery,
+    caller: Caller,
     credential: CredentialId,
     token: UsableToken,
     /// The token was refused once and renewed; the next refusal is the last.
     renewed: bool,
-    /// A call has succeeded.
-    begun: bool,
+    /// 429s since the last good answer.
+    refusals: u32,
 }
 
 impl<'a> Calls<'a> {
     pub(super) fn new(
         context: &'a Context,
-        delivery: &'a Delivery,
+        delivery: &Delivery,
         credential: CredentialId,
         token: UsableToken,
     ) -> Self {
-        Self { context, delivery, credential, token, renewed: false, begun: false }
+        let interactive = delivery.interactive.clone();
+        let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
+        let caller = Caller { interactive, max_wait: Some(wait) };
+        Self { context, caller, credential, token, renewed: false, refusals: 0 }
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -48,54 +50,47 @@ impl<'a> Calls<'a> {
         &self.token.scopes
     }
 
-    /// The profile's part that `scopes` open; `None` if the platform says that they do not.
-    pub(super) async fn profile(&mut self, scopes: &Scopes) -> Result<Option<Profile>, Halt> {
+    /// The part of the profile that `scopes` open. `Err` are scopes that the platform says it lacks.
+    pub(super) async fn profile(&mut self, scopes: &Scopes) -> Result<Result<Profile, Scopes>, Halt> {
         loop {
-            let permit = self.permit(USER_INFO).await?;
-            match self.context.tiktok.profile(&self.token.access, scopes, permit).await {
+            match self.context.tiktok.profile(&self.token.access, scopes, &self.caller).await {
                 Ok(profile) => {
-                    self.begun = true;
-                    return Ok(Some(profile));
+                    self.succeeded();
+                    return Ok(Ok(profile));
                 }
-                Err(PlatformError::ScopeMissing { .. }) => return Ok(None),
-                Err(error) => self.recover(USER_INFO, error).await?,
+                Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Err(scopes)),
+                Err(error) => self.recover(error).await?,
             }
         }
     }
 
-    /// A page of the listing; `None` if the platform says that its scope is missing.
-    pub(super) async fn videos(&mut self, cursor: Option<&PageCursor>) -> Result<Option<VideoPage>, Halt> {
+    /// A page of the listing. `Err` are scopes that the platform says it lacks.
+    pub(super) async fn videos(&mut self, cursor: Option<&PageCursor>) -> Result<Result<VideoPage, Scopes>, Halt> {
         loop {
-            let permit = self.permit(VIDEO_LIST).await?;
-            match self.context.tiktok.videos(&self.token.access, cursor, permit).await {
+            match self.context.tiktok.videos(&self.token.access, cursor, &self.caller).await {
                 Ok(page) => {
-                    self.begun = true;
-                    return Ok(Some(page));
+                    self.succeeded();
+                    return Ok(Ok(page));
                 }
-                Err(PlatformError::ScopeMissing { .. }) => return Ok(None),
-                Err(error) => self.recover(VIDEO_LIST, error).await?,
+                Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Err(scopes)),
+                Err(error) => self.recover(error).await?,
             }
         }
     }
 
-    async fn permit(&self, endpoint: &'static str) -> Result<Permit, Halt> {
-        let first = if *self.delivery.interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
-        let max_wait = (!self.begun).then_some(first);
-        loop {
-            let permit = self.context.budget.permit(endpoint, self.delivery.interactive.clone(), max_wait).await?;
-            if permit.fresh() {
-                return Ok(permit);
-            }
-            permit.give_back().await;
-        }
+    /// From the first answer on the job waits for its turn as long as it takes: what it has read already would have to be
+    /// read, and paid for, again.
+    fn succeeded(&mut self) {
+        self.caller.max_wait = None;
+        self.refusals = 0;
     }
 
     /// Makes the same call worth another try, or says why the job stops.
-    async fn recover(&mut self, endpoint: &'static str, error: PlatformError) -> Result<(), Halt> {
+    async fn recover(&mut self, error: PlatformError) -> Result<(), Halt> {
         match error {
-            // Another program shares the app. The next permit comes when the pause is over.
-            PlatformError::RateLimited { retry_after, .. } => {
-                self.context.budget.close(endpoint, retry_after).await;
+            // Another program shares the app. The endpoint pauses, and the next turn comes when that is over.
+            PlatformError::RateLimited { .. } if self.refusals < MOST_REFUSALS => {
+                self.refusals += 1;
                 Ok(())
             }
             PlatformError::TokenInvalid { .. } | PlatformError::GrantDead { .. } => self.renew(error).await,

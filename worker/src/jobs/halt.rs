@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use shared::budget::BudgetError;
 use shared::platforms::PlatformError;
 use shared::store::StoreError;
 use shared::store::jobs::Failure;
@@ -13,7 +12,7 @@ use shared::tokens::TokenError;
 const BUSY: Duration = Duration::from_secs(1);
 /// How long it waits for a budget that nobody can read, because Redis is away.
 const NO_BUDGET: Duration = Duration::from_secs(2);
-/// How long it waits after a 429 of the platform's token endpoint, if the platform did not say.
+/// How long it waits after a 429 of the platform's, if the platform did not say.
 const RATE_LIMITED: Duration = Duration::from_secs(5);
 
 /// Why a job stops before it is done.
@@ -49,18 +48,11 @@ impl From<WriteError> for Halt {
     }
 }
 
-impl From<BudgetError> for Halt {
-    fn from(error: BudgetError) -> Self {
-        match error {
-            BudgetError::NotBefore(wait) => Self::NotNow(wait),
-            BudgetError::Unavailable => Self::NotNow(NO_BUDGET),
-        }
-    }
-}
-
 impl From<PlatformError> for Halt {
     fn from(error: PlatformError) -> Self {
         match error {
+            PlatformError::NoBudget { retry_in } => Self::NotNow(retry_in),
+            PlatformError::BudgetUnavailable => Self::NotNow(NO_BUDGET),
             PlatformError::RateLimited { retry_after, .. } => Self::NotNow(retry_after.unwrap_or(RATE_LIMITED)),
             // A bug here or a wrong setting. It is not the creator's fault, so nothing is marked, and whoever mends it
             // finds the job still trying.

@@ -10,8 +10,6 @@ mod sync;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::budget::Budget;
-use shared::platforms::Scopes;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Delivery, Final, Outcome, Queue};
 use shared::store::jobs::{Failure, Job, JobKind, Start};
@@ -30,9 +28,6 @@ pub(crate) struct Context {
     pub queue: Queue,
     pub tokens: Tokens,
     pub tiktok: TikTok,
-    pub budget: Arc<Budget>,
-    /// The scopes that every creator is asked for.
-    pub requested: Scopes,
 }
 
 /// Does one delivery of the queue. A kind that this version does not know is left for one that does.

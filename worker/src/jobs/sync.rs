@@ -1,6 +1,5 @@
 //! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
 
-use shared::platforms::tiktok::scopes;
 use shared::platforms::{Profile, Scopes};
 use shared::queue::Delivery;
 use shared::store::jobs::{Failure, Job};
@@ -19,8 +18,8 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
         check_account(profile, &target)?;
     }
     let listing = listing::read(&mut calls, job.fence()).await?;
-    let not_granted = context.requested.missing_from(calls.granted());
-    let missing = not_granted.union(&refused).union(&listing.refused).to_string();
+    let not_granted = context.tiktok.scopes().missing_from(calls.granted());
+    let missing = join(&[&not_granted, &refused, &listing.refused]);
     let listed: Option<Vec<String>> = listing.complete.then(|| listing.seen.into_iter().collect());
     let result = SyncResult {
         profile: profile.as_ref(),
@@ -32,16 +31,29 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
 }
 
 /// The profile as far as it was granted, and the scopes that the platform refuses although they were: the creator has
-/// withdrawn them since the last renewal.
+/// withdrawn them since the last renewal. The platform refuses a request as a whole, so it is asked for less until it
+/// accepts.
 async fn read_profile(calls: &mut Calls<'_>) -> Result<(Option<Profile>, Scopes), Halt> {
-    let sets = scopes::profile_scopes(calls.granted());
-    let most = sets.first().cloned().unwrap_or_default();
-    for set in sets {
-        if let Some(profile) = calls.profile(&set).await? {
-            return Ok((Some(profile), most.missing_from(&set)));
+    let granted = calls.granted().clone();
+    let mut asked = granted.clone();
+    loop {
+        match calls.profile(&asked).await? {
+            Ok(profile) => return Ok((Some(profile), granted.missing_from(&asked))),
+            Err(refused) => {
+                let fewer = asked.missing_from(&refused);
+                if fewer == asked {
+                    // Nothing of the profile is left to ask for.
+                    return Ok((None, granted.missing_from(&asked)));
+                }
+                asked = fewer;
+            }
         }
     }
-    Ok((None, most))
+}
+
+/// All of them, each once.
+fn join(scopes: &[&Scopes]) -> String {
+    scopes.iter().flat_map(|scopes| scopes.iter()).collect::<Scopes>().to_string()
 }
 
 /// Another account's data is never written, whatever the platform answers.
