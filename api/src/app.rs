@@ -11,7 +11,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
-use shared::settings::{ApiSettings, TikTokSettings};
+use shared::settings::ApiSettings;
 use shared::store::{Store, StoreError};
 use shared::telemetry::Metrics;
 use shared::tokens::Tokens;
@@ -38,8 +38,6 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Api {
     /// The API's section of the settings.
     pub settings: ApiSettings,
-    /// Which scopes are asked for, and how codes are bound.
-    pub tiktok_settings: TikTokSettings,
     /// Postgres.
     pub store: Store,
     /// Redis's lanes.

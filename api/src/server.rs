@@ -10,7 +10,7 @@ use actix_web::http::KeepAlive;
 use actix_web::web::Data;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
-use shared::settings::{ApiSettings, TikTokSettings};
+use shared::settings::ApiSettings;
 use shared::store::Store;
 use shared::telemetry::Metrics;
 use shared::tokens::Tokens;
@@ -37,8 +37,6 @@ const UPKEEP: Duration = Duration::from_secs(30);
 pub struct ApiConfig {
     /// The API's section of the settings.
     pub settings: ApiSettings,
-    /// TikTok's section: which scopes are asked for, and which app it is.
-    pub tiktok_settings: TikTokSettings,
     /// How long [`ApiServer::stop`] waits for requests that are under way.
     pub grace: Duration,
     /// Postgres.
@@ -91,7 +89,6 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
         settings: config.settings,
-        tiktok_settings: config.tiktok_settings,
         store: config.store,
         queue: config.queue,
         waiter: config.waiter,

@@ -58,7 +58,7 @@ pub struct Consent {
 pub async fn connect_tiktok(caller: Caller, body: JsonBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let redirect_url = body.text("redirectUrl")?.map(redirect::parse).transpose()?;
     let state = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; STATE_BYTES]>());
-    let pkce = api.tiktok.new_pkce();
+    let pkce = api.tiktok.pkce();
     let pending = PendingConsent {
         project_id: caller.project(),
         platform: Platform::Tiktok,

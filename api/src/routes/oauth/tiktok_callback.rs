@@ -7,7 +7,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use chrono::Utc;
 use shared::ids::CreatorId;
-use shared::platforms::tiktok::scopes;
+use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
 use shared::store::states::PendingConsent;
 use shared::tokens::{NewGrant, TokenError};
@@ -75,7 +75,7 @@ async fn finish(api: &Api, params: &Params, trace: &TraceContext) -> (Option<Str
 async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceContext) -> ConsentOutcome {
     let grant = match api.tiktok.exchange_code(code, pending.pkce_verifier.as_deref()).await {
         Ok(grant) => grant,
-        Err(error @ PlatformError::GrantDead { .. }) => {
+        Err(error) if is_refusal(&error) => {
             tracing::info!(%error, "TikTok refuses a code");
             return ConsentOutcome::Refused;
         }
@@ -84,7 +84,7 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
             return ConsentOutcome::PlatformFailed;
         }
     };
-    let requested = &api.tiktok_settings.scopes;
+    let requested = api.tiktok.scopes();
     let new = NewGrant { project: pending.project_id, grant: &grant, requested, granted_at: Utc::now() };
     let connected = match api.tokens.connect(&new, Some(trace.as_str())).await {
         Ok(connected) => connected,
@@ -97,7 +97,16 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
     dispatch::first_sync(api, connected.sync, &connected.completed_disconnects, trace).await;
     show_profile(api, connected.creator, &grant).await;
     let missing = requested.missing_from(&grant.scopes);
-    ConsentOutcome::Connected { creator: connected.creator, missing: missing.iter().map(scopes::in_words).collect() }
+    ConsentOutcome::Connected { creator: connected.creator, missing: missing.iter().map(in_words).map(str::to_owned).collect() }
+}
+
+/// Whether TikTok refuses this code. One that it can't even read it calls a malformed request.
+fn is_refusal(error: &PlatformError) -> bool {
+    match error {
+        PlatformError::GrantDead { .. } => true,
+        PlatformError::Rejected { code, .. } => code == "invalid_request",
+        _ => false,
+    }
 }
 
 fn failed(error: &ApiError) -> ConsentOutcome {
@@ -116,15 +125,6 @@ async fn show_profile(api: &Api, creator: CreatorId, grant: &Grant) {
 
 async fn read_profile(api: &Api, grant: &Grant) -> Option<Profile> {
     let caller = Caller::interactive(Some(PROFILE_TURN));
-    for scopes in scopes::profile_scopes(&grant.scopes) {
-        match api.tiktok.profile(&grant.access, &scopes, &caller).await {
-            Ok(profile) => return Some(profile),
-            Err(PlatformError::ScopeMissing { .. }) => {}
-            Err(error) => {
-                tracing::info!(%error, "no first profile; the sync will read it");
-                return None;
-            }
-        }
-    }
-    None
+    let read = api.tiktok.profile(&grant.access, &grant.scopes, &caller).await;
+    read.inspect_err(|error| tracing::info!(%error, "no first profile; the sync will read it")).ok()
 }

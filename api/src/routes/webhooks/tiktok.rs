@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, post};
 use chrono::Utc;
 use serde::Serialize;
 use shared::platforms::Platform;
-use shared::platforms::tiktok::WebhookEvent;
+use shared::platforms::tiktok::{WebhookError, WebhookEvent};
 use shared::store::credentials::Account;
 use utoipa::ToSchema;
 
@@ -37,11 +37,14 @@ pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>)
     let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let event = api.tiktok.webhook(signature, &body.0, Utc::now()).map_err(|error| {
         tracing::warn!(%error, "a webhook was refused");
-        ApiError::InvalidSignature
+        match error {
+            WebhookError::BadSignature => ApiError::InvalidSignature,
+            WebhookError::OtherApp | WebhookError::Malformed(_) => ApiError::InvalidRequest(error.to_string()),
+        }
     })?;
     match event {
         WebhookEvent::AuthorizationRemoved { open_id, at, reason } => {
-            let app = api.tiktok_settings.client_key.clone();
+            let app = api.tiktok.client_key().to_owned();
             let account = Account { platform: Platform::Tiktok, app, external_id: open_id };
             // Repeated, it changes nothing; older than the connection, it is none of its business.
             let marked = api.within(api.store.note_removal(&account, at, reason.as_ref())).await?;

@@ -33,12 +33,8 @@ local function permit(number)
   return string.format('%s:%d', process, number)
 end
 
-<<<<<<< HEAD
--- LT: an entry only ever gets shorter. One that a flush took is put back, for its request was made.
-=======
 redis.call('ZREMRANGEBYSCORE', log, '-inf', now)
 -- LT: an entry only ever gets shorter. One that a flush or its own end took is put back, for its request was made.
->>>>>>> main
 local settled = 13 + tonumber(ARGV[13])
 for i = 14, settled do
   redis.call('ZADD', log, 'LT', now + keep, permit(ARGV[i]))
@@ -49,10 +45,6 @@ end
 for number = first, first + tonumber(ARGV[9]) - 1 do
   redis.call('ZREM', log, permit(number))
 end
-<<<<<<< HEAD
-redis.call('ZREMRANGEBYSCORE', log, '-inf', now)
-=======
->>>>>>> main
 redis.call('PEXPIRE', log, math.ceil(hold / 1000))
 
 -- Lost: flushed or never there; or restored from an older copy, or from a clock that ran ahead.
@@ -86,22 +78,13 @@ else
 end
 local held_back = redis.call('ZCARD', waiting) > 0
 
-<<<<<<< HEAD
--- Bulk grants are `interval` apart. One that comes late, for a timer or a full log, may be caught up with, but not more
--- than a few of them: else a pause would end in a burst.
-=======
 -- Bulk grants are `interval` apart. One that comes a little late, for a timer or a full log, is caught up with; after a
 -- longer pause the spacing starts anew, or else the pause would end in a burst.
->>>>>>> main
 local first_bulk = number
 bulk = math.min(bulk, now + interval)
 while open and not held_back and number - first_bulk < want_bulk and entries < quota and now >= bulk do
   grant()
-<<<<<<< HEAD
-  bulk = math.max(bulk, now - 4 * interval) + interval
-=======
   bulk = (bulk > now - 4 * interval and bulk or now) + interval
->>>>>>> main
 end
 local granted_bulk = number - first_bulk
 
