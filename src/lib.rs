@@ -1,1 +1,3 @@
-//! MetriqLab.
+//! The program's own library: private servers, and the whole system in one process.
+
+pub mod up;
