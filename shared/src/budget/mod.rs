@@ -1,1 +1,325 @@
 //! The fleet's one budget of requests to a platform.
+//!
+//! A platform allows so many requests to each of its endpoints in a sliding window, for the whole app. The authority is a
+//! sliding log in Redis, one per app and endpoint, shared by all processes and kept by one atomic script on Redis's own
+//! clock (`scripts/grant.lua`). A permit stands for one request: it is reserved at the grant, and its entry is free again a
+//! window and a little slack after the response. Whenever the platform counted that request (at its arrival, somewhere
+//! between grant and response), its own window is over by then: so the quota is never exceeded, whatever the latency.
+//!
+//! Each process has one coordinator a budget and endpoint (`coordinator.rs`), which keeps its callers in two queues and
+//! asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
+
+mod ceiling;
+mod coordinator;
+mod log;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use rand::Rng as _;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use coordinator::{Command, Coordinator, Waiter, WaiterId};
+use log::{Limits, PermitNumber, SlidingLog};
+
+/// How old a permit may get before its request is sent; [`Permit::fresh`] tells. The log counts on it.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+/// redis-rs gives up after 500 ms by default, which a busy server may need.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a caller waits for a Redis or a Postgres that is out of reach, if its own `max_wait` is not over before.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest pause that a platform's `Retry-After` can ask for: a slip of theirs must not shut us out for ever.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Who waits for a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Somebody waits for the answer: gets whatever entry is free, before all bulk callers of the fleet.
+    Interactive,
+    /// Nobody waits: evenly spaced, so that an interactive caller finds an entry soon.
+    Bulk,
+}
+
+impl Class {
+    /// As the metrics say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// What the platform allows, and how its requests are made.
+#[derive(Debug, Clone, Copy)]
+pub struct BudgetSettings {
+    /// Requests in a window, to each endpoint.
+    pub quota: u32,
+    /// The platform's sliding window.
+    pub window: Duration,
+    /// Added to the window, for clocks that do not run alike.
+    pub slack: Duration,
+    /// When a request is given up: no answer comes later than this after it was sent.
+    pub request_timeout: Duration,
+}
+
+impl BudgetSettings {
+    /// `quota` requests a minute, 50 ms of slack, requests of at most 10 s.
+    pub fn per_minute(quota: u32) -> Self {
+        Self {
+            quota,
+            window: Duration::from_secs(60),
+            slack: Duration::from_millis(50),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let keep = self.window + self.slack;
+        Limits { quota: self.quota.max(1), window: self.window, keep, hold: FRESH_FOR + self.request_timeout + keep }
+    }
+}
+
+/// Why there is no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetError {
+    /// There is none within `max_wait`. Come back after this time: then, not sooner, one may be free.
+    #[error("no budget for another {}", humantime::format_duration(*.0))]
+    NotBefore(Duration),
+    /// Redis or Postgres is out of reach, so nobody can say what is left. Nothing may be sent.
+    #[error("the budget can't be read: Redis or Postgres is out of reach")]
+    Unavailable,
+}
+
+/// A usage log's own error, told to the log alone.
+pub type UsageLogError = Box<dyn std::error::Error + Send + Sync>;
+
+/// When each budget was last used, kept where a flush of Redis does not reach: in Postgres. It tells a log that was lost
+/// (its entries still count at the platform) from one that never was.
+pub trait UsageLog: Send + Sync + 'static {
+    /// Notes that `endpoint`'s budget is used now. Called before the request goes out, at most once a second.
+    fn touched<'a>(&'a self, app: &'a str, endpoint: &'a str) -> BoxFuture<'a, Result<(), UsageLogError>>;
+    /// How long ago that was last noted, by any process; `None` if never.
+    fn last_used_age<'a>(
+        &'a self,
+        app: &'a str,
+        endpoint: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Duration>, UsageLogError>>;
+}
+
+/// The budget of one app of a platform, by endpoint. One per process and app; cheap to share by reference or `Arc`.
+pub struct Budget {
+    connection: ConnectionManager,
+    prefix: String,
+    app: String,
+    /// Tells this process's permits from those of others.
+    process: String,
+    settings: BudgetSettings,
+    usage: Arc<dyn UsageLog>,
+    coordinators: Mutex<HashMap<&'static str, mpsc::UnboundedSender<Command>>>,
+}
+
+impl Budget {
+    /// The budget of `app` in the Redis at `url`, under `prefix`. Does not connect yet: it works with Redis away, and
+    /// reconnects by itself. Must be called inside a Tokio runtime.
+    pub fn new(
+        url: &str,
+        prefix: &str,
+        app: &str,
+        settings: BudgetSettings,
+        usage: impl UsageLog,
+    ) -> Result<Self, redis::RedisError> {
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+            .set_number_of_retries(0);
+        describe_metrics();
+        Ok(Self {
+            connection: ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?,
+            prefix: prefix.to_owned(),
+            app: app.to_owned(),
+            process: hex::encode(rand::rng().random::<[u8; 8]>()),
+            settings,
+            usage: Arc::new(usage),
+            coordinators: Mutex::default(),
+        })
+    }
+
+    /// Waits for a permit of one request to `endpoint`: at most `max_wait`, and not at all if it is clear that there is
+    /// none by then. With none, it waits as long as it takes, but for a Redis out of reach a few seconds only.
+    ///
+    /// `interactive` says whose call it is; when it turns true, the caller moves to the front queue. A caller that is
+    /// dropped loses nothing: a permit on its way to it goes to another.
+    pub async fn permit(
+        &self,
+        endpoint: &'static str,
+        mut interactive: watch::Receiver<bool>,
+        max_wait: Option<Duration>,
+    ) -> Result<Permit, BudgetError> {
+        let began = Instant::now();
+        let deadline = max_wait.and_then(|wait| began.checked_add(wait));
+        let class = if *interactive.borrow_and_update() { Class::Interactive } else { Class::Bulk };
+        let commands = self.coordinator(endpoint);
+        let (answer, answered) = oneshot::channel();
+        let id = WaiterId::new();
+        let waiter = Waiter { id, since: began, deadline, answer, commands: commands.clone() };
+        // Only a coordinator that is gone refuses it; then `answer` is dropped, and `answered` says so below.
+        let _ = commands.send(Command::Wait(waiter, class));
+        let leaving = Leaving(Some(&commands));
+        let answer = tokio::select! {
+            biased;
+            answer = answered => answer.unwrap_or(Err(BudgetError::Unavailable)),
+            never = promote_when(&mut interactive, class, id, &commands) => match never {},
+            // The coordinator keeps deadlines. This is for one that hangs on a Redis that does not answer.
+            () = overdue(deadline) => Err(BudgetError::Unavailable),
+        };
+        leaving.stay();
+        let offer = answer?;
+        histogram!("metriqlab_budget_wait_seconds", "endpoint" => endpoint, "class" => class.as_str())
+            .record(began.elapsed());
+        offer.take().ok_or(BudgetError::Unavailable)
+    }
+
+    /// A 429 came from `endpoint`, so some other program shares the app: nobody of the fleet gets a permit for
+    /// `retry_after`, or, if the platform did not say, for a second, and twice as long at each time that follows closely.
+    pub async fn close(&self, endpoint: &'static str, retry_after: Option<Duration>) {
+        counter!("metriqlab_budget_closed_total", "endpoint" => endpoint).increment(1);
+        let retry_after = retry_after.map(|pause| pause.min(LONGEST_PAUSE));
+        match self.log(endpoint).close(retry_after).await {
+            Ok(pause) => tracing::warn!(endpoint, ?pause, "too many requests, says the platform: the endpoint pauses"),
+            // Without Redis nobody gets a permit anyway.
+            Err(error) => tracing::warn!(endpoint, %error, "can't tell the fleet of the platform's 429"),
+        }
+    }
+
+    fn log(&self, endpoint: &str) -> SlidingLog {
+        let base = format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app);
+        SlidingLog::new(self.connection.clone(), &base, self.process.clone(), self.settings.limits())
+    }
+
+    fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {
+        // The map is whole at every instant, so a panic elsewhere that held the lock did it no harm.
+        let mut coordinators = self.coordinators.lock().unwrap_or_else(PoisonError::into_inner);
+        match coordinators.get(endpoint) {
+            Some(commands) if !commands.is_closed() => commands.clone(),
+            _ => {
+                let (commands, received) = mpsc::unbounded_channel();
+                let usage = Arc::clone(&self.usage);
+                let coordinator = Coordinator::new(self.app.clone(), endpoint, self.log(endpoint), usage, received);
+                tokio::spawn(coordinator.run());
+                coordinators.insert(endpoint, commands.clone());
+                commands
+            }
+        }
+    }
+}
+
+/// The right to one request. Consumed by [`settle`](Self::settle) or [`give_back`](Self::give_back); one that is dropped
+/// counts as used and unanswered, and frees itself after request timeout and window.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped blocks its entry for longer than one that is settled or given back"]
+pub struct Permit {
+    number: PermitNumber,
+    /// Taken before the log was asked, so the grant is no older than this says.
+    asked_at: Instant,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Permit {
+    /// Whether the request may still be sent with it. If not, give it back and ask for another.
+    pub fn fresh(&self) -> bool {
+        self.asked_at.elapsed() < FRESH_FOR
+    }
+
+    /// The response has come, or the request has failed after it may have left: the entry is free a window later.
+    /// Returns at once; the log is told in the background, and until then holds the entry for longer.
+    #[expect(clippy::unused_async, reason = "whether it waits for Redis is not the caller's business")]
+    pub async fn settle(self) {
+        let _ = self.commands.send(Command::Settled(self.number));
+    }
+
+    /// No request was sent: the entry is free at once, for this process's next caller or for anybody's.
+    #[expect(clippy::unused_async, reason = "whether it waits for Redis is not the caller's business")]
+    pub async fn give_back(self) {
+        self.return_unused();
+    }
+
+    fn return_unused(self) {
+        let commands = self.commands.clone();
+        // If the coordinator is gone, so is the process: the entry then frees itself.
+        let _ = commands.send(Command::Unused(self));
+    }
+}
+
+/// A permit on its way to a caller: given back if nobody takes it.
+struct Offer(Option<Permit>);
+
+impl Offer {
+    fn take(mut self) -> Option<Permit> {
+        self.0.take()
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if let Some(permit) = self.0.take() {
+            permit.return_unused();
+        }
+    }
+}
+
+/// Tells the coordinator that a caller was dropped while it waited, so that it does not hold others back.
+struct Leaving<'a>(Option<&'a mpsc::UnboundedSender<Command>>);
+
+impl Leaving<'_> {
+    fn stay(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(commands) = self.0 {
+            let _ = commands.send(Command::Left);
+        }
+    }
+}
+
+/// Moves a bulk caller to the front queue when it becomes interactive; else waits for ever.
+async fn promote_when(
+    interactive: &mut watch::Receiver<bool>,
+    class: Class,
+    id: WaiterId,
+    commands: &mpsc::UnboundedSender<Command>,
+) -> std::convert::Infallible {
+    if class == Class::Bulk && interactive.wait_for(|now| *now).await.is_ok() {
+        let _ = commands.send(Command::Promote(id));
+    }
+    std::future::pending().await
+}
+
+async fn overdue(deadline: Option<Instant>) {
+    match deadline.and_then(|at| at.checked_add(PATIENCE / 5)) {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn describe_metrics() {
+    describe_counter!("metriqlab_budget_permits_total", "Permits handed out, by endpoint and class");
+    describe_counter!("metriqlab_budget_unused_total", "Permits that came back without a request");
+    describe_counter!("metriqlab_budget_closed_total", "Pauses of an endpoint after a 429");
+    describe_counter!("metriqlab_budget_lost_total", "Times that an endpoint's log was started anew");
+    describe_gauge!("metriqlab_budget_used", "Entries of the endpoint's window that are in use, over the fleet");
+    describe_gauge!("metriqlab_budget_quota", "Requests that the endpoint allows in a window");
+    describe_gauge!("metriqlab_budget_waiting", "Callers of this process that wait for a permit, by class");
+    describe_histogram!("metriqlab_budget_wait_seconds", "How long callers waited for their permit, by class");
+}

@@ -1,0 +1,90 @@
+//! The routes, and the server's life.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer, rt};
+
+use crate::answer::Answer;
+use crate::state::{Connection, State};
+use crate::{StartError, api, oauth};
+
+/// Longer than the idle connections of any sane client, so that the server never closes one that is just being used.
+const KEEP_ALIVE: Duration = Duration::from_secs(150);
+
+fn routes(config: &mut ServiceConfig) {
+    let janus = || web::route().to(janus);
+    config
+        .service(
+            web::resource("/v2/auth/authorize/")
+                .route(web::get().to(oauth::authorize::show))
+                .route(web::post().to(oauth::authorize::decide))
+                .default_service(janus()),
+        )
+        .service(web::resource("/v2/oauth/token/").route(web::post().to(oauth::token::token)).default_service(janus()))
+        .service(
+            web::resource("/v2/oauth/revoke/").route(web::post().to(oauth::revoke::revoke)).default_service(janus()),
+        )
+        .service(web::resource("/v2/user/info/").route(web::get().to(api::user_info)).default_service(janus()))
+        .service(web::resource("/v2/video/list/").route(web::post().to(api::video_list)).default_service(janus()))
+        .service(web::resource("/v2/video/query/").route(web::post().to(api::video_query)).default_service(janus()))
+        .route("/media/avatar/{name}", web::get().to(api::avatar))
+        .route("/media/cover/{name}", web::get().to(api::cover))
+        .default_service(janus());
+}
+
+async fn janus() -> HttpResponse {
+    Answer::janus().into_response()
+}
+
+/// Serves on a thread of its own, so that it does not matter on which runtime the caller lives.
+pub(crate) fn serve(
+    listener: TcpListener,
+    state: Data<State>,
+) -> Result<(ServerHandle, std::thread::JoinHandle<()>), StartError> {
+    let (send, receive) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+        rt::System::new().block_on(async move {
+            let app = move || App::new().app_data(state.clone()).configure(routes);
+            let server = HttpServer::new(app)
+                .workers(1)
+                .keep_alive(KEEP_ALIVE)
+                .shutdown_timeout(1)
+                .disable_signals()
+                .on_connect(remember_connection)
+                .listen(listener);
+            match server {
+                Ok(server) => {
+                    let server = server.run();
+                    let _ = send.send(Ok(server.handle()));
+                    if let Err(error) = server.await {
+                        tracing::error!(%error, "the sandbox's server ended");
+                    }
+                }
+                Err(error) => {
+                    let _ = send.send(Err(error));
+                }
+            }
+        });
+    });
+    let thread = thread.map_err(StartError::Serve)?;
+    let handle = receive.recv().map_err(|_| StartError::Serve(std::io::Error::other("the server thread ended")))?;
+    Ok((handle.map_err(StartError::Serve)?, thread))
+}
+
+fn remember_connection(io: &dyn std::any::Any, extensions: &mut Extensions) {
+    let stream = io.downcast_ref::<rt::net::TcpStream>();
+    let copy = stream.and_then(|stream| stream.as_fd().try_clone_to_owned().ok()).map(std::net::TcpStream::from);
+    extensions.insert(Connection(copy));
+}
+
+/// Binds; the address that it got.
+pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

@@ -1,0 +1,42 @@
+//! The way of a creator through the app: consent, tokens, profile, videos, revocation.
+
+mod support;
+
+use serde_json::json;
+use support::{ALL, PROFILE_FIELDS, body, param, quick};
+
+#[tokio::test]
+async fn connect_read_and_revoke() {
+    let tester = quick();
+    let creators = tester.offered().await;
+    assert_eq!(creators.len(), 24);
+    let page = tester.authorize_url(&[]);
+    let mut form = vec![("creator", creators[3].as_str()), ("action", "allow")];
+    form.extend(ALL.split(',').map(|scope| ("scope", scope)));
+    let back = tester.consent(&page, &form).await;
+    assert!(back.starts_with(support::REDIRECT));
+    assert_eq!(param(&back, "state").as_deref(), Some("s 1"));
+    assert_eq!(param(&back, "scopes").as_deref(), Some(ALL));
+    assert!(back.contains("*0%216410"), "{back}");
+
+    let pair = tester.exchange(&param(&back, "code").unwrap()).await;
+    assert_eq!(pair["open_id"], json!(creators[3]));
+    assert_eq!((&pair["expires_in"], &pair["refresh_expires_in"]), (&json!(7_200), &json!(15_552_000)));
+    assert_eq!((&pair["scope"], &pair["token_type"]), (&json!(ALL), &json!("Bearer")));
+    let access = pair["access_token"].as_str().unwrap();
+
+    let user = tester.user(access, PROFILE_FIELDS).await;
+    assert_eq!(user["open_id"], json!(creators[3]));
+    let videos = tester.walk(access, "id,create_time,view_count", 20).await;
+    assert_eq!(user["video_count"], json!(videos.len()));
+    assert!(videos.len() > 20);
+
+    let revoked = tester.revoke(access).await;
+    assert_eq!((revoked.status().as_u16(), body(revoked).await), (200, json!({})));
+    let refused = tester.user_info(access, "open_id").await;
+    assert_eq!(refused.status(), 401);
+    assert_eq!(body(refused).await["error"]["code"], "access_token_invalid");
+    let dead = tester.refresh(pair["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(dead["error"], "invalid_grant");
+    tester.sandbox.stop().await;
+}

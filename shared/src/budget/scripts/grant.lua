@@ -1,0 +1,110 @@
+-- One process's turn at one endpoint's sliding log: notes the answers that came, takes back what was not used, grants
+-- what is free. It is atomic, and the only place where an entry is spent, so no two processes can spend the same one.
+--
+-- KEYS 1 log      zset, permit -> the instant at which its entry is free again
+--      2 state    hash, `used` (when a permit was last granted), `opens` (nothing is granted before), `bulk` (no bulk
+--                 permit is granted before), `pause` (the length of the last pause that had no length given)
+--      3 waiting  zset, process -> the instant until which its interactive callers hold bulk grants back
+-- ARGV 1 the clock; empty: the server's own     8 the number of the first permit to grant
+--      2 quota, permits in a window             9 how many from there on were perhaps granted by a turn whose
+--      3 window                                   answer was lost: they are taken back first
+--      4 keep: how long an entry is held       10 interactive permits asked for
+--        after the response                    11 bulk permits asked for
+--      5 hold: how long after the grant, if    12 how long an interactive caller that gets nothing holds bulk back
+--        no response is noted                  13 how many permits follow whose response has come; then they, then
+--      6 the newest `used` that this process      those to take back
+--        has seen
+--      7 process
+-- All instants and durations are microseconds. Answers false if the log was lost, else
+-- {used, entries, interactive granted, bulk granted, wait of the next interactive one, of the next bulk one}.
+
+local log, state, waiting = KEYS[1], KEYS[2], KEYS[3]
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local quota, window, keep, hold = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local seen, process, first = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+local want_interactive, want_bulk = tonumber(ARGV[10]), tonumber(ARGV[11])
+local interval = window / quota
+
+local function permit(number)
+  return string.format('%s:%d', process, number)
+end
+
+redis.call('ZREMRANGEBYSCORE', log, '-inf', now)
+-- LT: an entry only ever gets shorter. One that a flush or its own end took is put back, for its request was made.
+local settled = 13 + tonumber(ARGV[13])
+for i = 14, settled do
+  redis.call('ZADD', log, 'LT', now + keep, permit(ARGV[i]))
+end
+for i = settled + 1, #ARGV do
+  redis.call('ZREM', log, permit(ARGV[i]))
+end
+for number = first, first + tonumber(ARGV[9]) - 1 do
+  redis.call('ZREM', log, permit(number))
+end
+redis.call('PEXPIRE', log, math.ceil(hold / 1000))
+
+-- Lost: flushed or never there; or restored from an older copy, or from a clock that ran ahead.
+local kept = redis.call('HMGET', state, 'used', 'opens', 'bulk')
+local used, opens, bulk = tonumber(kept[1]), tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
+local last = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
+if not used or used < seen or (last[2] and tonumber(last[2]) > now + hold) then
+  return false
+end
+
+local entries = redis.call('ZCARD', log)
+local number = first
+local function grant()
+  redis.call('ZADD', log, now + hold, permit(number))
+  number = number + 1
+  entries = entries + 1
+end
+
+local open = now >= opens
+while open and number - first < want_interactive and entries < quota do
+  grant()
+end
+local interactive = number - first
+
+redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
+if interactive < want_interactive then
+  redis.call('ZADD', waiting, now + tonumber(ARGV[12]), process)
+  redis.call('PEXPIRE', waiting, math.ceil(tonumber(ARGV[12]) / 1000))
+else
+  redis.call('ZREM', waiting, process)
+end
+local held_back = redis.call('ZCARD', waiting) > 0
+
+-- Bulk grants are `interval` apart. One that comes a little late, for a timer or a full log, is caught up with; after a
+-- longer pause the spacing starts anew, or else the pause would end in a burst.
+local first_bulk = number
+bulk = math.min(bulk, now + interval)
+while open and not held_back and number - first_bulk < want_bulk and entries < quota and now >= bulk do
+  grant()
+  bulk = (bulk > now - 4 * interval and bulk or now) + interval
+end
+local granted_bulk = number - first_bulk
+
+if number > first then
+  used = math.max(used, now)
+  redis.call('PEXPIRE', log, math.ceil(hold / 1000))
+  redis.call('HSET', state, 'used', used, 'bulk', math.floor(bulk))
+  -- Longer than any entry and any pause: whoever finds no state may then ask how long ago it was used.
+  redis.call('PEXPIRE', state, math.ceil((math.max(opens - now, 0) + 2 * hold + 60000000) / 1000))
+end
+
+-- Not before: when enough entries are gone for one more; or when the pause is over.
+local wait = math.max(opens - now, 0)
+if entries >= quota then
+  local free = redis.call('ZRANGE', log, entries - quota, entries - quota, 'WITHSCORES')
+  wait = math.max(wait, tonumber(free[2]) - now)
+end
+local wait_bulk = math.max(wait, bulk - now)
+if held_back then
+  -- The interactive caller takes the next entry within milliseconds, or its registration ends.
+  wait_bulk = math.max(wait_bulk, math.min(interval, 100000))
+end
+return { used, entries, interactive, granted_bulk, math.ceil(wait), math.ceil(wait_bulk) }

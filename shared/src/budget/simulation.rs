@@ -1,0 +1,354 @@
+//! The scripts under a clock of the tests' own: what must hold for any sequence of calls, and a fleet's quarter of an hour
+//! in seconds. They run in a real Redis.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use uuid::Uuid;
+
+use super::BudgetSettings;
+use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
+
+/// Any instant will do; Redis's own would be about this.
+const START: u64 = 1_800_000_000_000_000;
+
+async fn connection() -> ConnectionManager {
+    let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
+        "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
+    );
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(super::RESPONSE_TIMEOUT));
+    ConnectionManager::new_with_config(redis::Client::open(url).expect("a URL"), config).await.expect("Redis runs")
+}
+
+/// The logs of `processes` processes that share one endpoint.
+fn fleet(connection: &ConnectionManager, limits: Limits, processes: usize) -> Vec<SlidingLog> {
+    let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
+    (0..processes).map(|number| SlidingLog::new(connection.clone(), &base, format!("p{number}"), limits)).collect()
+}
+
+async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
+    log.set_clock(now);
+    if let Some(granted) = log.grant(ask).await.expect("Redis runs") {
+        return granted;
+    }
+    log.start(None, Duration::from_secs(1)).await.expect("Redis runs");
+    log.grant(ask).await.expect("Redis runs").expect("it was just started")
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("short")
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Pass { micros: u64 },
+    Ask { process: usize, interactive: usize, bulk: usize },
+    Settle { which: prop::sample::Index },
+    GiveBack { which: prop::sample::Index },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0_u64..3_000_000).prop_map(|micros| Step::Pass { micros }),
+        (0_usize..2, 0_usize..4, 0_usize..4).prop_map(|(process, interactive, bulk)| Step::Ask {
+            process,
+            interactive,
+            bulk
+        }),
+        any::<prop::sample::Index>().prop_map(|which| Step::Settle { which }),
+        any::<prop::sample::Index>().prop_map(|which| Step::GiveBack { which }),
+    ]
+}
+
+/// An independent account of who holds an entry until when.
+struct Account {
+    limits: Limits,
+    now: u64,
+    held: HashMap<(usize, PermitNumber), u64>,
+    /// In the order of granting, none of them settled or given back.
+    open: Vec<(usize, PermitNumber)>,
+    next: [PermitNumber; 2],
+    bulk_grants: Vec<u64>,
+}
+
+impl Account {
+    fn entries(&self) -> usize {
+        self.held.values().filter(|until| **until > self.now).count()
+    }
+
+    async fn play(&mut self, logs: &mut [SlidingLog], step: &Step) {
+        match step {
+            Step::Pass { micros } => self.now += micros,
+            Step::Ask { process, interactive, bulk } => self.ask(logs, *process, *interactive, *bulk).await,
+            Step::Settle { which } | Step::GiveBack { which } => {
+                if self.open.is_empty() {
+                    return;
+                }
+                let (process, number) = self.open.remove(which.index(self.open.len()));
+                let keep = self.now + micros(self.limits.keep);
+                let mut ask = Ask { first: self.next[process], ..Ask::default() };
+                let numbers = [number];
+                if matches!(step, Step::Settle { .. }) {
+                    // One that freed itself before its response came still counts from the response on.
+                    let until = self.held.get(&(process, number)).filter(|until| **until > self.now);
+                    self.held.insert((process, number), until.map_or(keep, |until| keep.min(*until)));
+                    ask.settled = &numbers;
+                } else {
+                    self.held.remove(&(process, number));
+                    ask.unused = &numbers;
+                }
+                let granted = grant(&mut logs[process], self.now, &ask).await;
+                assert_eq!(usize::try_from(granted.entries).unwrap(), self.entries());
+            }
+        }
+    }
+
+    async fn ask(&mut self, logs: &mut [SlidingLog], process: usize, interactive: usize, bulk: usize) {
+        let free = usize::try_from(self.limits.quota).unwrap().saturating_sub(self.entries());
+        let ask = Ask { first: self.next[process], interactive, bulk, ..Ask::default() };
+        let granted = grant(&mut logs[process], self.now, &ask).await;
+        let (interactive_granted, bulk_granted) = (u64::from(granted.interactive), u64::from(granted.bulk));
+        for number in self.next[process]..self.next[process] + interactive_granted + bulk_granted {
+            self.held.insert((process, number), self.now + micros(self.limits.hold));
+            self.open.push((process, number));
+        }
+        self.next[process] += interactive_granted + bulk_granted;
+        self.bulk_grants.extend((0..bulk_granted).map(|_| self.now));
+
+        assert_eq!(usize::try_from(granted.interactive).unwrap(), interactive.min(free), "a free entry is granted");
+        assert_eq!(usize::try_from(granted.entries).unwrap(), self.entries(), "no entry is lost or made up");
+        if usize::try_from(granted.interactive).unwrap() < interactive {
+            assert_eq!(granted.bulk, 0, "interactive ones go first");
+            let first_free = self.held.values().filter(|until| **until > self.now).min();
+            // More than the quota are held only by late settlements: then one entry's end is not enough.
+            if self.entries() == usize::try_from(self.limits.quota).unwrap() {
+                assert_eq!(self.now + micros(granted.interactive_wait), *first_free.unwrap(), "the wait is exact");
+            }
+        }
+    }
+
+    fn bulk_is_spaced(&self) -> bool {
+        let interval = micros(self.limits.window) / u64::from(self.limits.quota);
+        self.bulk_grants.iter().enumerate().all(|(from, start)| {
+            self.bulk_grants[from..].iter().zip(1_u64..).all(|(end, grants)| grants <= (end - start) / interval + 6)
+        })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Against an account kept beside it: the log never holds more or less than was granted and not yet free, gives
+    /// every free entry to who is interactive, says exactly when the next one is free, and spaces bulk grants.
+    #[test]
+    fn the_log_keeps_the_account(steps in prop::collection::vec(step(), 1..80), quota in 1_u32..6) {
+        let settings = BudgetSettings {
+            quota,
+            window: Duration::from_secs(10),
+            slack: Duration::from_millis(50),
+            request_timeout: Duration::from_secs(2),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let limits = settings.limits();
+            let mut logs = fleet(&connection().await, limits, 2);
+            let (held, open, bulk_grants) = (HashMap::new(), Vec::new(), Vec::new());
+            let mut account = Account { limits, now: START, held, open, next: [0, 0], bulk_grants };
+            for step in &steps {
+                account.play(&mut logs, step).await;
+            }
+            assert!(account.bulk_is_spaced());
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_went_back_in_time_is_lost() {
+    let limits = BudgetSettings::per_minute(10).limits();
+    let connection = connection().await;
+    let mut logs = fleet(&connection, limits, 2);
+    let ask = Ask { interactive: 1, ..Ask::default() };
+    grant(&mut logs[0], START, &ask).await;
+    grant(&mut logs[1], START, &ask).await;
+    // The second process comes to a server whose clock is an hour behind: entries end beyond all that could be.
+    logs[1].set_clock(START - 3_600_000_000);
+    assert_eq!(logs[1].grant(&Ask { first: 1, ..ask }).await.expect("Redis runs"), None);
+    logs[1].start(Some(Duration::from_secs(2)), Duration::from_secs(1)).await.expect("Redis runs");
+    let blocked = logs[1].grant(&Ask { first: 1, interactive: 1, ..Ask::default() }).await.expect("Redis runs");
+    let blocked = blocked.expect("it was started");
+    assert_eq!((blocked.entries, blocked.interactive), (0, 0));
+    assert_eq!(blocked.interactive_wait + Duration::from_secs(1), limits.hold);
+}
+
+#[tokio::test]
+async fn only_the_first_of_two_processes_starts_a_lost_log() {
+    let connection = connection().await;
+    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 2);
+    for log in &mut logs {
+        log.set_clock(START);
+        assert_eq!(log.grant(&Ask::default()).await.expect("Redis runs"), None);
+    }
+    logs[0].start(None, Duration::from_secs(1)).await.expect("Redis runs");
+    // By the time that the second one reads when the budget was last used, the first has used it.
+    logs[1].start(Some(Duration::ZERO), Duration::from_secs(1)).await.expect("Redis runs");
+    assert_eq!(grant(&mut logs[1], START, &Ask { interactive: 1, ..Ask::default() }).await.interactive, 1);
+}
+
+#[tokio::test]
+async fn permits_of_a_turn_whose_answer_was_lost_are_taken_back() {
+    let connection = connection().await;
+    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 1);
+    grant(&mut logs[0], START, &Ask { interactive: 7, ..Ask::default() }).await;
+    let again = grant(&mut logs[0], START, &Ask { interactive: 10, doubtful: 7, ..Ask::default() }).await;
+    assert_eq!((again.interactive, again.entries), (10, 10));
+}
+
+#[tokio::test]
+async fn pauses_double_while_they_follow_closely() {
+    let connection = connection().await;
+    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 1);
+    let log = &mut logs[0];
+    let mut now = START;
+    let mut close = async |now: u64, asked: Option<u64>| {
+        log.set_clock(now);
+        log.close(asked.map(Duration::from_secs)).await.expect("Redis runs").as_secs_f64()
+    };
+    for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+        assert!((close(now, None).await - pause).abs() < 1e-3);
+        now += 500_000;
+        assert!((close(now, None).await - (pause - 0.5)).abs() < 1e-3, "those already on their way do not count");
+        now += micros(Duration::from_secs_f64(pause));
+    }
+    now += 61_000_000;
+    assert!((close(now, None).await - 1.0).abs() < 1e-3, "that was long ago");
+    assert!((close(now, Some(30)).await - 30.0).abs() < 1e-3, "what the platform says counts");
+    assert!((close(now, Some(5)).await - 30.0).abs() < 1e-3, "and a shorter word does not cut it short");
+}
+
+enum Event {
+    Wake,
+    Responds(PermitNumber),
+    Comes,
+}
+
+/// What a simulated quarter of an hour showed.
+struct Shown {
+    arrivals: Vec<u64>,
+    round_trips: Vec<u64>,
+    interactive_waits: Vec<u64>,
+}
+
+/// A fleet of `processes` with an endless bulk backlog and, now and then, an interactive caller. Requests take 10 to 60 ms
+/// each way, one in a hundred up to 2 s.
+async fn simulate(processes: usize, seed: u64) -> Shown {
+    let limits = BudgetSettings::per_minute(600).limits();
+    let end = START + 900_000_000;
+    let mut logs = fleet(&connection().await, limits, processes);
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut events: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
+    let mut kinds: Vec<Event> = Vec::new();
+    let schedule = |events: &mut BinaryHeap<_>, at: u64, process: usize, event: Event, kinds: &mut Vec<Event>| {
+        kinds.push(event);
+        events.push(Reverse((at, process, kinds.len() - 1)));
+    };
+    let mut next: Vec<PermitNumber> = vec![0; processes];
+    let mut waiting: Vec<Vec<u64>> = vec![Vec::new(); processes];
+    let mut wakes = vec![START; processes];
+    let mut shown = Shown { arrivals: Vec::new(), round_trips: Vec::new(), interactive_waits: Vec::new() };
+    for process in 0..processes {
+        schedule(&mut events, START, process, Event::Wake, &mut kinds);
+        schedule(&mut events, START + 90_000_000, process, Event::Comes, &mut kinds);
+    }
+    while let Some(Reverse((now, process, event))) = events.pop() {
+        if now >= end {
+            break;
+        }
+        let mut settled = Vec::new();
+        match kinds[event] {
+            // Another event has moved the timer.
+            Event::Wake if wakes[process] != now => continue,
+            Event::Wake => {}
+            Event::Responds(number) => settled.push(number),
+            Event::Comes => {
+                waiting[process].push(now);
+                let gap = random.random_range(500_000..4_000_000);
+                schedule(&mut events, now + gap, process, Event::Comes, &mut kinds);
+            }
+        }
+        let ask = Ask {
+            settled: &settled,
+            first: next[process],
+            interactive: waiting[process].len(),
+            bulk: 20,
+            ..Ask::default()
+        };
+        let granted = grant(&mut logs[process], now, &ask).await;
+        for since in waiting[process].drain(..usize::try_from(granted.interactive).unwrap()) {
+            shown.interactive_waits.push(now - since);
+        }
+        for _ in 0..granted.interactive + granted.bulk {
+            let mut one_way = || {
+                if random.random_bool(0.01) {
+                    random.random_range(60_000..2_000_000)
+                } else {
+                    random.random_range(10_000..60_000)
+                }
+            };
+            let (there, back) = (one_way(), one_way());
+            shown.arrivals.push(now + there);
+            shown.round_trips.push(there + back);
+            schedule(&mut events, now + there + back, process, Event::Responds(next[process]), &mut kinds);
+            next[process] += 1;
+        }
+        let wait = if waiting[process].is_empty() {
+            granted.bulk_wait
+        } else {
+            granted.bulk_wait.min(granted.interactive_wait)
+        };
+        // A timer is up to 2 ms late.
+        wakes[process] = now + micros(wait.min(Duration::from_secs(1))) + random.random_range(100..2_000);
+        schedule(&mut events, wakes[process], process, Event::Wake, &mut kinds);
+    }
+    shown.arrivals.sort_unstable();
+    shown
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+async fn a_saturated_fleet_is_never_over_and_wastes_nothing(processes: usize) {
+    let mut shown = simulate(processes, 7).await;
+    let limits = BudgetSettings::per_minute(600).limits();
+    let quota = usize::try_from(limits.quota).unwrap();
+    for (at, arrival) in shown.arrivals.iter().enumerate().skip(quota) {
+        let window = arrival - shown.arrivals[at - quota];
+        assert!(window >= micros(limits.window), "{} requests within {window} µs", quota + 1);
+    }
+    let round_trip = shown.round_trips.iter().sum::<u64>() as f64 / shown.round_trips.len() as f64 / 1e6;
+    let possible = 900.0 * 600.0 / (60.05 + round_trip);
+    let used = shown.arrivals.len() as f64 / possible;
+    shown.interactive_waits.sort_unstable();
+    let waited = |part: usize| shown.interactive_waits[shown.interactive_waits.len() * part / 100] / 1_000;
+    println!(
+        "{processes} processes: {:.2} % of what is possible at {:.0} ms; interactive waits {} ms p50, {} ms p99",
+        used * 100.0,
+        round_trip * 1e3,
+        waited(50),
+        waited(99),
+    );
+    assert!(used >= 0.99, "{used:.4} of what is possible was used");
+    assert!(waited(50) <= 150 && waited(99) <= 700, "interactive callers waited {} and {} ms", waited(50), waited(99));
+}
+
+#[tokio::test]
+async fn one_process_is_never_over_and_wastes_nothing() {
+    a_saturated_fleet_is_never_over_and_wastes_nothing(1).await;
+}
+
+#[tokio::test]
+async fn eight_processes_are_never_over_and_waste_nothing() {
+    a_saturated_fleet_is_never_over_and_wastes_nothing(8).await;
+}

@@ -1,0 +1,115 @@
+//! A Redis that is away, comes back, or forgets.
+
+use std::time::Duration;
+
+use shared::budget::BudgetError;
+use tokio::time::Instant;
+
+use crate::helpers::{Notes, OwnRedis, VIDEOS, budget_at, fresh_prefix, interactive, permit, settings, take_all};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn without_redis_nobody_gets_a_permit_and_with_it_again_everybody() {
+    let mut redis = OwnRedis::new();
+    let budget = budget_at(&redis.url(), &fresh_prefix(), settings(100, SECOND), &Notes::default());
+    for _ in 0..2 {
+        let asked = Instant::now();
+        let refused = permit(&budget, true, Duration::from_millis(400)).await.expect_err("Redis is away");
+        assert_eq!(refused, BudgetError::Unavailable);
+        assert!(asked.elapsed() < 2 * SECOND, "it took {:?}", asked.elapsed());
+        redis.start().await;
+        permit(&budget, true, 3 * SECOND).await.expect("Redis is back").settle().await;
+        redis.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_caller_without_a_deadline_waits_for_redis_but_not_for_ever() {
+    let mut redis = OwnRedis::new();
+    let budget = budget_at(&redis.url(), &fresh_prefix(), settings(100, SECOND), &Notes::default());
+    let asked = Instant::now();
+    let refused = budget.permit(VIDEOS, interactive(true), None).await.expect_err("Redis is away");
+    assert_eq!(refused, BudgetError::Unavailable);
+    assert!(asked.elapsed() < 8 * SECOND, "it took {:?}", asked.elapsed());
+    let (permit, ()) = tokio::join!(budget.permit(VIDEOS, interactive(true), None), redis.start());
+    permit.expect("Redis came meanwhile").settle().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_forgets_no_entry_and_makes_nobody_wait() {
+    let mut redis = OwnRedis::new();
+    redis.start().await;
+    let budget = budget_at(&redis.url(), &fresh_prefix(), settings(10, 60 * SECOND), &Notes::default());
+    for _ in 0..4 {
+        permit(&budget, true, Duration::ZERO).await.expect("it is free").settle().await;
+    }
+    redis.kill();
+    redis.start().await;
+    let mut left = vec![permit(&budget, true, 3 * SECOND).await.expect("the log is there")];
+    left.extend(take_all(&budget).await);
+    assert_eq!(left.len(), 6);
+}
+
+#[tokio::test]
+async fn after_a_flush_a_budget_that_was_in_use_counts_as_full() {
+    let mut redis = OwnRedis::new();
+    redis.start().await;
+    let settings = settings(10, SECOND);
+    let (prefix, notes) = (fresh_prefix(), Notes::default());
+    let (holder, other) =
+        (budget_at(&redis.url(), &prefix, settings, &notes), budget_at(&redis.url(), &prefix, settings, &notes));
+    // Sent and not answered when the flush comes: in the worst case it arrives at the end of its timeout.
+    let used = Instant::now();
+    let permits = take_all(&holder).await;
+    assert_eq!(permits.len(), 10);
+    redis.run("FLUSHALL").await;
+    let next = other.permit(VIDEOS, interactive(true), None).await.expect("it waits");
+    let waited = used.elapsed();
+    let hold = SECOND + settings.request_timeout + settings.window + settings.slack;
+    assert!(waited >= hold, "only {waited:?}");
+    assert!(waited < hold + 3 * SECOND, "{waited:?}");
+    next.settle().await;
+}
+
+#[tokio::test]
+async fn after_a_flush_a_budget_that_was_not_in_use_is_empty() {
+    let mut redis = OwnRedis::new();
+    redis.start().await;
+    let settings = settings(10, Duration::from_millis(300));
+    let hold = SECOND + settings.request_timeout + settings.window + settings.slack;
+    let notes = Notes::default();
+    let budget = budget_at(&redis.url(), &fresh_prefix(), settings, &notes);
+    let used = Instant::now();
+    permit(&budget, true, Duration::ZERO).await.expect("it is free").settle().await;
+    // Use is noted up to a second before it happens.
+    tokio::time::sleep_until(used + hold + SECOND + Duration::from_millis(50)).await;
+    redis.run("FLUSHALL").await;
+    let asked = Instant::now();
+    permit(&budget, true, SECOND).await.expect("nothing can be in use").settle().await;
+    assert!(asked.elapsed() < Duration::from_millis(500), "it took {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_process_that_has_seen_more_than_redis_knows_notices_it() {
+    let mut redis = OwnRedis::new();
+    redis.start().await;
+    let settings = settings(10, SECOND);
+    let prefix = fresh_prefix();
+    let notes = Notes::default();
+    let budget = budget_at(&redis.url(), &prefix, settings, &notes);
+    permit(&budget, true, Duration::ZERO).await.expect("it is free").settle().await;
+    // As after a failover to a replica that lags: the log is there, but its last grants are not.
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis runs");
+    let state = format!("{prefix}:budget:{{app:{VIDEOS}}}:state");
+    let () = redis::cmd("HINCRBY")
+        .arg(&state)
+        .arg("used")
+        .arg(-5_000_000)
+        .query_async(&mut connection)
+        .await
+        .expect("it is there");
+    let refused = permit(&budget, true, Duration::ZERO).await.expect_err("lost entries may still count");
+    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait > 2 * SECOND), "{refused}");
+}

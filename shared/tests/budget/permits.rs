@@ -1,0 +1,191 @@
+//! What becomes of one permit, and of one caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use shared::budget::BudgetError;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::helpers::{
+    Notes, PROFILE, VIDEOS, budget_at, fleet, fresh_prefix, interactive, permit, redis_url, settings, take_all,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn who_would_be_late_is_told_at_once_when_to_come_back() {
+    let fleet = fleet(2, settings(3, MINUTE));
+    for permit in take_all(&fleet[0]).await {
+        permit.settle().await;
+    }
+    let asked = Instant::now();
+    let refused = permit(&fleet[1], true, Duration::from_secs(30)).await.expect_err("all is used");
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    let BudgetError::NotBefore(wait) = refused else { panic!("{refused}") };
+    assert!((59..=62).contains(&wait.as_secs()), "{wait:?}");
+}
+
+#[tokio::test]
+async fn what_is_given_back_is_free_at_once_for_everybody() {
+    let fleet = fleet(2, settings(1, MINUTE));
+    let mut held = permit(&fleet[0], true, Duration::ZERO).await.expect("it is free");
+    for number in 1..20 {
+        let other = &fleet[number % 2];
+        assert!(permit(other, true, Duration::ZERO).await.is_err(), "it is held");
+        let given = Instant::now();
+        held.give_back().await;
+        held = loop {
+            // The log hears of it in the background, within milliseconds.
+            if let Ok(permit) = permit(other, true, Duration::ZERO).await {
+                break permit;
+            }
+            assert!(given.elapsed() < Duration::from_millis(500), "it was given back");
+        };
+    }
+    held.give_back().await;
+}
+
+#[tokio::test]
+async fn what_is_given_back_goes_to_who_waits() {
+    let budget = Arc::clone(&fleet(1, settings(1, MINUTE))[0]);
+    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let waiting = tokio::spawn({
+        let budget = Arc::clone(&budget);
+        async move { budget.permit(VIDEOS, interactive(true), None).await }
+    });
+    // Only once the second caller waits can it be passed over.
+    sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished());
+    let given = Instant::now();
+    held.give_back().await;
+    let permit = waiting.await.expect("no panic").expect("it was given back");
+    assert!(given.elapsed() < Duration::from_millis(500), "it took {:?}", given.elapsed());
+    permit.settle().await;
+}
+
+#[tokio::test]
+async fn a_permit_is_fresh_for_a_second() {
+    let budget = Arc::clone(&fleet(1, settings(1, MINUTE))[0]);
+    let asked = Instant::now();
+    let permit = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let had = Instant::now();
+    assert!(permit.fresh());
+    while permit.fresh() {
+        assert!(had.elapsed() < Duration::from_secs(2), "still fresh");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    permit.give_back().await;
+    take_all(&budget).await.pop().expect("the stale one was taken back").settle().await;
+}
+
+#[tokio::test]
+async fn the_permits_of_a_process_that_died_free_themselves() {
+    // Held for the second that they are fresh, the request's 200 ms, the window and its slack.
+    let settings = settings(5, Duration::from_millis(500));
+    let hold = Duration::from_secs(1) + settings.request_timeout + settings.window + settings.slack;
+    let fleet = fleet(2, settings);
+    let granted = Instant::now();
+    drop(take_all(&fleet[0]).await);
+    let next = fleet[1].permit(VIDEOS, interactive(true), None).await.expect("it frees itself");
+    let took = granted.elapsed();
+    assert!(took >= hold && took < hold + Duration::from_millis(700), "{took:?}, not {hold:?}");
+    next.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_are_dropped_lose_nothing() {
+    let fleet = fleet(2, settings(6, MINUTE));
+    let mut tasks = JoinSet::new();
+    for number in 0..400 {
+        let budget = Arc::clone(&fleet[number % 2]);
+        tasks.spawn(async move {
+            let patience = Duration::from_micros(rand::rng().random_range(0..3_000));
+            let asked = budget.permit(VIDEOS, interactive(number % 3 > 0), None);
+            if let Ok(Ok(permit)) = timeout(patience, asked).await {
+                permit.give_back().await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(permit(&fleet[0], true, Duration::from_secs(2)).await.expect("none was lost"));
+    }
+    assert!(permit(&fleet[0], true, Duration::ZERO).await.is_err(), "and none was made up");
+}
+
+#[tokio::test]
+async fn a_caller_that_becomes_interactive_moves_to_the_front() {
+    let budget = Arc::clone(&fleet(1, settings(1, Duration::from_millis(400)))[0]);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let mut switches = Vec::new();
+    let mut tasks = JoinSet::new();
+    for number in 0..3 {
+        let (switch, is_interactive) = watch::channel(false);
+        switches.push(switch);
+        let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+        tasks.spawn(async move {
+            let permit = budget.permit(VIDEOS, is_interactive, None).await.expect("it waits");
+            order.lock().unwrap().push(number);
+            permit.settle().await;
+        });
+        // So that they stand in this order.
+        sleep(Duration::from_millis(20)).await;
+    }
+    switches[2].send_replace(true);
+    held.settle().await;
+    tasks.join_all().await;
+    assert_eq!(*order.lock().unwrap(), [2, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
+    let fleet = fleet(2, settings(100, Duration::from_secs(1)));
+    permit(&fleet[1], true, Duration::ZERO).await.expect("it is open").settle().await;
+    let closed = Instant::now();
+    fleet[0].close(VIDEOS, Some(Duration::from_millis(700))).await;
+    let refused = permit(&fleet[1], true, Duration::from_millis(10)).await.expect_err("it is closed");
+    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait <= Duration::from_millis(700)), "{refused}");
+    let other = fleet[1].permit(PROFILE, interactive(true), Some(Duration::ZERO)).await;
+    other.expect("the other endpoint is open").settle().await;
+    let (one, two) = tokio::join!(
+        fleet[0].permit(VIDEOS, interactive(true), None),
+        fleet[1].permit(VIDEOS, interactive(false), None)
+    );
+    let took = closed.elapsed();
+    one.expect("open again").settle().await;
+    two.expect("open again").settle().await;
+    assert!(took >= Duration::from_millis(690) && took < Duration::from_millis(1_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_429_that_does_not_say_how_long_closes_for_a_second() {
+    let fleet = fleet(1, settings(100, Duration::from_secs(1)));
+    let closed = Instant::now();
+    fleet[0].close(VIDEOS, None).await;
+    fleet[0].permit(VIDEOS, interactive(true), None).await.expect("open again").settle().await;
+    let took = closed.elapsed();
+    assert!(took >= Duration::from_millis(990) && took < Duration::from_millis(1_900), "{took:?}");
+}
+
+#[tokio::test]
+async fn use_is_noted_before_the_call_and_once_a_second_at_most() {
+    let notes = Notes::default();
+    let budget = budget_at(&redis_url(), &fresh_prefix(), settings(1_000, Duration::from_secs(1)), &notes);
+    let began = Instant::now();
+    let mut granted = 0_u32;
+    while began.elapsed() < Duration::from_millis(2_500) {
+        permit(&budget, true, Duration::from_secs(1)).await.expect("there are many").settle().await;
+        assert!(notes.count(VIDEOS) >= 1);
+        granted += 1;
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(granted > 50);
+    assert!((2..=3).contains(&notes.count(VIDEOS)), "noted {} times", notes.count(VIDEOS));
+    assert_eq!(notes.count(PROFILE), 0);
+}

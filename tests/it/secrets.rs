@@ -1,0 +1,81 @@
+//! Secrets appear in no log, no metric, no dump of Postgres or Redis.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::support::System;
+use crate::support::system::{CLIENT_SECRET, ENCRYPTION_KEY};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_a_metric_or_a_dump() {
+    let system = System::builder().set("RUST_LOG", "trace").start().await;
+    let open_id = system.sandbox.user(30).await;
+    let state = system.client.post("/api/v1/connect/tiktok").await.data(200)["state"].as_str().unwrap().to_owned();
+    let id = system.connect(&open_id).await;
+    system.client.sync(&id).await;
+    // Failures talk more than successes do.
+    for kind in ["internal_error", "html", "truncated", "reset"] {
+        system.sandbox.fault(json!({"endpoint": "user_info", "kind": kind, "times": 1})).await;
+        system.client.sync(&id).await;
+    }
+    let sql = system.sql().await;
+    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[]).await.unwrap();
+    system.client.sync(&id).await;
+    system.sandbox.fault(json!({"endpoint": "token", "kind": "internal_error", "times": 1})).await;
+    let other = system.sandbox.user(1).await;
+    system.connect_may_fail(&other).await;
+    let metrics = system.client.get("/metrics").await.body.to_string();
+
+    let mut secrets = vec![
+        system.client.key.clone(),
+        CLIENT_SECRET.to_owned(),
+        ENCRYPTION_KEY.to_owned(),
+        "0123456789abcdef0123456789abcdef".to_owned(),
+        state,
+    ];
+    secrets.extend(system.sandbox.tokens_issued().await);
+    assert!(secrets.len() >= 8, "the sandbox tells which tokens it gave: {}", secrets.len());
+
+    let dump = tokio::process::Command::new("pg_dump")
+        .arg(&system.database_url)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("run pg_dump");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+    assert!(dump.contains("credentials"), "the dump is one");
+    let redis = dump_redis(&system.redis_url).await;
+    let logs = system.logs();
+    assert!(logs.contains(&id), "the logs are there");
+    for (place, text) in [("a log", &logs), ("a metric", &metrics), ("Postgres", &dump), ("Redis", &redis)] {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{place} holds a secret that begins with {}", &secret[..6]);
+            // As bytea, Postgres shows bytes in hex.
+            assert!(!text.contains(&hex::encode(secret)), "{place} holds a secret in hex");
+        }
+    }
+}
+
+/// Every key and value that Redis holds, of whatever type.
+async fn dump_redis(url: &str) -> String {
+    let client = redis::Client::open(url).expect("a Redis URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("connect to Redis");
+    let mut text = String::new();
+    let mut cursor = 0_u64;
+    loop {
+        let (next, keys): (u64, Vec<String>) =
+            redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(500).query_async(&mut connection).await.expect("scan");
+        for key in keys {
+            let value: Option<Vec<u8>> =
+                redis::cmd("DUMP").arg(&key).query_async(&mut connection).await.expect("dump a key");
+            text.push_str(&key);
+            text.push_str(&String::from_utf8_lossy(&value.unwrap_or_default()));
+        }
+        cursor = next;
+        if cursor == 0 {
+            return text;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What the tests stand on: a whole system of one's own, and a client that speaks to it.
+
+pub mod client;
+pub mod database;
+pub mod process;
+pub mod sandbox;
+pub mod system;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub use client::Client;
+pub use system::{System, SystemBuilder};
+
+/// How long a test waits for a condition before it fails.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `check` gives a value; fails with `what` after [`DEADLINE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: impl FnMut() -> F) -> T {
+    within(DEADLINE, what, check).await
+}
+
+/// Waits until `check` gives a value; fails with `what` after `limit`.
+pub async fn within<T, F: Future<Output = Option<T>>>(limit: Duration, what: &str, mut check: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,109 @@
+//! TikTok as it comes: its failures and its data.
+
+use serde_json::json;
+
+use crate::support::System;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_passing_failure_is_a_success_to_the_caller() {
+    let system = System::start().await;
+    let open_id = system.sandbox.user(25).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    for endpoint in ["user_info", "video_list"] {
+        for kind in ["internal_error", "html", "empty", "truncated", "reset", "ok_status_error"] {
+            system.sandbox.fault(json!({"endpoint": endpoint, "kind": kind, "times": 1})).await;
+            let answer = system.client.post(&format!("/api/v1/creators/{id}/sync")).await;
+            assert_eq!(answer.status, 200, "{endpoint} {kind}: {}", answer.body);
+            system.sandbox.clear_faults().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_lasts_is_a_platform_error_and_marks_nobody() {
+    let system = System::start().await;
+    let open_id = system.sandbox.user(5).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    system.sandbox.fault(json!({"endpoint": "video_list", "kind": "internal_error"})).await;
+    let start = std::time::Instant::now();
+    let answer = system.client.post(&format!("/api/v1/creators/{id}/sync")).await;
+    assert_eq!(answer.error(502), "platform_error");
+    assert!(start.elapsed().as_secs() <= 20, "{:?}", start.elapsed());
+    let creator = system.client.get(&format!("/api/v1/creators/{id}")).await;
+    assert_eq!(creator.data(200)["status"], "ACTIVE");
+    system.sandbox.clear_faults().await;
+    system.client.sync(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_that_is_not_listed_any_more_is_not_listed_here_and_returns_under_its_id() {
+    let system = System::start().await;
+    let open_id = system.sandbox.user(30).await;
+    let id = system.connect(&open_id).await;
+    system.client.sync(&id).await;
+    let before = system.client.all_videos(&id).await;
+    let hidden = before[7].clone();
+    let external = hidden["externalId"].as_str().unwrap().to_owned();
+    system.sandbox.hide_video(&open_id, &external, true).await;
+    system.client.sync(&id).await;
+    let without = system.client.all_videos(&id).await;
+    assert_eq!(without.len(), 29);
+    assert!(!without.iter().any(|video| video["externalId"] == external.as_str()));
+    // A listing that breaks off removes nothing.
+    system.sandbox.fault(json!({"endpoint": "video_list", "kind": "repeated_cursor"})).await;
+    system.client.post(&format!("/api/v1/creators/{id}/sync")).await;
+    assert_eq!(system.client.all_videos(&id).await.len(), 29);
+    system.sandbox.clear_faults().await;
+    system.sandbox.hide_video(&open_id, &external, false).await;
+    system.client.sync(&id).await;
+    let after = system.client.all_videos(&id).await;
+    assert_eq!(after.len(), 30);
+    assert!(after.iter().any(|video| video["id"] == hidden["id"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_scopes_sync_what_is_allowed_and_say_what_is_missing() {
+    let system = System::start().await;
+    let open_id = system.sandbox.user(5).await;
+    let id = system.sandbox.connect_with(&system.client, &open_id, &["user.info.basic", "user.info.profile"]).await;
+    system.client.sync(&id).await;
+    let profile = system.client.get(&format!("/api/v1/creators/{id}/profile")).await;
+    let profile = profile.data(200);
+    assert_eq!(profile["missingScopes"], json!(["user.info.stats", "video.list"]));
+    assert!(profile["stats"]["followers"].is_null(), "{profile}");
+    assert!(profile["displayName"].is_string() && profile["username"].is_string());
+    assert!(profile["lastSyncedAt"].is_string());
+    assert_eq!(system.client.all_videos(&id).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_removal_asks_for_a_new_connection_and_stale_or_forged_ones_do_no_harm() {
+    let system = System::start().await;
+    let target = format!("{}/webhooks/tiktok", system.client.base);
+    system.sandbox.settings(json!({"webhook_url": target})).await;
+    let open_id = system.sandbox.user(3).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    let status = async || {
+        let creator = system.client.get(&format!("/api/v1/creators/{id}")).await;
+        creator.data(200)["status"].as_str().unwrap().to_owned()
+    };
+    let now = chrono::Utc::now().timestamp();
+    for wrong in [
+        json!({"event": "authorization.removed", "open_id": open_id, "reason": 1, "bad_signature": true}),
+        json!({"event": "authorization.removed", "open_id": open_id, "reason": 1, "create_time": now - 3600}),
+        json!({"event": "video.publish.completed", "open_id": open_id}),
+    ] {
+        system.sandbox.webhook(wrong).await;
+        assert_eq!(status().await, "ACTIVE");
+    }
+    let removed = json!({"event": "authorization.removed", "open_id": open_id, "reason": 1, "create_time": now + 2});
+    system.sandbox.webhook(removed.clone()).await;
+    assert_eq!(status().await, "REAUTHORIZATION_REQUIRED");
+    system.sandbox.webhook(removed).await;
+    let creator = system.client.get(&format!("/api/v1/creators/{id}")).await;
+    assert!(creator.data(200)["statusReason"].is_string(), "{}", creator.body);
+    assert_eq!(system.client.post(&format!("/api/v1/creators/{id}/sync")).await.error(409), "reauthorization_required");
+}
