@@ -22,7 +22,9 @@ const ELSEWHERE: &str = "/var/lib/metriqlab";
 /// The folder, locked for us until this is dropped or the process ends, however it ends.
 pub(super) struct Home {
     path: PathBuf,
-    _lock: File,
+    servers: PathBuf,
+    /// Of the folder, and of where its link leads: a copy of the folder leads there, too.
+    _locks: [File; 2],
 }
 
 impl Home {
@@ -30,35 +32,23 @@ impl Home {
     pub(super) fn open(path: &Path) -> Result<Self, ServerError> {
         make_folder(path, PASSAGE)?;
         let path = path.canonicalize().map_err(ServerError::io("find", path))?;
-        let lock = lock(&path.join("lock"))?;
+        let held = lock(&path.join("lock"))?;
         // Nothing in here belongs into a repository.
         let ignore = path.join(".gitignore");
         if !ignore.exists() {
             std::fs::write(&ignore, "*\n").map_err(ServerError::io("write", &ignore))?;
         }
-        Ok(Self { path, _lock: lock })
+        let servers = match Account::for_data(&path.join("postgres/data"))? {
+            Some(account) if !account.can_reach(&path) => elsewhere(&path)?,
+            _ => path.clone(),
+        };
+        let servers_held = lock(&servers.join("servers-lock"))?;
+        Ok(Self { path, servers, _locks: [held, servers_held] })
     }
 
     /// Where the servers' folders go.
-    pub(super) fn servers(&self) -> Result<PathBuf, ServerError> {
-        match Account::for_data(&self.path.join("postgres/data"))? {
-            Some(account) if !account.can_reach(&self.path) => self.elsewhere(),
-            _ => Ok(self.path.clone()),
-        }
-    }
-
-    fn elsewhere(&self) -> Result<PathBuf, ServerError> {
-        let link = self.path.join("elsewhere");
-        if let Ok(found) = link.canonicalize() {
-            return Ok(found);
-        }
-        let place = Path::new(ELSEWHERE).join(Uuid::new_v4().to_string());
-        make_folder(Path::new(ELSEWHERE), PASSAGE)?;
-        make_folder(&place, PASSAGE)?;
-        // There may be a link to what somebody has removed.
-        let _ = std::fs::remove_file(&link);
-        symlink(&place, &link).map_err(ServerError::io("link", &link))?;
-        Ok(place)
+    pub(super) fn servers(&self) -> &Path {
+        &self.servers
     }
 
     /// The key that encrypts tokens: made once, since what it has encrypted opens with nothing else.
@@ -82,6 +72,21 @@ impl Home {
     pub(super) fn keep_api_key(&self, key: &ApiKey) -> Result<(), ServerError> {
         files::write_private(&self.path.join("api-key"), key.expose())
     }
+}
+
+/// Where `path` keeps what its servers' account can't reach below it.
+fn elsewhere(path: &Path) -> Result<PathBuf, ServerError> {
+    let link = path.join("elsewhere");
+    if let Ok(found) = link.canonicalize() {
+        return Ok(found);
+    }
+    let place = Path::new(ELSEWHERE).join(Uuid::new_v4().to_string());
+    make_folder(Path::new(ELSEWHERE), PASSAGE)?;
+    make_folder(&place, PASSAGE)?;
+    // There may be a link to what somebody has removed.
+    let _ = std::fs::remove_file(&link);
+    symlink(&place, &link).map_err(ServerError::io("link", &link))?;
+    Ok(place)
 }
 
 /// The kernel frees this lock when the process ends; the number in it is for people.

@@ -185,7 +185,10 @@ async fn stop_leftover(data: &Path) {
     if !process::exists(pid) {
         return;
     }
-    if process::command_line(pid).contains(&format!("-D {} ", data.display())) {
+    // Its folder may have been moved since: then its command line holds the old name.
+    let ours = process::command_line(pid).contains(&format!("-D {} ", data.display()))
+        || process::working_folder(pid).is_some_and(|folder| folder == data);
+    if ours {
         tracing::info!(%pid, "stopping the Postgres that an earlier start left behind");
         let last = (Signal::SIGKILL, Duration::from_secs(5));
         process::end_stranger(pid, &[STOP.as_slice(), &[last]].concat()).await;

@@ -143,6 +143,11 @@ pub(super) fn command_line(pid: Pid) -> String {
     output.map(|output| format!("{} ", String::from_utf8_lossy(&output.stdout).trim())).unwrap_or_default()
 }
 
+/// The working folder of a process, where the system tells.
+pub(super) fn working_folder(pid: Pid) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
 /// Ends a process that is no child of ours: each signal in turn, until one has worked within its time.
 pub(super) async fn end_stranger(pid: Pid, signals: &[(Signal, Duration)]) {
     for (signal, patience) in signals {
