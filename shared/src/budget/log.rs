@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::aio::ConnectionManager;
 use redis::{RedisError, Script};
 
 use super::LONGEST_PAUSE;
+use super::connection::Connection;
 
 static GRANT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/grant.lua")));
 static START: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/start.lua")));
@@ -63,7 +63,7 @@ pub(super) struct Granted {
 }
 
 pub(super) struct SlidingLog {
-    connection: ConnectionManager,
+    connection: Connection,
     log: String,
     state: String,
     waiting: String,
@@ -77,7 +77,7 @@ pub(super) struct SlidingLog {
 
 impl SlidingLog {
     /// The log under the keys `base:…`; `base` holds a hash tag, so that they live on one node of a cluster.
-    pub(super) fn new(connection: ConnectionManager, base: &str, process: String, limits: Limits) -> Self {
+    pub(super) fn new(connection: Connection, base: &str, process: String, limits: Limits) -> Self {
         Self {
             connection,
             log: format!("{base}:log"),
@@ -112,7 +112,7 @@ impl SlidingLog {
         for number in ask.settled.iter().chain(ask.unused) {
             call.arg(number);
         }
-        let answer: Option<(u64, u32, u32, u32, u64, u64)> = call.invoke_async(&mut self.connection).await?;
+        let answer: Option<(u64, u32, u32, u32, u64, u64)> = self.connection.invoke(&call).await?;
         let Some((used, entries, interactive, bulk, interactive_wait, bulk_wait)) = answer else { return Ok(None) };
         self.seen = self.seen.max(used);
         let (interactive_wait, bulk_wait) = (Duration::from_micros(interactive_wait), Duration::from_micros(bulk_wait));
@@ -126,7 +126,7 @@ impl SlidingLog {
         let mut call = START.prepare_invoke();
         call.key(&self.log).key(&self.state);
         call.arg(or_empty(self.clock)).arg(micros(self.limits.hold)).arg(self.seen).arg(micros(blocked));
-        call.invoke_async(&mut self.connection).await
+        self.connection.invoke(&call).await
     }
 
     /// Grants nothing to anybody for `asked`, or for a pause that doubles from time to time; answers for how long.
@@ -135,7 +135,7 @@ impl SlidingLog {
         call.key(&self.state);
         call.arg(or_empty(self.clock)).arg(or_empty(asked.map(micros))).arg(micros(SHORTEST_PAUSE));
         call.arg(micros(self.limits.window.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))).arg(micros(self.limits.hold));
-        call.invoke_async(&mut self.connection).await.map(Duration::from_micros)
+        Ok(Duration::from_micros(self.connection.invoke(&call).await?))
     }
 }
 

@@ -10,6 +10,7 @@
 //! asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
 
 mod ceiling;
+mod connection;
 mod coordinator;
 mod log;
 #[cfg(test)]
@@ -22,18 +23,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
 use rand::Rng as _;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use connection::Connection;
 use coordinator::{Command, Coordinator, Waiter, WaiterId};
 use log::{Limits, PermitNumber, SlidingLog};
 
 /// How old a permit may get before its request is sent; [`Permit::fresh`] tells. The log counts on it.
 const FRESH_FOR: Duration = Duration::from_secs(1);
-/// redis-rs gives up after 500 ms by default, which a busy server may need.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a caller waits for a Redis or a Postgres that is out of reach, if its own `max_wait` is not over before.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause that a platform's `Retry-After` can ask for: a slip of theirs must not shut us out for ever.
@@ -117,7 +115,7 @@ pub trait UsageLog: Send + Sync + 'static {
 
 /// The budget of one app of a platform, by endpoint. One per process and app; cheap to share by reference or `Arc`.
 pub struct Budget {
-    connection: ConnectionManager,
+    client: redis::Client,
     prefix: String,
     app: String,
     /// Tells this process's permits from those of others.
@@ -129,7 +127,7 @@ pub struct Budget {
 
 impl Budget {
     /// The budget of `app` in the Redis at `url`, under `prefix`. Does not connect yet: it works with Redis away, and
-    /// reconnects by itself. Must be called inside a Tokio runtime.
+    /// reconnects by itself.
     pub fn new(
         url: &str,
         prefix: &str,
@@ -137,13 +135,9 @@ impl Budget {
         settings: BudgetSettings,
         usage: impl UsageLog,
     ) -> Result<Self, redis::RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_number_of_retries(0);
         describe_metrics();
         Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?,
+            client: connection::client(url)?,
             prefix: prefix.to_owned(),
             app: app.to_owned(),
             process: hex::encode(rand::rng().random::<[u8; 8]>()),
@@ -202,7 +196,7 @@ impl Budget {
 
     fn log(&self, endpoint: &str) -> SlidingLog {
         let base = format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app);
-        SlidingLog::new(self.connection.clone(), &base, self.process.clone(), self.settings.limits())
+        SlidingLog::new(Connection::new(self.client.clone()), &base, self.process.clone(), self.settings.limits())
     }
 
     fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {

@@ -8,27 +8,24 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use uuid::Uuid;
 
 use super::BudgetSettings;
+use super::connection::{self, Connection};
 use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
 
 /// Any instant will do; Redis's own would be about this.
 const START: u64 = 1_800_000_000_000_000;
 
-async fn connection() -> ConnectionManager {
+/// The logs of `processes` processes that share one endpoint.
+fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
         "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
     );
-    let config = ConnectionManagerConfig::new().set_response_timeout(Some(super::RESPONSE_TIMEOUT));
-    ConnectionManager::new_with_config(redis::Client::open(url).expect("a URL"), config).await.expect("Redis runs")
-}
-
-/// The logs of `processes` processes that share one endpoint.
-fn fleet(connection: &ConnectionManager, limits: Limits, processes: usize) -> Vec<SlidingLog> {
+    let client = connection::client(&url).expect("a URL");
     let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
-    (0..processes).map(|number| SlidingLog::new(connection.clone(), &base, format!("p{number}"), limits)).collect()
+    let log = |number| SlidingLog::new(Connection::new(client.clone()), &base, format!("p{number}"), limits);
+    (0..processes).map(log).collect()
 }
 
 async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
@@ -156,7 +153,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let limits = settings.limits();
-            let mut logs = fleet(&connection().await, limits, 2);
+            let mut logs = fleet(limits, 2);
             let (held, open, bulk_grants) = (HashMap::new(), Vec::new(), Vec::new());
             let mut account = Account { limits, now: START, held, open, next: [0, 0], bulk_grants };
             for step in &steps {
@@ -170,8 +167,7 @@ proptest! {
 #[tokio::test]
 async fn a_log_that_went_back_in_time_is_lost() {
     let limits = BudgetSettings::per_minute(10).limits();
-    let connection = connection().await;
-    let mut logs = fleet(&connection, limits, 2);
+    let mut logs = fleet(limits, 2);
     let ask = Ask { interactive: 1, ..Ask::default() };
     grant(&mut logs[0], START, &ask).await;
     grant(&mut logs[1], START, &ask).await;
@@ -187,8 +183,7 @@ async fn a_log_that_went_back_in_time_is_lost() {
 
 #[tokio::test]
 async fn only_the_first_of_two_processes_starts_a_lost_log() {
-    let connection = connection().await;
-    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 2);
+    let mut logs = fleet(BudgetSettings::per_minute(10).limits(), 2);
     for log in &mut logs {
         log.set_clock(START);
         assert_eq!(log.grant(&Ask::default()).await.expect("Redis runs"), None);
@@ -201,8 +196,7 @@ async fn only_the_first_of_two_processes_starts_a_lost_log() {
 
 #[tokio::test]
 async fn permits_of_a_turn_whose_answer_was_lost_are_taken_back() {
-    let connection = connection().await;
-    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 1);
+    let mut logs = fleet(BudgetSettings::per_minute(10).limits(), 1);
     grant(&mut logs[0], START, &Ask { interactive: 7, ..Ask::default() }).await;
     let again = grant(&mut logs[0], START, &Ask { interactive: 10, doubtful: 7, ..Ask::default() }).await;
     assert_eq!((again.interactive, again.entries), (10, 10));
@@ -210,8 +204,7 @@ async fn permits_of_a_turn_whose_answer_was_lost_are_taken_back() {
 
 #[tokio::test]
 async fn pauses_double_while_they_follow_closely() {
-    let connection = connection().await;
-    let mut logs = fleet(&connection, BudgetSettings::per_minute(10).limits(), 1);
+    let mut logs = fleet(BudgetSettings::per_minute(10).limits(), 1);
     let log = &mut logs[0];
     let mut now = START;
     let mut close = async |now: u64, asked: Option<u64>| {
@@ -248,7 +241,7 @@ struct Shown {
 async fn simulate(processes: usize, seed: u64) -> Shown {
     let limits = BudgetSettings::per_minute(600).limits();
     let end = START + 900_000_000;
-    let mut logs = fleet(&connection().await, limits, processes);
+    let mut logs = fleet(limits, processes);
     let mut random = StdRng::seed_from_u64(seed);
     let mut events: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
     let mut kinds: Vec<Event> = Vec::new();

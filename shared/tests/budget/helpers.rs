@@ -163,6 +163,13 @@ impl OwnRedis {
         }
     }
 
+    /// Pauses it (`STOP`) or lets it go on (`CONT`).
+    pub fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args([&format!("-{signal}"), &process]).status().expect("kill is installed");
+        assert!(status.success());
+    }
+
     pub async fn run(&self, command: &str) {
         let client = redis::Client::open(self.url()).expect("a URL");
         let mut connection = client.get_multiplexed_async_connection().await.expect("Redis runs");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::budget::BudgetError;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::helpers::{Notes, OwnRedis, VIDEOS, budget_at, fresh_prefix, interactive, permit, settings, take_all};
 
@@ -34,6 +34,33 @@ async fn a_caller_without_a_deadline_waits_for_redis_but_not_for_ever() {
     assert!(asked.elapsed() < 8 * SECOND, "it took {:?}", asked.elapsed());
     let (permit, ()) = tokio::join!(budget.permit(VIDEOS, interactive(true), None), redis.start());
     permit.expect("Redis came meanwhile").settle().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_makes_nobody_hang_and_loses_no_permit() {
+    let mut redis = OwnRedis::new();
+    redis.start().await;
+    let budget = budget_at(&redis.url(), &fresh_prefix(), settings(10, 60 * SECOND), &Notes::default());
+    permit(&budget, true, Duration::ZERO).await.expect("it is free").give_back().await;
+    // Once for less than the response's timeout, and once for longer.
+    for hang in [SECOND, 6 * SECOND] {
+        redis.signal("STOP");
+        let asked = Instant::now();
+        let refused = permit(&budget, true, Duration::from_millis(200)).await.expect_err("Redis hangs");
+        assert_eq!(refused, BudgetError::Unavailable);
+        assert!(asked.elapsed() < 2 * SECOND, "it took {:?}", asked.elapsed());
+        sleep_until(asked + hang).await;
+        redis.signal("CONT");
+        let mut all = Vec::new();
+        for _ in 0..10 {
+            all.push(
+                permit(&budget, true, 3 * SECOND).await.expect("Redis goes on, and the lost answer's permit came back"),
+            );
+        }
+        for permit in all {
+            permit.give_back().await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -83,7 +110,7 @@ async fn after_a_flush_a_budget_that_was_not_in_use_is_empty() {
     let used = Instant::now();
     permit(&budget, true, Duration::ZERO).await.expect("it is free").settle().await;
     // Use is noted up to a second before it happens.
-    tokio::time::sleep_until(used + hold + SECOND + Duration::from_millis(50)).await;
+    sleep_until(used + hold + SECOND + Duration::from_millis(50)).await;
     redis.run("FLUSHALL").await;
     let asked = Instant::now();
     permit(&budget, true, SECOND).await.expect("nothing can be in use").settle().await;
