@@ -10,12 +10,15 @@ use actix_web::{App, HttpResponse, HttpServer, rt};
 
 use crate::answer::Answer;
 use crate::state::{Connection, State};
-use crate::{StartError, api, oauth};
+use crate::{StartError, api, control, oauth, webhooks};
 
 /// Longer than the idle connections of any sane client, so that the server never closes one that is just being used.
 const KEEP_ALIVE: Duration = Duration::from_secs(150);
 
-fn routes(config: &mut ServiceConfig) {
+fn routes(config: &mut ServiceConfig, control: bool) {
+    if control {
+        config.service(control::routes());
+    }
     let janus = || web::route().to(janus);
     config
         .service(
@@ -48,7 +51,9 @@ pub(crate) fn serve(
     let (send, receive) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
         rt::System::new().block_on(async move {
-            let app = move || App::new().app_data(state.clone()).configure(routes);
+            let control = state.config.control;
+            rt::spawn(webhooks::deliver(state.clone()));
+            let app = move || App::new().app_data(state.clone()).configure(|config| routes(config, control));
             let server = HttpServer::new(app)
                 .workers(1)
                 .keep_alive(KEEP_ALIVE)

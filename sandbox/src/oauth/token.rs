@@ -2,7 +2,7 @@
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::form::Form;
 use super::{authenticate, pkce, refusal};
@@ -25,7 +25,7 @@ pub(crate) async fn token(state: Data<State>, request: HttpRequest, body: Bytes)
         limit_key: None,
     };
     let work = |context: &Context<'_>| match form.and_then(|form| exchange(&state, &form, context)) {
-        Ok(pair) => success(&pair),
+        Ok(pair) => Answer::json(200, &pair_json(&pair)),
         Err(error) => refusal(error, context),
     };
     state.respond(&request, about, work).await
@@ -86,17 +86,15 @@ fn by_refresh_token(state: &State, form: &Form, context: &Context<'_>) -> Result
     grants.refresh(token, context.settings, context.now_ms).ok_or_else(dead)
 }
 
-fn success(pair: &Pair) -> Answer {
-    Answer::json(
-        200,
-        &json!({
-            "access_token": pair.access,
-            "expires_in": pair.expires_in,
-            "open_id": pair.open_id,
-            "refresh_expires_in": pair.refresh_expires_in,
-            "refresh_token": pair.refresh,
-            "scope": pair.scopes.join(),
-            "token_type": "Bearer",
-        }),
-    )
+/// The success body of both grants.
+pub(crate) fn pair_json(pair: &Pair) -> Value {
+    json!({
+        "access_token": pair.access,
+        "expires_in": pair.expires_in,
+        "open_id": pair.open_id,
+        "refresh_expires_in": pair.refresh_expires_in,
+        "refresh_token": pair.refresh,
+        "scope": pair.scopes.join(),
+        "token_type": "Bearer",
+    })
 }

@@ -39,7 +39,7 @@ impl<T: Clone> Patch<T> {
 }
 
 /// Changes of a profile; the body of `PATCH /control/users/{open_id}` and a part of `POST /control/users`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProfileChanges {
     pub(crate) display_name: Patch<String>,

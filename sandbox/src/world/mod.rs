@@ -83,7 +83,9 @@ impl World {
         let series = Series { key, first_at, interval, per_second, count: Some(videos.count) };
         self.made.push(series);
         let creator = Creator { open_id: open_id(self.seed, MADE, index), key, series };
-        self.changes_of(&creator.open_id).profile.merge(profile);
+        if profile != ProfileChanges::default() {
+            self.change(&creator, profile);
+        }
         creator
     }
 
@@ -91,13 +93,18 @@ impl World {
         self.changes.entry(id.to_owned()).or_default()
     }
 
-    /// Changes a profile; `reset` forgets all changes of the profile before.
-    pub(crate) fn change(&mut self, creator: &Creator, changes: ProfileChanges, reset: bool) {
-        let profile = &mut self.changes_of(&creator.open_id).profile;
-        if reset {
-            *profile = ProfileChanges::default();
-        }
-        profile.merge(changes);
+    /// Changes a profile.
+    pub(crate) fn change(&mut self, creator: &Creator, changes: ProfileChanges) {
+        self.changes_of(&creator.open_id).profile.merge(changes);
+    }
+
+    /// Forgets all changes of a creator.
+    pub(crate) fn reset(&mut self, creator: &Creator) {
+        self.changes.remove(&creator.open_id);
+    }
+
+    pub(crate) fn is_private(&self, id: &str) -> bool {
+        self.changes.get(id).and_then(|changes| changes.profile.private) == Some(true)
     }
 
     pub(crate) fn is_banned(&self, id: &str) -> bool {

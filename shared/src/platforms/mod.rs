@@ -11,6 +11,7 @@ use diesel::expression::AsExpression;
 use diesel::sql_types::Text;
 use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
+use tokio::sync::watch;
 
 /// Where a creator's account lives. The names are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow)]
@@ -53,9 +54,26 @@ impl Scopes {
         Self(self.0.difference(&granted.0).cloned().collect())
     }
 
+    /// Those of `self` that `other` has too, in order.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The names, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Scopes {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        Self(names.into_iter().map(str::to_owned).collect())
     }
 }
 
@@ -85,8 +103,25 @@ pub struct Grant {
     pub refresh: Option<RefreshToken>,
     /// How long the refresh token lives from now.
     pub refresh_expires_in: Option<Duration>,
-    /// What the creator granted.
+    /// What the creator granted. Empty where a refresh did not say: then what is stored still holds.
     pub scopes: Scopes,
+}
+
+/// For whom a request is made: it decides the turn at the platform's budget.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whether somebody waits for the answer; may turn true while the request waits for its turn.
+    pub interactive: watch::Receiver<bool>,
+    /// How long each request may wait for its turn; as long as it takes, if `None`.
+    pub max_wait: Option<Duration>,
+}
+
+impl Caller {
+    /// Somebody waits, and goes before all scheduled and bulk work.
+    pub fn interactive(max_wait: Option<Duration>) -> Self {
+        // The sender may go: nothing is more urgent than this already is.
+        Self { interactive: watch::channel(true).1, max_wait }
+    }
 }
 
 /// A creator's profile and counters; what the platform did not say is `None`, never zero.
@@ -146,18 +181,30 @@ pub struct Video {
 /// One page of a creator's videos.
 #[derive(Debug, Clone)]
 pub struct VideoPage {
-    /// The videos, newest first.
+    /// The videos, newest first. A page may repeat videos of the page before it: tell them apart by their id.
     pub videos: Vec<Video>,
-    /// Where the next page starts; `None` at the end of the listing.
-    pub next: Option<PageCursor>,
+    /// What comes after this page.
+    pub next: Next,
+}
+
+/// What comes after a page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Another page.
+    Page(PageCursor),
+    /// Nothing: every video was listed, so one that was not is gone.
+    End,
+    /// Nothing, but the platform did not list all: it led in a circle, or something was skipped or unreadable. What was
+    /// listed is true; what was not may still be there.
+    Broken,
 }
 
 /// Where a page of a platform's listing starts: opaque to all but that platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor(pub String);
 
-/// Why a call to a platform did not give what was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why a call to a platform did not give what was asked. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// The access token is refused: refresh once and try once more.
     #[error("the access token is refused (log id {log_id:?})")]
@@ -174,8 +221,10 @@ pub enum PlatformError {
         log_id: Option<String>,
     },
     /// The creator did not grant a scope that this needs; a refresh does not help.
-    #[error("a scope is missing: {message} (log id {log_id:?})")]
+    #[error("a scope of {scopes} is missing: {message} (log id {log_id:?})")]
     ScopeMissing {
+        /// Those that the platform named, or else all that it may be: ask again for less by leaving them out. Never empty.
+        scopes: Scopes,
         /// The platform's words.
         message: String,
         /// The platform's own id of the exchange.
@@ -207,4 +256,42 @@ pub enum PlatformError {
         /// The platform's own id of the exchange.
         log_id: Option<String>,
     },
+    /// The budget has no turn for this request yet; nothing was sent.
+    #[error("no request may be sent for another {}", humantime::format_duration(*.retry_in))]
+    NoBudget {
+        /// When to come back.
+        retry_in: Duration,
+    },
+    /// Nobody can say what is left of the budget: Redis or Postgres is out of reach. Nothing was sent.
+    #[error("the budget can't be read")]
+    BudgetUnavailable,
+}
+
+impl PlatformError {
+    /// One word for it, as the metrics say it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TokenInvalid { .. } => "token_invalid",
+            Self::GrantDead { .. } => "grant_dead",
+            Self::ScopeMissing { .. } => "scope_missing",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Rejected { .. } => "rejected",
+            Self::NoBudget { .. } => "no_budget",
+            Self::BudgetUnavailable => "budget_unavailable",
+        }
+    }
+
+    /// The platform's own id of the exchange, where there was one and the platform gave it.
+    pub fn log_id(&self) -> Option<&str> {
+        match self {
+            Self::TokenInvalid { log_id }
+            | Self::GrantDead { log_id, .. }
+            | Self::ScopeMissing { log_id, .. }
+            | Self::RateLimited { log_id, .. }
+            | Self::Unavailable { log_id, .. }
+            | Self::Rejected { log_id, .. } => log_id.as_deref(),
+            Self::NoBudget { .. } | Self::BudgetUnavailable => None,
+        }
+    }
 }

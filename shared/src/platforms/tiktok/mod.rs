@@ -1,1 +1,105 @@
 //! TikTok: Login Kit (OAuth), the Display API, webhooks. The only place that knows them.
+//!
+//! What is said here of TikTok's behaviour comes from its documentation and from other clients of it.
+
+mod api;
+mod errors;
+mod http;
+mod listing;
+mod oauth;
+mod pkce;
+mod types;
+mod values;
+mod webhook;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use secrecy::SecretString;
+use url::Url;
+
+use super::Scopes;
+use crate::budget::Budget;
+use http::Endpoint;
+
+pub use api::VIDEO_LIST;
+pub use http::SetupError;
+pub use pkce::{Pkce, PkceMode};
+pub use webhook::{RemovalReason, WebhookError, WebhookEvent};
+
+/// TikTok documents no limit of its OAuth endpoints. These let a process refresh 36,000 creators an hour, and keep one
+/// that went wrong from flooding them.
+const OAUTH_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const OAUTH_BURST: NonZeroU32 = NonZeroU32::new(50).unwrap();
+
+/// The app, and where TikTok is.
+#[derive(Debug, Clone)]
+pub struct TikTokSettings {
+    /// The app's public name.
+    pub client_key: String,
+    /// What proves that it is us; also the key of TikTok's signatures.
+    pub client_secret: SecretString,
+    /// Base of the consent page.
+    pub auth_url: Url,
+    /// Base of the API.
+    pub api_url: Url,
+    /// How codes are bound.
+    pub pkce: PkceMode,
+    /// What creators are asked to grant.
+    pub scopes: Scopes,
+    /// Where TikTok sends a creator's browser; exactly as it is registered there.
+    pub redirect_uri: String,
+    /// How long a request may take to the end of its answer. Not longer than the budget's own `request_timeout`, which
+    /// counts on it.
+    pub request_timeout: Duration,
+}
+
+/// TikTok, as one app sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct TikTok {
+    settings: Arc<TikTokSettings>,
+    client: reqwest::Client,
+    budget: Arc<Budget>,
+    oauth_limit: Arc<DefaultDirectRateLimiter>,
+}
+
+impl TikTok {
+    /// A client of TikTok that spends `budget`. Connects to nothing yet.
+    pub fn new(settings: TikTokSettings, budget: Arc<Budget>) -> Result<Self, SetupError> {
+        Ok(Self {
+            client: http::client(settings.request_timeout)?,
+            settings: Arc::new(settings),
+            budget,
+            oauth_limit: Arc::new(RateLimiter::direct(Quota::per_second(OAUTH_PER_SECOND).allow_burst(OAUTH_BURST))),
+        })
+    }
+
+    /// A new secret for one consent, if the settings ask for PKCE: keep its verifier until the code comes.
+    pub fn pkce(&self) -> Option<Pkce> {
+        Pkce::generate(self.settings.pkce)
+    }
+
+    /// What creators are asked to grant.
+    pub fn scopes(&self) -> &Scopes {
+        &self.settings.scopes
+    }
+
+    /// Checks and reads a webhook: the value of its header `TikTok-Signature`, its raw `body`, and the time.
+    pub fn webhook(&self, signature: &str, body: &[u8], now: DateTime<Utc>) -> Result<WebhookEvent, WebhookError> {
+        webhook::read(&self.settings.client_key, &self.settings.client_secret, signature, body, now)
+    }
+
+    fn address(&self, endpoint: Endpoint) -> String {
+        format!("{}{}", self.settings.api_url.as_str().trim_end_matches('/'), endpoint.path())
+    }
+}
+
+impl fmt::Debug for TikTok {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TikTok").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
