@@ -132,7 +132,7 @@ impl Store {
         (status.size.saturating_sub(status.available), status.size)
     }
 
-    /// Applies the migrations that are missing; several processes may call it at once.
+    /// Applies the migrations that are missing; several processes may call it at once. Needs Tokio's multi-threaded runtime.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await?;
         sql_query("SELECT pg_advisory_lock($1)")
