@@ -1,1 +1,4 @@
-//! MetriqLab.
+//! The program's own library: private servers, and the whole system in one process.
+
+pub mod signals;
+pub mod up;

@@ -102,14 +102,20 @@ impl TikTokArgs {
         if rate_window < Duration::from_millis(100) {
             return Err(SettingsError::wrong(WINDOW, format!("{} is too short; at least 100ms", quoted(window))));
         }
+        let rate = or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE);
+        // What is wrong before what is missing: the way to a working start gets shorter with every message.
+        let (pkce, scopes) = (self.pkce()?, self.scopes()?);
+        let auth_url = base_url(AUTH_URL, or_default(&self.tiktok_auth_url, DEFAULT_AUTH_URL))?;
+        let api_url = base_url(API_URL, or_default(&self.tiktok_api_url, DEFAULT_API_URL))?;
+        let rate_per_minute = number(RATE, rate, 1, MAX_RATE)?;
         Ok(TikTokSettings {
             client_key: given(self.tiktok_client_key.as_deref()).ok_or(missing(CLIENT_KEY))?.to_owned(),
             client_secret: given_secret(self.tiktok_client_secret.as_ref()).ok_or(missing(CLIENT_SECRET))?,
-            pkce: self.pkce()?,
-            scopes: self.scopes()?,
-            auth_url: base_url(AUTH_URL, or_default(&self.tiktok_auth_url, DEFAULT_AUTH_URL))?,
-            api_url: base_url(API_URL, or_default(&self.tiktok_api_url, DEFAULT_API_URL))?,
-            rate_per_minute: number(RATE, or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE), 1, MAX_RATE)?,
+            pkce,
+            scopes,
+            auth_url,
+            api_url,
+            rate_per_minute,
             rate_window,
         })
     }
