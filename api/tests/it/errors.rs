@@ -7,7 +7,7 @@ use shared::ids::CreatorId;
 
 use crate::harness::{World, send};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_name_the_field() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -35,7 +35,7 @@ async fn malformed_requests_name_the_field() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_parameters_and_fields_are_ignored() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -44,7 +44,7 @@ async fn unknown_parameters_and_fields_are_ignored() {
     world.client.post_json("/api/v1/connect/tiktok", &json!({"other": [1], "redirectUrl": null})).await.data(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_exist_is_not_found() {
     let world = World::start().await;
     let unknown = CreatorId::new();
@@ -76,7 +76,7 @@ async fn what_does_not_exist_is_not_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn another_method_is_told_which_ones_there_are() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -97,7 +97,7 @@ async fn another_method_is_told_which_ones_there_are() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_json_of_sixty_four_kibibytes() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;

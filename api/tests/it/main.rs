@@ -5,6 +5,7 @@ mod auth;
 mod callback;
 mod connect;
 mod creators;
+mod consent;
 mod errors;
 mod harness;
 mod health;
