@@ -57,7 +57,10 @@ async fn a_consent_becomes_a_creator_with_a_profile_and_a_queued_sync() {
     assert_eq!(attribute(&answer, "creator-id"), creator["id"].as_str().expect("an id"));
     assert_eq!(attribute(&answer, "origin"), PUBLIC_URL);
     assert_eq!(attribute(&answer, "next"), "");
-    assert!(creator["username"].is_string() && creator["stats"]["followers"].is_i64(), "the profile is read: {creator}");
+    assert!(
+        creator["username"].is_string() && creator["stats"]["followers"].is_i64(),
+        "the profile is read: {creator}"
+    );
     assert!(creator["lastSyncedAt"].is_null(), "which is no sync");
     let row = world.sql().await.query_one("SELECT kind, state, lane, trace FROM jobs", &[]).await.expect("a job");
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1), row.get::<_, &str>(2)), ("sync", "enqueued", "sync"));
@@ -75,7 +78,10 @@ async fn a_state_is_good_once() {
     let again = world.open(&back).await;
     assert_eq!(again.status, 400);
     is_safe(&again);
-    assert_eq!((attribute(&again, "status").as_str(), attribute(&again, "reason").as_str()), ("failed", "invalid_state"));
+    assert_eq!(
+        (attribute(&again, "status").as_str(), attribute(&again, "reason").as_str()),
+        ("failed", "invalid_state")
+    );
     assert_eq!(rows(&world, "creators").await, 1);
     assert_eq!(world.open(&format!("/oauth/tiktok/callback?state={state}&code=other")).await.status, 400);
 }
@@ -88,7 +94,12 @@ async fn connecting_again_keeps_id_and_data() {
         let (page, _) = world.begin(&json!({})).await;
         let answer = world.open(&world.allow(&page, ALL).await).await;
         ids.push(attribute(&answer, "creator-id"));
-        world.sql().await.batch_execute("UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED'").await.expect("marked");
+        world
+            .sql()
+            .await
+            .batch_execute("UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED'")
+            .await
+            .expect("marked");
     }
     assert_eq!(ids[0], ids[1]);
     assert_eq!((rows(&world, "creators").await, rows(&world, "credentials").await), (1, 1));
@@ -103,10 +114,7 @@ async fn what_was_not_allowed_is_said_in_plain_words() {
     assert!(answer.text.contains("<li>your public videos</li>"), "{}", answer.text);
     let id = attribute(&answer, "creator-id");
     let profile = world.client.get(&format!("/api/v1/creators/{id}/profile")).await;
-    assert_eq!(
-        profile.data(200)["missingScopes"],
-        json!(["user.info.profile", "user.info.stats", "video.list"])
-    );
+    assert_eq!(profile.data(200)["missingScopes"], json!(["user.info.profile", "user.info.stats", "video.list"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +197,11 @@ async fn without_javascript_the_browser_is_sent_on_all_the_same() {
     let next = format!("https://app.example.com/done?status=connected&creatorId={id}");
     assert_eq!(attribute(&answer, "next"), next);
     let escaped = next.replace('&', "&#38;");
-    assert!(answer.text.contains(&format!("<noscript><meta http-equiv=\"refresh\" content=\"0; url={escaped}\"></noscript>")));
+    assert!(
+        answer
+            .text
+            .contains(&format!("<noscript><meta http-equiv=\"refresh\" content=\"0; url={escaped}\"></noscript>"))
+    );
     assert!(answer.text.contains(&format!("href=\"{escaped}\"")));
 }
 
@@ -243,7 +255,8 @@ fn any_query_gets_a_page() {
     let parts = "(state|code|error|error_description|scopes|x)=[-%0-9A-Za-z<>&=+'\"/ ]{0,40}";
     let queries = proptest::collection::vec(parts, 0..5).prop_map(|parts| parts.join("&"));
     let checked = runner.run(&queries, |query| {
-        let query: String = query.chars().map(|c| if c == ' ' || c == '"' || c == '<' || c == '>' { '_' } else { c }).collect();
+        let query: String =
+            query.chars().map(|c| if c == ' ' || c == '"' || c == '<' || c == '>' { '_' } else { c }).collect();
         let answer = runtime.block_on(world.open(&format!("/oauth/tiktok/callback?{query}")));
         prop_assert_eq!(answer.status.as_u16(), 400);
         prop_assert_eq!(&answer.body, &Value::Null);

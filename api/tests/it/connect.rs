@@ -51,7 +51,9 @@ async fn only_safe_redirects_are_taken() {
     for good in ["https://app.example.com/x?y=z#f", "http://localhost:3000/", "http://127.0.0.1/", "http://[::1]:8/"] {
         world.client.post_json("/api/v1/connect/tiktok", &json!({"redirectUrl": good})).await.data(200);
     }
-    for wrong in ["", "http://example.com", "javascript:alert(1)", "//x.example", "ftp://localhost", "https://a:b@c.example"] {
+    for wrong in
+        ["", "http://example.com", "javascript:alert(1)", "//x.example", "ftp://localhost", "https://a:b@c.example"]
+    {
         let answer = world.client.post_json("/api/v1/connect/tiktok", &json!({"redirectUrl": wrong})).await;
         assert_eq!(answer.error(400), "invalid_request", "{wrong}");
         assert!(answer.message().starts_with("redirectUrl: "), "{}", answer.message());

@@ -61,7 +61,8 @@ async fn a_profile_is_the_contracts() {
         video_count: Some(11),
     };
     world.store.save_first_profile(creator, &profile).await.expect("saved");
-    let update = "UPDATE creators SET connected_at = '2026-06-13 01:50:23.1029+00', last_synced_at = '2026-06-14 00:00:00+00',
+    let update =
+        "UPDATE creators SET connected_at = '2026-06-13 01:50:23.1029+00', last_synced_at = '2026-06-14 00:00:00+00',
         missing_scopes = 'user.info.stats,video.list', status = 'REAUTHORIZATION_REQUIRED', status_reason = 'why'";
     world.sql().await.batch_execute(update).await.expect("updated");
     let answer = world.client.get(&format!("/api/v1/creators/{creator}/profile")).await;
@@ -143,7 +144,8 @@ async fn the_whole_list_is_streamed_and_is_one_json() {
         }
         let count: i64 = world.sql().await.query_one("SELECT count(*) FROM creators", &[]).await.expect("a row").get(0);
         let answer = world.client.get("/api/v1/creators").await;
-        let ids: HashSet<_> = answer.data(200).as_array().expect("a list").iter().map(|one| one["id"].to_string()).collect();
+        let ids: HashSet<_> =
+            answer.data(200).as_array().expect("a list").iter().map(|one| one["id"].to_string()).collect();
         assert_eq!(i64::try_from(ids.len()), Ok(count));
         assert_eq!(answer.body.as_object().expect("an object").len(), 2, "success and data alone");
         assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
@@ -189,10 +191,8 @@ async fn a_list_that_was_cut_short_does_not_look_whole() {
     world.add_creators(50_000).await;
     let address = world.base.trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
-    let request = format!(
-        "GET /api/v1/creators HTTP/1.1\r\nhost: {address}\r\nx-api-key: {}\r\n\r\n",
-        world.client.key
-    );
+    let request =
+        format!("GET /api/v1/creators HTTP/1.1\r\nhost: {address}\r\nx-api-key: {}\r\n\r\n", world.client.key);
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut text = vec![0; 1000];
     stream.read_exact(&mut text).await.expect("the beginning");

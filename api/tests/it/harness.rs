@@ -150,11 +150,7 @@ impl World {
     pub async fn connect(&self, external_id: &str) -> Connected {
         let new = NewConnection {
             project: self.project,
-            account: Account {
-                platform: Platform::Tiktok,
-                app: CLIENT_KEY.into(),
-                external_id: external_id.into(),
-            },
+            account: Account { platform: Platform::Tiktok, app: CLIENT_KEY.into(), external_id: external_id.into() },
             pair: SealedPair {
                 access_token: b"sealed".to_vec(),
                 refresh_token: None,
@@ -195,14 +191,7 @@ impl World {
     }
 }
 
-fn config(
-    options: &Options,
-    store: &Store,
-    queue: &Queue,
-    redis: &str,
-    prefix: &str,
-    sandbox: &Sandbox,
-) -> ApiConfig {
+fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: &str, sandbox: &Sandbox) -> ApiConfig {
     let budget = Budget::new(redis, prefix, CLIENT_KEY, BudgetSettings::per_minute(600), store.clone());
     let settings = TikTokSettings {
         client_key: CLIENT_KEY.into(),

@@ -15,7 +15,8 @@ fn sync_path(creator: CreatorId) -> String {
 }
 
 async fn open_job(world: &World, creator: CreatorId, kind: &str) -> JobId {
-    let select = format!("SELECT id::text FROM jobs WHERE creator_id = '{creator}' AND kind = '{kind}' AND finished_at IS NULL");
+    let select =
+        format!("SELECT id::text FROM jobs WHERE creator_id = '{creator}' AND kind = '{kind}' AND finished_at IS NULL");
     let sql = world.sql().await;
     eventually("an open job", || async {
         let row = sql.query_opt(&select, &[]).await.expect("rows");
@@ -47,8 +48,7 @@ fn in_background(client: &Client, method: Method, path: String) -> tokio::task::
 async fn a_sync_is_answered_when_its_job_is_done_and_shared_by_all_who_ask() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
-    let asking: Vec<_> =
-        (0..5).map(|_| in_background(&world.client, Method::POST, sync_path(creator))).collect();
+    let asking: Vec<_> = (0..5).map(|_| in_background(&world.client, Method::POST, sync_path(creator))).collect();
     let job = open_job(&world, creator, "sync").await;
     let late = in_background(&world.client, Method::POST, sync_path(creator));
     finish(&world, job, "done").await;
@@ -59,7 +59,8 @@ async fn a_sync_is_answered_when_its_job_is_done_and_shared_by_all_who_ask() {
         }
     }
     late.abort();
-    let jobs: i64 = world.sql().await.query_one("SELECT count(*) FROM jobs WHERE kind = 'sync'", &[]).await.expect("a row").get(0);
+    let jobs: i64 =
+        world.sql().await.query_one("SELECT count(*) FROM jobs WHERE kind = 'sync'", &[]).await.expect("a row").get(0);
     assert!((2..=3).contains(&jobs), "the first sync, the shared one, and at most one that was asked for after it");
 }
 

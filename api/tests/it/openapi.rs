@@ -50,7 +50,10 @@ async fn the_document_holds_every_route_and_its_errors() {
     ];
     assert_eq!(operations(&document).iter().map(String::as_str).collect::<Vec<_>>(), expected);
     let scheme = &document["components"]["securitySchemes"]["apiKey"];
-    assert_eq!((&scheme["type"], &scheme["in"], &scheme["name"]), (&json!("apiKey"), &json!("header"), &json!("x-api-key")));
+    assert_eq!(
+        (&scheme["type"], &scheme["in"], &scheme["name"]),
+        (&json!("apiKey"), &json!("header"), &json!("x-api-key"))
+    );
     for (path, item) in document["paths"].as_object().expect("paths") {
         for operation in item.as_object().expect("an item").values() {
             assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{path}");
@@ -95,7 +98,8 @@ async fn every_route_answers_as_its_schema_says() {
     let mut seen = Seen { document: &document, operations: BTreeSet::new() };
     let creator = world.creator("open-1").await;
     world.add_videos(creator, 3, Utc::now()).await;
-    let (get, bare) = (|path: String| world.client.request(Method::GET, &path), |path| world.client.bare(Method::GET, path));
+    let (get, bare) =
+        (|path: String| world.client.request(Method::GET, &path), |path| world.client.bare(Method::GET, path));
     let path = format!("/api/v1/creators/{creator}");
     for (operation, request) in [
         ("GET /api/v1/creators", get("/api/v1/creators".into())),

@@ -45,7 +45,8 @@ async fn a_bug_tells_no_details() {
     let creator = world.creator("open-1").await;
     world.client.get("/api/v1/creators").await.data(200);
     world.sql().await.batch_execute("ALTER TABLE creators RENAME COLUMN bio TO biography").await.expect("renamed");
-    let request = world.client.request(Method::GET, &format!("/api/v1/creators/{creator}")).header("x-request-id", "find-me");
+    let request =
+        world.client.request(Method::GET, &format!("/api/v1/creators/{creator}")).header("x-request-id", "find-me");
     let answer = send(request).await;
     assert_eq!(answer.error(500), "internal");
     assert_eq!(answer.body["error"]["requestId"], json!("find-me"));

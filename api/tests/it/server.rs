@@ -50,6 +50,18 @@ async fn a_sane_request_id_is_kept_and_another_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_a_get_without_its_body() {
+    let world = World::start().await;
+    for path in ["/healthz", "/api/v1/creators", "/api/v1/creators?limit=1", "/api/v1/nothing"] {
+        let get = world.client.get(path).await;
+        let head = send(world.client.request(Method::HEAD, path)).await;
+        assert_eq!((head.status, head.text.as_str()), (get.status, ""), "{path}");
+        assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+    }
+    assert_eq!(send(world.client.bare(Method::HEAD, "/api/v1/creators")).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn browsers_of_the_given_origins_may_call() {
     let world = World::with(Options { cors: Some("https://app.example.com"), ..Options::default() }).await;
     let origin = |method, path| world.client.bare(method, path).header("origin", "https://app.example.com");
@@ -70,7 +82,11 @@ async fn browsers_of_the_given_origins_may_call() {
     }
     let refused = send(origin(Method::GET, "/api/v1/creators")).await;
     assert_eq!(refused.error(401), "missing_api_key");
-    assert_eq!(refused.header("access-control-allow-origin"), Some("https://app.example.com"), "so that it can be read");
+    assert_eq!(
+        refused.header("access-control-allow-origin"),
+        Some("https://app.example.com"),
+        "so that it can be read"
+    );
     let foreign = world.client.request(Method::GET, "/api/v1/creators").header("origin", "https://evil.example.com");
     assert!(send(foreign).await.header("access-control-allow-origin").is_none());
 }

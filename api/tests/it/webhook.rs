@@ -78,7 +78,9 @@ async fn only_tiktoks_own_signature_counts() {
     let now = Utc::now().timestamp() + 1;
     let body = removal("open-1", now, 1);
     let good = signature(CLIENT_SECRET, now, &body);
-    for wrong in ["", "t=1,s=00", "nonsense", "t=,s=", &signature("another secret", now, &body), &good[..good.len() - 2]] {
+    for wrong in
+        ["", "t=1,s=00", "nonsense", "t=,s=", &signature("another secret", now, &body), &good[..good.len() - 2]]
+    {
         assert_eq!(deliver(&world, &body, wrong).await.error(401), "invalid_signature", "{wrong}");
     }
     let request = world.client.bare(Method::POST, "/webhooks/tiktok").body(body.clone());
