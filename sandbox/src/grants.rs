@@ -175,7 +175,7 @@ impl Grants {
         family.refreshes += 1;
         let rotates = match settings.rotation {
             Rotation::Always => true,
-            Rotation::Sometimes => family.refreshes % 2 == 0,
+            Rotation::Sometimes => family.refreshes.is_multiple_of(2),
             Rotation::Never => false,
         };
         if rotates && !in_grace {
