@@ -103,7 +103,7 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
     let open_id = system.sandbox.user(3).await;
     let old = system.connect(&open_id).await;
     system.settled().await;
-    system.sandbox.fault(json!({"endpoint": "revoke", "kind": "slow", "ms": 2000, "times": 1})).await;
+    system.sandbox.fault(json!({"endpoint": "revoke", "kind": "slow", "delay_ms": 2000, "times": 1})).await;
     let (client, path) = (system.client.clone(), format!("/api/v1/creators/{old}"));
     let leaving = tokio::spawn(async move { client.delete(&path).await });
     eventually("the revocation is on its way", async || {

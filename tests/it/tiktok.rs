@@ -11,7 +11,7 @@ async fn every_passing_failure_is_a_success_to_the_caller() {
     let id = system.connect(&open_id).await;
     system.settled().await;
     for endpoint in ["user_info", "video_list"] {
-        for kind in ["internal_error", "html", "empty", "truncated", "reset", "ok_status_error"] {
+        for kind in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset", "error"] {
             system.sandbox.fault(json!({"endpoint": endpoint, "kind": kind, "times": 1})).await;
             let answer = system.client.post(&format!("/api/v1/creators/{id}/sync")).await;
             assert_eq!(answer.status, 200, "{endpoint} {kind}: {}", answer.body);
