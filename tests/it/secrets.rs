@@ -20,7 +20,9 @@ async fn no_secret_is_in_a_log_a_metric_or_a_dump() {
         system.client.sync(&id).await;
     }
     let sql = system.sql().await;
-    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[]).await.unwrap();
+    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[])
+        .await
+        .unwrap();
     system.client.sync(&id).await;
     system.sandbox.fault(json!({"endpoint": "token", "kind": "internal_error", "times": 1})).await;
     let other = system.sandbox.user(1).await;
