@@ -46,7 +46,9 @@ async fn a_waiting_bulk_job_becomes_interactive_with_all_its_tries() {
     let connected = database.connect(project, "a").await;
     let id = connected.sync.expect("a first sync");
     for state in ["waiting", "enqueued", "retrying"] {
-        let set = format!("UPDATE jobs SET lane = 'bulk', attempts = 6, run_at = now() + interval '1 hour', state = '{state}'");
+        let set = format!(
+            "UPDATE jobs SET lane = 'bulk', attempts = 6, run_at = now() + interval '1 hour', state = '{state}'"
+        );
         database.client().await.batch_execute(&set).await.expect("a bulk job");
         let asked = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
         assert_eq!(asked, OpenSync::Shared { id, promoted: true });
@@ -102,7 +104,10 @@ async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
         let Some(last) = page.last() else { break };
         after = Some(last.position());
         seen.extend(page.into_iter().map(|video| (video.published_at, video.external_id)));
-        let mut changed: Vec<Video> = all.iter().map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() }).collect();
+        let mut changed: Vec<Video> = all
+            .iter()
+            .map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() })
+            .collect();
         changed.push(video(&format!("new {}", seen.len()), -100));
         database.store.save_videos(fence, &changed).await.expect("written");
     }

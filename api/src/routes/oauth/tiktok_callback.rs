@@ -97,7 +97,10 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
     dispatch::first_sync(api, connected.sync, &connected.completed_disconnects, trace).await;
     show_profile(api, connected.creator, &grant).await;
     let missing = requested.missing_from(&grant.scopes);
-    ConsentOutcome::Connected { creator: connected.creator, missing: missing.iter().map(in_words).map(str::to_owned).collect() }
+    ConsentOutcome::Connected {
+        creator: connected.creator,
+        missing: missing.iter().map(in_words).map(str::to_owned).collect(),
+    }
 }
 
 /// Whether TikTok refuses this code. One that it can't even read it calls a malformed request.
