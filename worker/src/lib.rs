@@ -1,1 +1,109 @@
-//! MetriqLab: worker.
+//! A worker: does the jobs, sweeps up what Redis forgot, and tells how it is.
+
+mod health;
+mod jobs;
+mod measure;
+mod pruner;
+mod sweeper;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::platforms::tiktok::TikTok;
+use shared::queue::{Queue, WorkerPool};
+use shared::settings::WorkerSettings;
+use shared::store::Store;
+use shared::telemetry::Metrics;
+use shared::tokens::Tokens;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a stop waits for the renewals of tokens that are under way: a call to the platform, and a write.
+const SETTLE: Duration = Duration::from_secs(12);
+
+/// What a worker works with.
+pub struct WorkerConfig {
+    /// How much it does at a time, and where it tells how it is.
+    pub settings: WorkerSettings,
+    /// How long [`Worker::stop`] waits for the jobs that run.
+    pub grace: Duration,
+    /// Postgres.
+    pub store: Store,
+    /// Redis.
+    pub queue: Queue,
+    /// The tokens.
+    pub tokens: Tokens,
+    /// TikTok, with the fleet's budget of calls to it.
+    pub tiktok: TikTok,
+    /// The process's metrics, if they are to be served.
+    pub metrics: Option<Metrics>,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of metrics and health can't be had.
+    #[error("METRIQLAB_METRICS_BIND: can't listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A running worker.
+pub struct Worker {
+    pool: Arc<WorkerPool>,
+    tokens: Tokens,
+    grace: Duration,
+    /// Ends sweeper and pruner.
+    stopping: CancellationToken,
+    background: TaskTracker,
+    health: Option<health::Server>,
+}
+
+/// Starts a worker. It needs neither Postgres nor Redis to start: it goes to work when they are there.
+pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
+    measure::describe();
+    let WorkerConfig { settings, grace, store, queue, tokens, tiktok, metrics } = config;
+    let context =
+        Arc::new(jobs::Context { store: store.clone(), queue: queue.clone(), tokens: tokens.clone(), tiktok });
+    let pool_settings =
+        shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
+    let pool = Arc::new(WorkerPool::start(queue.clone(), pool_settings, move |delivery| {
+        jobs::handle(Arc::clone(&context), delivery)
+    }));
+    let health = match settings.metrics_bind {
+        Some(address) => Some(
+            health::serve(address, health::State::new(store.clone(), queue.clone(), Arc::clone(&pool), metrics))
+                .map_err(|source| StartError::Bind { address, source })?,
+        ),
+        None => None,
+    };
+    let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
+    background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue)));
+    background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store)));
+    Ok(Worker { pool, tokens, grace, stopping, background, health })
+}
+
+impl Worker {
+    /// The address of metrics and health, if they are served.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(health::Server::addr)
+    }
+
+    /// Takes no new job, finishes what runs within the grace, gives the rest back, and saves every renewed token.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        self.background.close();
+        self.pool.stop(self.grace).await;
+        self.background.wait().await;
+        // Bounded: with Postgres away there is nowhere to save to.
+        let _ = tokio::time::timeout(SETTLE, self.tokens.settle()).await;
+        if let Some(health) = self.health {
+            health.stop().await;
+        }
+    }
+}

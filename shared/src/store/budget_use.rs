@@ -5,9 +5,12 @@ use std::time::Duration;
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::schema::budget_use;
 use super::{Store, StoreError};
+use crate::budget::{UsageLog, UsageLogError};
 
 impl Store {
     /// Notes that `endpoint`'s budget is used now.
@@ -35,5 +38,20 @@ impl Store {
             .await
             .optional()?;
         Ok(age.map(|milliseconds| Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))))
+    }
+}
+
+/// The budget keeps its last uses here: a flush of Redis does not reach Postgres.
+impl UsageLog for Store {
+    fn touched<'a>(&'a self, app: &'a str, endpoint: &'a str) -> BoxFuture<'a, Result<(), UsageLogError>> {
+        async move { Ok(self.note_budget_use(app, endpoint).await?) }.boxed()
+    }
+
+    fn last_used_age<'a>(
+        &'a self,
+        app: &'a str,
+        endpoint: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Duration>, UsageLogError>> {
+        async move { Ok(self.budget_last_used(app, endpoint).await?) }.boxed()
     }
 }

@@ -45,6 +45,10 @@ pub struct Credential {
     pub refresh_expires_at: Option<DateTime<Utc>>,
     pub granted_at: DateTime<Utc>,
     pub dead_reason: Option<String>,
+    /// When this was read, by the clock that the other times are by.
+    #[diesel(select_expression = diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now()"))]
+    #[diesel(select_expression_type = diesel::expression::SqlLiteral<diesel::sql_types::Timestamptz>)]
+    pub read_at: DateTime<Utc>,
 }
 
 /// A new pair, sealed, with the lifetimes that the platform gave.

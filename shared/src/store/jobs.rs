@@ -7,7 +7,7 @@ use diesel::deserialize::FromSqlRow;
 use diesel::dsl::{IntervalDsl, now};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel_async::RunQueryDsl;
 use strum::{AsRefStr, Display, EnumString};
 
@@ -135,6 +135,13 @@ pub struct Failure {
     pub message: String,
     /// The platform's own id of the exchange.
     pub log_id: Option<String>,
+}
+
+impl Failure {
+    /// A failure of our own: a bug, or a state that should not be.
+    pub fn internal(message: &str) -> Self {
+        Self { code: "internal", message: message.to_owned(), log_id: None }
+    }
 }
 
 /// An open job as the sweeper needs it.
@@ -413,6 +420,9 @@ async fn share_sync(
         .set((
             jobs::lane.eq(Lane::Sync),
             jobs::run_at.eq(now),
+            // Its new lane has fewer tries: those that failed while nobody waited do not count there.
+            jobs::attempts.eq(diesel::dsl::case_when(jobs::state.eq(JobState::Running), 1.into_sql::<Integer>())
+                .otherwise(0.into_sql::<Integer>())),
             jobs::state.eq(diesel::dsl::case_when(
                 jobs::state.eq(JobState::Waiting),
                 JobState::Enqueued.into_sql::<Text>(),

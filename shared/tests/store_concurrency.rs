@@ -1,0 +1,171 @@
+//! What is written, shared and swept while something else goes on, on a real Postgres.
+
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use futures::future::join_all;
+use shared::ids::JobId;
+use shared::platforms::{Profile, Video};
+use shared::queue::Final;
+use shared::store::creators::{CreatorFilter, Status};
+use shared::store::credentials::Lease;
+use shared::store::disconnects::Disconnect;
+use shared::store::jobs::{Failure, Fence, JobState, OpenSync, Start};
+use shared::store::syncs::{SyncResult, WriteError};
+use support::{Database, account, connection, pair, video};
+use uuid::Uuid;
+
+const NOTHING_LEFT: SyncResult<'static> = SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "" };
+
+fn failure() -> Failure {
+    Failure { code: "platform_error", message: "it failed".to_owned(), log_id: None }
+}
+
+fn videos(count: usize) -> Vec<Video> {
+    (0..count).map(|number| video(&number.to_string(), i64::try_from(number).unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_of_another_project_is_not_found() {
+    let database = Database::create().await;
+    let (mine, other) = (database.project("mine").await, database.project("other").await);
+    let creator = database.connect(mine, "a").await.creator;
+    assert_eq!(database.store.open_sync(other, creator, None).await.expect("an answer"), OpenSync::NotFound);
+    assert_eq!(database.store.disconnect(other, creator, None).await.expect("an answer"), Disconnect::NotFound);
+    assert_eq!(database.store.videos(other, creator, None, 10).await.expect("an answer"), None);
+    assert_eq!(database.store.creator(other, creator).await.expect("an answer"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_bulk_job_becomes_interactive_with_all_its_tries() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let connected = database.connect(project, "a").await;
+    let id = connected.sync.expect("a first sync");
+    for state in ["waiting", "enqueued", "retrying"] {
+        let set = format!(
+            "UPDATE jobs SET lane = 'bulk', attempts = 6, run_at = now() + interval '1 hour', state = '{state}'"
+        );
+        database.client().await.batch_execute(&set).await.expect("a bulk job");
+        let asked = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
+        assert_eq!(asked, OpenSync::Shared { id, promoted: true });
+        let job = database.store.job(project, id).await.expect("read").expect("a job");
+        assert!(job.lane.is_interactive());
+        assert_eq!(job.attempts, 0);
+        assert!(job.run_at <= Utc::now() + TimeDelta::seconds(1));
+        assert!(JobState::IN_REDIS.contains(&job.state), "{:?}", job.state);
+        let again = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
+        assert_eq!(again, OpenSync::Shared { id, promoted: false });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disconnect_stops_a_running_sync_at_its_next_write() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let connected = database.connect(project, "a").await;
+    let id = connected.sync.expect("a first sync");
+    let sync = database.start(id).await.fence();
+    database.store.save_videos(sync, &videos(3)).await.expect("written");
+
+    let disconnect = database.store.disconnect(project, connected.creator, None).await.expect("an answer");
+    let Disconnect::New { id: revoke, cancelled } = disconnect else { panic!("{disconnect:?}") };
+    assert_eq!(cancelled, [id]);
+    assert!(matches!(database.store.save_videos(sync, &videos(9)).await, Err(WriteError::Disconnected)));
+    assert!(matches!(database.store.finish_sync(sync, &NOTHING_LEFT).await, Err(WriteError::Disconnected)));
+    assert_eq!(database.store.last_words(&[id]).await.expect("read"), [(id, Final::Cancelled)]);
+
+    // Gone from every read at once, before anything is deleted.
+    assert_eq!(database.store.creator(project, connected.creator).await.expect("read"), None);
+    assert_eq!(database.store.videos(project, connected.creator, None, 10).await.expect("read"), None);
+    assert_eq!(database.store.creators(project, &CreatorFilter::default(), None, 10).await.expect("read"), []);
+    let asked = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
+    assert_eq!(asked, OpenSync::NotFound);
+    let second = database.store.disconnect(project, connected.creator, None).await.expect("an answer");
+    assert_eq!(second, Disconnect::Shared(revoke));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let connected = database.connect(project, "a").await;
+    let fence = database.start(connected.sync.expect("a first sync")).await.fence();
+    // Seven videos of each second.
+    let all: Vec<Video> = (0..60).map(|number| video(&number.to_string(), number / 7)).collect();
+    database.store.save_videos(fence, &all).await.expect("written");
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = database.store.videos(project, connected.creator, after, 8).await.expect("read").expect("a creator");
+        let Some(last) = page.last() else { break };
+        after = Some(last.position());
+        seen.extend(page.into_iter().map(|video| (video.published_at, video.external_id)));
+        let mut changed: Vec<Video> = all
+            .iter()
+            .map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() })
+            .collect();
+        changed.push(video(&format!("new {}", seen.len()), -100));
+        database.store.save_videos(fence, &changed).await.expect("written");
+    }
+    assert_eq!(seen.len(), 60);
+    let ids: HashSet<&String> = seen.iter().map(|(_, id)| id).collect();
+    assert_eq!(ids.len(), 60);
+    assert!(seen.windows(2).all(|pair| pair[0].0 >= pair[1].0), "newest first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_dropped_on_its_way_leaves_nothing_behind() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let connected = database.connect(project, "a").await;
+    let fence = database.start(connected.sync.expect("a first sync")).await.fence();
+    let small = Database::open(&database.url, 1);
+    let mut client = database.client().await;
+    let lock = client.transaction().await.expect("a transaction");
+    lock.execute("SELECT 1 FROM jobs FOR UPDATE", &[]).await.expect("locked");
+    let written = tokio::time::timeout(Duration::from_millis(200), small.save_videos(fence, &videos(3))).await;
+    assert!(written.is_err(), "it waits for the lock");
+    lock.rollback().await.expect("unlocked");
+    // The pool's only connection was in a transaction; the next caller must not find it there.
+    assert_eq!(small.save_videos(fence, &videos(1)).await.expect("written"), 1);
+    drop(small);
+    assert_eq!(database.count("SELECT count(*) FROM videos").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_sees_open_jobs_in_order_and_no_others() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let mut open = Vec::new();
+    for number in 0..7 {
+        open.push(database.connect(project, &number.to_string()).await.sync.expect("a first sync"));
+    }
+    let done = database.start(open.remove(0)).await;
+    database.store.finish_sync(done.fence(), &NOTHING_LEFT).await.expect("done");
+    let waiting = open.remove(0);
+    let set = format!("UPDATE jobs SET state = 'waiting' WHERE id = '{waiting}'");
+    database.client().await.batch_execute(&set).await.expect("a waiting job");
+    let late = database.start(open[2]).await;
+    database.store.retry_job(late.fence(), Duration::from_secs(60), &failure()).await.expect("written");
+
+    let first = database.store.jobs_in_redis(None, 3).await.expect("read");
+    let rest = database.store.jobs_in_redis(first.last().map(|job| job.message.id), 3).await.expect("read");
+    let ids: Vec<JobId> = first.iter().chain(&rest).map(|job| job.message.id).collect();
+    assert_eq!(ids, open);
+    assert!(first[2].delay > Duration::from_secs(50), "{:?}", first[2].delay);
+    assert!(first[0].delay.is_zero());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_migrate_at_once_do_it_once() {
+    let database = Database::create_empty().await;
+    let stores: Vec<_> = (0..4).map(|_| Database::open(&database.url, 1)).collect();
+    let applied = join_all(stores.iter().map(shared::store::Store::migrate)).await;
+    let applied: Vec<usize> = applied.into_iter().map(|versions| versions.expect("migrated").len()).collect();
+    assert_eq!(applied.iter().filter(|count| **count > 0).count(), 1, "{applied:?}");
+    assert!(database.store.schema_version().await.expect("a version").is_sufficient());
+}

@@ -1,0 +1,90 @@
+//! Why a job stops before it is done.
+
+use std::time::Duration;
+
+use shared::platforms::PlatformError;
+use shared::store::StoreError;
+use shared::store::jobs::Failure;
+use shared::store::syncs::WriteError;
+use shared::tokens::TokenError;
+
+/// How long a job waits before it looks again at tokens that another works on.
+const BUSY: Duration = Duration::from_secs(1);
+/// How long it waits for a budget that nobody can read, because Redis is away.
+const NO_BUDGET: Duration = Duration::from_secs(2);
+/// How long it waits after a 429 of the platform's, if the platform did not say.
+const RATE_LIMITED: Duration = Duration::from_secs(5);
+
+/// Why a job stops before it is done.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The creator is gone, or on its way out.
+    Disconnected,
+    /// Somebody started the job again: every write of this start is refused.
+    Superseded,
+    /// It has to wait for something that is no failure: not an attempt.
+    NotNow(Duration),
+    /// It failed in a way that may pass.
+    Retry(Failure),
+    /// It failed for good.
+    Fail(Failure),
+    /// Postgres failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<WriteError> for Halt {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Store(error) => Self::Store(error),
+            WriteError::Disconnected => Self::Disconnected,
+            WriteError::Superseded => Self::Superseded,
+        }
+    }
+}
+
+impl From<PlatformError> for Halt {
+    fn from(error: PlatformError) -> Self {
+        match error {
+            PlatformError::NoBudget { retry_in } => Self::NotNow(retry_in),
+            PlatformError::BudgetUnavailable => Self::NotNow(NO_BUDGET),
+            PlatformError::RateLimited { retry_after, .. } => Self::NotNow(retry_after.unwrap_or(RATE_LIMITED)),
+            // A bug here or a wrong setting. It is not the creator's fault, so nothing is marked, and whoever mends it
+            // finds the job still trying.
+            PlatformError::Rejected { .. } => {
+                tracing::error!(%error, "the platform refuses our requests: see the app's settings");
+                Self::Retry(platform_failure(&error))
+            }
+            _ => Self::Retry(platform_failure(&error)),
+        }
+    }
+}
+
+impl From<TokenError> for Halt {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Dead { reason } => Self::Fail(Failure {
+                code: "reauthorization_required",
+                message: format!("the platform refuses the creator's tokens: {reason}"),
+                log_id: None,
+            }),
+            TokenError::Gone => Self::Disconnected,
+            TokenError::Busy | TokenError::Interrupted => Self::NotNow(BUSY),
+            TokenError::Platform(error) => error.into(),
+            TokenError::Store(error) => Self::Store(error),
+            TokenError::Sealed(error) => {
+                tracing::error!(%error, "stored tokens do not open");
+                Self::Fail(Failure::internal("the stored tokens do not open"))
+            }
+        }
+    }
+}
+
+fn platform_failure(error: &PlatformError) -> Failure {
+    Failure { code: "platform_error", message: error.to_string(), log_id: error.log_id().map(str::to_owned) }
+}

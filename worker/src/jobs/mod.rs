@@ -1,0 +1,155 @@
+//! A job's way through a worker: start it, do it, write how it ended.
+
+mod calls;
+mod halt;
+mod listing;
+mod policy;
+mod revoke;
+mod sync;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::platforms::tiktok::TikTok;
+use shared::queue::{Delivery, Final, Outcome, Queue};
+use shared::store::jobs::{Failure, Job, JobKind, Start};
+use shared::store::{Store, StoreError};
+use shared::tokens::Tokens;
+use tracing::Instrument as _;
+
+use halt::Halt;
+
+/// A job that ended its worker this many times while it ran alone is given up.
+const MAX_CRASHES: u32 = 3;
+
+/// What the jobs work with.
+pub(crate) struct Context {
+    pub store: Store,
+    pub queue: Queue,
+    pub tokens: Tokens,
+    pub tiktok: TikTok,
+}
+
+/// Does one delivery of the queue. A kind that this version does not know is left for one that does.
+pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome {
+    let Ok(kind) = delivery.message.kind.parse::<JobKind>() else {
+        tracing::debug!(kind = delivery.message.kind, "a job of an unknown kind is left alone");
+        return Outcome::Unknown;
+    };
+    let span = tracing::info_span!("job", id = %delivery.message.id, %kind, trace = delivery.message.trace);
+    let began = Instant::now();
+    let outcome = async {
+        tokio::select! {
+            biased;
+            // The job is another's, or this process ends. The row stays as it is: who starts it next has a higher claim.
+            () = delivery.stop.cancelled() => Outcome::RetryIn(Duration::ZERO),
+            outcome = run(&context, &delivery) => outcome,
+        }
+    }
+    .instrument(span)
+    .await;
+    crate::measure::job(kind, &outcome, began.elapsed());
+    outcome
+}
+
+async fn run(context: &Context, delivery: &Delivery) -> Outcome {
+    let job = match context.store.start_job(delivery.message.id).await {
+        Ok(Start::Claimed(job)) => job,
+        // Its last word was written and its notice perhaps lost: the queue sends it again.
+        Ok(Start::Finished(word)) => return Outcome::Final(word),
+        Ok(Start::Unknown) => return Outcome::Gone,
+        Err(error) => return store_failed(&error),
+    };
+    let result = match job.kind {
+        JobKind::Sync if delivery.crashes >= MAX_CRASHES => Err(Halt::Fail(crashed(delivery.crashes))),
+        JobKind::Sync => sync::run(context, delivery, &job).await,
+        JobKind::Revoke => revoke::run(context, &job).await,
+    };
+    match result {
+        Ok(()) => Outcome::Final(Final::Done),
+        Err(halt) => conclude(context, delivery, &job, halt).await,
+    }
+}
+
+/// Writes how a job ended that was not done this time, behind its fence, and says so to the queue.
+async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt) -> Outcome {
+    let written = match halt {
+        Halt::Superseded => Ok(Outcome::Gone),
+        Halt::Disconnected => cancel(context, job).await,
+        Halt::NotNow(delay) => postpone(context, delivery, job, delay).await,
+        Halt::Retry(failure) => retry(context, delivery, job, &failure).await,
+        Halt::Fail(failure) => fail(context, job, &failure).await,
+        Halt::Store(error) if error.is_unavailable() => Err(error),
+        Halt::Store(error) => {
+            tracing::error!(%error, "a bug, or a schema that is not ours");
+            retry(context, delivery, job, &Failure::internal("the store refused a query")).await
+        }
+    };
+    written.unwrap_or_else(|error| store_failed(&error))
+}
+
+async fn cancel(context: &Context, job: &Job) -> Result<Outcome, StoreError> {
+    // The disconnect has cancelled it already, but for a creator that is gone without one.
+    context.store.cancel_job(job.fence()).await?;
+    Ok(Outcome::Final(Final::Cancelled))
+}
+
+async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Duration) -> Result<Outcome, StoreError> {
+    if !context.store.postpone_job(job.fence(), delay).await? {
+        return Ok(Outcome::Gone);
+    }
+    Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::NotNow(delay)))
+}
+
+async fn retry(context: &Context, delivery: &Delivery, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
+    // The row, not the delivery, says in which lane the job is by now: somebody may wait for a bulk job since.
+    let Some(now) = context.store.job(job.project_id, job.id).await? else {
+        return Ok(Outcome::Gone);
+    };
+    let Some(delay) = policy::next_try(now.kind, now.lane, now.attempts) else {
+        return fail(context, job, failure).await;
+    };
+    if !context.store.retry_job(job.fence(), delay, failure).await? {
+        return Ok(Outcome::Gone);
+    }
+    policy::warn_if_stuck(job, now.attempts, failure, delay);
+    Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::RetryIn(delay)))
+}
+
+/// A job that changed its lane while it ran is not put back into the one that it was delivered from.
+async fn again(
+    context: &Context,
+    delivery: &Delivery,
+    job: &Job,
+    delay: Duration,
+) -> Result<Option<Outcome>, StoreError> {
+    let Some(now) = context.store.job(job.project_id, job.id).await? else {
+        return Ok(Some(Outcome::Gone));
+    };
+    if now.lane == delivery.lane {
+        return Ok(None);
+    }
+    if let Err(error) = context.queue.push(now.lane, &delivery.message, Some(delay)).await {
+        tracing::debug!(%error, "the sweeper will push it");
+    }
+    Ok(Some(Outcome::Gone))
+}
+
+async fn fail(context: &Context, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
+    if !context.store.fail_job(job.fence(), failure).await? {
+        return Ok(Outcome::Gone);
+    }
+    tracing::warn!(creator = %job.creator_id, code = failure.code, error = failure.message, "the job is given up");
+    Ok(Outcome::Final(Final::Failed { code: failure.code.to_owned() }))
+}
+
+/// Nothing was written, so the next start of the job counts as the same attempt.
+fn store_failed(error: &StoreError) -> Outcome {
+    let pause = policy::store_pause();
+    tracing::warn!(%error, ?pause, "the job goes on when Postgres does");
+    Outcome::RetryIn(pause)
+}
+
+fn crashed(times: u32) -> Failure {
+    Failure::internal(&format!("the job ended its worker {times} times"))
+}

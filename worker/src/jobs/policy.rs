@@ -1,0 +1,116 @@
+//! When a job that failed is tried again.
+//!
+//! CONTRACT: an interactive sync tries 4 times within 15 s, a bulk sync 8 times within an hour, a revocation for ever, at
+//! most hourly. Waits double from try to try, with full jitter: evenly spread between nothing and the most, so that jobs
+//! that failed together do not come back together.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use shared::queue::Lane;
+use shared::store::jobs::{Failure, Job, JobKind};
+
+/// The longest waits after each failed try of a sync that somebody waits for: 14 s in all, for 4 tries.
+const INTERACTIVE: &[Duration] = &[Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+/// The same for one that nobody waits for: 53 min in all, for 8 tries.
+const BULK: &[Duration] = &[
+    Duration::from_secs(25),
+    Duration::from_secs(50),
+    Duration::from_secs(100),
+    Duration::from_secs(200),
+    Duration::from_secs(400),
+    Duration::from_secs(800),
+    Duration::from_secs(1600),
+];
+/// A revocation's first wait, and its longest.
+const REVOKE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3600));
+/// A revocation that failed this often needs somebody to look.
+const STUCK: i32 = 5;
+
+/// How long to wait after the failed try number `attempts`; `None`: it was the last one.
+pub(super) fn next_try(kind: JobKind, lane: Lane, attempts: i32) -> Option<Duration> {
+    longest_wait(kind, lane, attempts).map(|longest| longest.mul_f64(rand::rng().random_range(0.0..=1.0)))
+}
+
+fn longest_wait(kind: JobKind, lane: Lane, attempts: i32) -> Option<Duration> {
+    let failed_before = usize::try_from(attempts.saturating_sub(1)).unwrap_or(0);
+    match (kind, lane) {
+        (JobKind::Revoke, _) => {
+            let (first, longest) = REVOKE;
+            // 2 s doubled eleven times is more than an hour.
+            let doublings = u32::try_from(failed_before.min(11)).unwrap_or(11);
+            Some((first * 2_u32.pow(doublings)).min(longest))
+        }
+        (JobKind::Sync, Lane::Bulk) => BULK.get(failed_before).copied(),
+        (JobKind::Sync, Lane::Sync | Lane::Revoke) => INTERACTIVE.get(failed_before).copied(),
+    }
+}
+
+/// How long a job waits for Postgres: a second or two, never a tight loop.
+pub(super) fn store_pause() -> Duration {
+    Duration::from_millis(rand::rng().random_range(500..=2000))
+}
+
+/// The alarm of a revocation that does not get through: it is never given up, so nobody else says so.
+pub(super) fn warn_if_stuck(job: &Job, attempts: i32, failure: &Failure, delay: Duration) {
+    if job.kind == JobKind::Revoke && attempts >= STUCK {
+        metrics::counter!("metriqlab_jobs_revoke_stuck_total").increment(1);
+        tracing::warn!(
+            job = %job.id, creator = %job.creator_id, attempts, error = failure.message, ?delay,
+            "an authorization can't be revoked yet"
+        );
+    } else {
+        tracing::info!(attempts, code = failure.code, error = failure.message, ?delay, "the job will be tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The longest that all tries together can take, and their number.
+    fn tries(kind: JobKind, lane: Lane) -> (usize, Duration) {
+        let waits: Vec<Duration> = (1..100).map_while(|attempts| longest_wait(kind, lane, attempts)).collect();
+        (waits.len() + 1, waits.iter().sum())
+    }
+
+    #[test]
+    fn an_interactive_sync_tries_four_times_within_fifteen_seconds() {
+        let (tries, longest) = tries(JobKind::Sync, Lane::Sync);
+        assert_eq!(tries, 4);
+        assert!(longest <= Duration::from_secs(15), "{longest:?}");
+    }
+
+    #[test]
+    fn a_bulk_sync_tries_eight_times_within_an_hour() {
+        let (tries, longest) = tries(JobKind::Sync, Lane::Bulk);
+        assert_eq!(tries, 8);
+        assert!(longest <= Duration::from_secs(3600), "{longest:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_revocation_is_never_given_up_and_tries_at_least_hourly(attempts in any::<i32>()) {
+            let wait = next_try(JobKind::Revoke, Lane::Revoke, attempts).expect("there is always another try");
+            prop_assert!(wait <= Duration::from_secs(3600));
+        }
+
+        #[test]
+        fn no_wait_is_longer_than_its_step(attempts in any::<i32>(), bulk in any::<bool>()) {
+            let lane = if bulk { Lane::Bulk } else { Lane::Sync };
+            let longest = longest_wait(JobKind::Sync, lane, attempts);
+            let wait = next_try(JobKind::Sync, lane, attempts);
+            prop_assert_eq!(wait.is_some(), longest.is_some());
+            prop_assert!(wait <= longest);
+        }
+    }
+
+    #[test]
+    fn jitter_uses_the_whole_range() {
+        let waits: Vec<Duration> = (0..400).filter_map(|_| next_try(JobKind::Sync, Lane::Bulk, 7)).collect();
+        let longest = longest_wait(JobKind::Sync, Lane::Bulk, 7).unwrap();
+        assert!(waits.iter().any(|wait| *wait < longest / 4));
+        assert!(waits.iter().any(|wait| *wait > longest * 3 / 4));
+    }
+}

@@ -1,0 +1,113 @@
+//! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
+
+use std::collections::VecDeque;
+
+use shared::platforms::{Profile, Scopes};
+use shared::queue::Delivery;
+use shared::store::jobs::{Failure, Job};
+use shared::store::syncs::{SyncResult, SyncTarget};
+
+use super::calls::Calls;
+use super::{Context, Halt, listing};
+
+/// Reads everything that the creator granted and writes it. `Ok`: the job's last word is written.
+pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
+    let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
+    let token = context.tokens.usable(target.credential).await?;
+    let mut calls = Calls::new(context, delivery, target.credential, token);
+    let (profile, refused) = read_profile(&mut calls).await?;
+    if let Some(profile) = &profile {
+        check_account(profile, &target)?;
+    }
+    let listing = listing::read(&mut calls, job.fence()).await?;
+    let not_granted = context.tiktok.scopes().missing_from(calls.granted());
+    let missing = join(&[&not_granted, &refused, &listing.refused]);
+    let listed: Option<Vec<String>> = listing.complete.then(|| listing.seen.into_iter().collect());
+    let result = SyncResult {
+        profile: profile.as_ref(),
+        videos: &listing.unwritten,
+        listing: listed.as_deref(),
+        missing_scopes: &missing,
+    };
+    Ok(context.store.finish_sync(job.fence(), &result).await?)
+}
+
+/// The profile as far as it was granted, and the scopes that the platform refuses although they were: the creator has
+/// withdrawn them since the last renewal. The platform refuses a request as a whole, so it is asked for less until it
+/// accepts.
+async fn read_profile(calls: &mut Calls<'_>) -> Result<(Option<Profile>, Scopes), Halt> {
+    let granted = calls.granted().clone();
+    let mut sets = VecDeque::from([granted.clone()]);
+    let mut least = granted.clone();
+    while let Some(asked) = sets.pop_front() {
+        match calls.profile(&asked).await? {
+            Ok(profile) => return Ok((Some(profile), granted.missing_from(&asked))),
+            Err(suspects) if sets.is_empty() => sets.extend(fewer(&asked, &suspects)),
+            Err(_) => {}
+        }
+        least = asked;
+    }
+    // Nothing of the profile was left to ask for.
+    Ok((None, granted.missing_from(&least)))
+}
+
+/// What to ask for instead: all but one of the suspects, so that one withdrawn scope does not take the others with it; then
+/// none of them.
+fn fewer(asked: &Scopes, suspects: &Scopes) -> Vec<Scopes> {
+    let without = |scopes: &Scopes| asked.missing_from(scopes);
+    let suspects = asked.intersection(suspects);
+    let mut sets: Vec<Scopes> = suspects.iter().map(|suspect| without(&Scopes::parse(suspect))).collect();
+    if sets.len() > 1 {
+        sets.push(without(&suspects));
+    }
+    sets
+}
+
+/// All of them, each once.
+fn join(scopes: &[&Scopes]) -> String {
+    scopes.iter().flat_map(|scopes| scopes.iter()).collect::<Scopes>().to_string()
+}
+
+/// Another account's data is never written, whatever the platform answers.
+fn check_account(profile: &Profile, target: &SyncTarget) -> Result<(), Halt> {
+    if profile.external_id.as_ref().is_some_and(|id| *id != target.external_id) {
+        tracing::error!("the platform answered with another account's profile");
+        return Err(Halt::Retry(Failure {
+            code: "platform_error",
+            message: "the platform answered with another account's profile".to_owned(),
+            log_id: None,
+        }));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_instead(asked: &str, suspects: &str) -> Vec<String> {
+        fewer(&Scopes::parse(asked), &Scopes::parse(suspects)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn of_several_suspects_one_at_a_time_is_left_out_before_all_are() {
+        assert_eq!(asked_instead("a,b,c", "b,c"), ["a,c", "a,b", "a"]);
+        assert_eq!(asked_instead("a,b", "b"), ["a"]);
+    }
+
+    #[test]
+    fn without_a_suspect_among_them_there_is_nothing_less_to_ask_for() {
+        assert!(asked_instead("a", "b,c").is_empty());
+        assert!(asked_instead("", "b").is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_is_always_less(asked in "[a-f,]{0,12}", suspects in "[a-f,]{0,12}") {
+            let asked = Scopes::parse(&asked);
+            for set in fewer(&asked, &Scopes::parse(&suspects)) {
+                proptest::prop_assert!(set.iter().count() < asked.iter().count());
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One system of a test's own: a database, a key space in Redis, a sandbox, and as many workers as it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use sandbox::{Sandbox, SandboxConfig};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use shared::budget::{Budget, BudgetSettings};
+use shared::crypto::KeyRing;
+use shared::ids::{CreatorId, CredentialId, JobId, ProjectId};
+use shared::platforms::tiktok::{PkceMode, TikTok, TikTokSettings};
+use shared::platforms::{AccessToken, Grant, RefreshToken, Scopes};
+use shared::queue::{Final, Lane, Message, Queue};
+use shared::settings::WorkerSettings;
+use shared::store::Store;
+use shared::store::connections::Connected;
+use shared::store::creators::Creator;
+use shared::store::disconnects::Disconnect;
+use shared::store::jobs::{Job, OpenSync};
+use shared::store::videos::StoredVideo;
+use shared::tokens::{NewGrant, Tokens};
+use tokio::time::Instant;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+use worker::{Worker, WorkerConfig};
+
+/// What creators are asked for.
+pub const SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
+const APP: &str = "sandbox-client-key";
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct System {
+    pub store: Store,
+    pub queue: Queue,
+    pub tokens: Tokens,
+    pub tiktok: TikTok,
+    pub project: ProjectId,
+    pub key: SecretString,
+    pub prefix: String,
+    pub database_url: String,
+    sandbox: Sandbox,
+    http: reqwest::Client,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
+}
+
+pub async fn postgres(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres");
+    tokio::spawn(connection);
+    client
+}
+
+impl System {
+    pub async fn start() -> Self {
+        shared::telemetry::init_tls();
+        let server = variable("METRIQLAB_TEST_DATABASE_URL");
+        let name = format!("worker_{}", Uuid::new_v4().simple());
+        postgres(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        let mut url = url::Url::parse(&server).expect("a URL");
+        url.set_path(&name);
+        let database_url = url.to_string();
+        let store = Store::open(&SecretString::from(database_url.clone()), 16).expect("a store");
+        store.migrate().await.expect("migrated");
+        let project = store.add_key("project", &[1; 32], "mlk_test").await.expect("a project");
+        let prefix = format!("test-{}", Uuid::new_v4().simple());
+        let redis = variable("METRIQLAB_TEST_REDIS_URL");
+        let sandbox = sandbox::start(SandboxConfig { rate_limit: 0, ..SandboxConfig::default() }).expect("a sandbox");
+        let tiktok = tiktok(&sandbox, &redis, &prefix, &store);
+        let key = KeyRing::generate_key();
+        let tokens = tokens(&store, &tiktok, key.expose_secret());
+        let queue = Queue::connect(&redis, &prefix).expect("a queue");
+        let http = reqwest::Client::new();
+        Self { store, queue, tokens, tiktok, project, key, prefix, database_url, sandbox, http }
+    }
+
+    /// Tokens of another process, with these keys.
+    pub fn tokens_with(&self, keys: &str) -> Tokens {
+        tokens(&self.store, &self.tiktok, keys)
+    }
+
+    pub fn worker(&self) -> Worker {
+        worker::start(WorkerConfig {
+            settings: WorkerSettings { concurrency: 4, metrics_bind: None },
+            grace: Duration::from_secs(5),
+            store: self.store.clone(),
+            queue: self.queue.clone(),
+            tokens: self.tokens.clone(),
+            tiktok: self.tiktok.clone(),
+            metrics: None,
+        })
+        .expect("a worker")
+    }
+
+    /// A call of the sandbox's control API.
+    pub async fn control(&self, method: &str, path: &str, body: Value) -> Value {
+        let url = format!("{}/control{path}", self.sandbox.base_url());
+        let request = self.http.request(method.parse().expect("a method"), url);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let response = request.send().await.expect("the sandbox");
+        let (status, answer) = (response.status(), response.json::<Value>().await.expect("JSON"));
+        assert!(status.is_success(), "{method} {path}: {answer}");
+        answer
+    }
+
+    pub async fn fault(&self, fault: Value) {
+        self.control("POST", "/faults", fault).await;
+    }
+
+    pub async fn clear_faults(&self) {
+        self.control("DELETE", "/faults", Value::Null).await;
+    }
+
+    /// A creator on TikTok with so many videos. Gives its `open_id`.
+    pub async fn account(&self, videos: u32) -> String {
+        let made = self.control("POST", "/users", json!({ "videos": videos })).await;
+        made["users"][0]["open_id"].as_str().expect("an open_id").to_owned()
+    }
+
+    /// What TikTok would list, newest first.
+    pub async fn listed(&self, open_id: &str) -> Vec<Value> {
+        let listed = self.control("GET", &format!("/users/{open_id}/videos?limit=100000"), Value::Null).await;
+        listed["videos"].as_array().expect("videos").clone()
+    }
+
+    /// How many requests of this kind the sandbox has answered for the account.
+    pub async fn requests(&self, open_id: &str, query: &str) -> u64 {
+        let path = format!("/requests?open_id={open_id}&{query}");
+        self.control("GET", &path, Value::Null).await["matched"].as_u64().expect("a number")
+    }
+
+    pub async fn refreshes(&self, open_id: &str) -> u64 {
+        self.requests(open_id, "grant_type=refresh_token").await
+    }
+
+    pub async fn grant(&self, open_id: &str, scopes: &str) -> Grant {
+        let scopes: Vec<&str> = scopes.split(',').collect();
+        let wanted = json!({ "open_id": open_id, "scopes": scopes, "tokens": true });
+        let pair = self.control("POST", "/grants", wanted).await;
+        let text = |name: &str| SecretString::from(pair[name].as_str().expect("text"));
+        let seconds = |name: &str| Duration::from_secs(pair[name].as_u64().expect("seconds"));
+        Grant {
+            external_id: open_id.to_owned(),
+            access: AccessToken(text("access_token")),
+            access_expires_in: seconds("expires_in"),
+            refresh: Some(RefreshToken(text("refresh_token"))),
+            refresh_expires_in: Some(seconds("refresh_expires_in")),
+            scopes: Scopes::parse(pair["scope"].as_str().expect("scopes")),
+        }
+    }
+
+    /// A consent and its callback, as the API does it.
+    pub async fn connect(&self, open_id: &str) -> Connected {
+        self.connect_with(self.project, open_id, SCOPES).await
+    }
+
+    pub async fn connect_with(&self, project: ProjectId, open_id: &str, scopes: &str) -> Connected {
+        let grant = self.grant(open_id, scopes).await;
+        let requested = Scopes::parse(SCOPES);
+        let new = NewGrant { project, grant: &grant, requested: &requested, granted_at: Utc::now() };
+        let connected = self.tokens.connect(&new, None).await.expect("connected");
+        if let Some(id) = connected.sync {
+            self.push(Lane::Sync, "sync", id).await;
+        }
+        connected
+    }
+
+    pub async fn push(&self, lane: Lane, kind: &str, id: JobId) {
+        let message = Message { id, kind: kind.to_owned(), trace: None };
+        self.queue.push(lane, &message, None).await.expect("pushed");
+    }
+
+    /// A sync, as the API asks for it; its last word.
+    pub async fn sync(&self, creator: CreatorId) -> Final {
+        let id = self.ask_for_sync(creator).await;
+        self.last_word(id).await
+    }
+
+    pub async fn ask_for_sync(&self, creator: CreatorId) -> JobId {
+        match self.store.open_sync(self.project, creator, None).await.expect("an answer") {
+            OpenSync::New(id) => {
+                self.push(Lane::Sync, "sync", id).await;
+                id
+            }
+            OpenSync::Shared { id, .. } => id,
+            other => panic!("no sync: {other:?}"),
+        }
+    }
+
+    /// A disconnect, as the API asks for it.
+    pub async fn ask_for_disconnect(&self, project: ProjectId, creator: CreatorId) -> JobId {
+        match self.store.disconnect(project, creator, None).await.expect("an answer") {
+            Disconnect::New { id, .. } => {
+                self.push(Lane::Revoke, "revoke", id).await;
+                id
+            }
+            other => panic!("no disconnect: {other:?}"),
+        }
+    }
+
+    pub async fn last_word(&self, id: JobId) -> Final {
+        wait_for("the job's last word", async || {
+            self.store.last_words(&[id]).await.expect("read").pop().map(|(_, word)| word)
+        })
+        .await
+    }
+
+    pub async fn job(&self, id: JobId) -> Job {
+        self.store.job(self.project, id).await.expect("read").expect("a job")
+    }
+
+    pub async fn creator(&self, id: CreatorId) -> Creator {
+        self.store.creator(self.project, id).await.expect("read").expect("a creator")
+    }
+
+    pub async fn credential(&self, creator: CreatorId) -> CredentialId {
+        self.store.sync_target(creator).await.expect("read").expect("a creator").credential
+    }
+
+    pub async fn videos(&self, creator: CreatorId) -> Vec<StoredVideo> {
+        self.store.videos(self.project, creator, None, 100_000).await.expect("read").expect("a creator")
+    }
+
+    pub async fn sql(&self, statements: &str) {
+        postgres(&self.database_url).await.batch_execute(statements).await.expect("executed");
+    }
+
+    pub async fn count(&self, query: &str) -> i64 {
+        postgres(&self.database_url).await.query_one(query, &[]).await.expect("a count").get(0)
+    }
+
+    /// Makes the stored access tokens look so old: they were issued for two hours, and so much is left.
+    pub async fn age_tokens(&self, seconds_left: i32) {
+        self.sql(&format!(
+            "UPDATE credentials SET issued_at = now() + interval '{seconds_left} s' - interval '2 hours', \
+             access_expires_at = now() + interval '{seconds_left} s'"
+        ))
+        .await;
+    }
+}
+
+fn tiktok(sandbox: &Sandbox, redis: &str, prefix: &str, store: &Store) -> TikTok {
+    let base = url::Url::parse(&sandbox.base_url()).expect("a URL");
+    let budget = Budget::new(redis, prefix, APP, BudgetSettings::per_minute(100_000), store.clone()).expect("a budget");
+    let settings = TikTokSettings {
+        client_key: APP.to_owned(),
+        client_secret: SecretString::from("sandbox-client-secret"),
+        auth_url: base.clone(),
+        api_url: base,
+        pkce: PkceMode::Off,
+        scopes: Scopes::parse(SCOPES),
+        redirect_uri: "http://127.0.0.1/oauth/tiktok/callback".to_owned(),
+        request_timeout: Duration::from_secs(10),
+    };
+    TikTok::new(settings, Arc::new(budget)).expect("a client")
+}
+
+fn tokens(store: &Store, tiktok: &TikTok, keys: &str) -> Tokens {
+    let keyring: KeyRing = keys.parse().expect("keys");
+    Tokens::new(store.clone(), tiktok.clone(), Arc::new(keyring), APP)
+}
+
+/// Looks until `look` finds something, or fails the test.
+pub async fn wait_for<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
