@@ -1,5 +1,6 @@
 //! From settings to the parts that the API and the workers are made of. None of them connects before it is used.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,10 +74,11 @@ impl Parts {
         Ok(Self { store, queue, tiktok, tokens })
     }
 
-    /// Starts the API.
+    /// Starts the API, on `listener` if that is bound to its address already.
     pub async fn start_api(
         self,
         settings: ApiSettings,
+        listener: Option<TcpListener>,
         grace: Duration,
         metrics: Metrics,
     ) -> anyhow::Result<ApiServer> {
@@ -95,7 +97,11 @@ impl Parts {
         });
         let bind = settings.bind;
         let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, metrics };
-        api::start(config).await.map_err(|error| anyhow::anyhow!("METRIQLAB_BIND: can't listen on {bind}: {error}"))
+        let started = match listener {
+            Some(listener) => api::start_on(listener, config).await,
+            None => api::start(config).await,
+        };
+        started.map_err(|error| anyhow::anyhow!("METRIQLAB_BIND: can't listen on {bind}: {error}"))
     }
 
     /// Starts a worker. `metrics` is what it serves, if it serves any.

@@ -33,7 +33,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let metrics = shared::telemetry::init_metrics()?;
     let parts = Parts::new(common, settings.public_url.with_path(CALLBACK))?;
     let public_url = settings.public_url.clone();
-    let server = parts.start_api(settings, grace, metrics).await?;
+    let server = parts.start_api(settings, None, grace, metrics).await?;
     tracing::info!(address = %server.addr(), %public_url, "the API is ready");
     signals.stop().await;
     tracing::info!("stopping: requests under way are finished");

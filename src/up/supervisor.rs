@@ -84,7 +84,7 @@ async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)
         sandbox: sandbox.as_ref().map(Sandbox::base_url),
     };
     let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
-    let api = parts.start_api(plan.api, plan.grace, metrics).await?;
+    let api = parts.start_api(plan.api, Some(plan.listener), plan.grace, metrics).await?;
     Ok((System { api, worker, sandbox, postgres, redis }, greeting))
 }
 
