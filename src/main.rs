@@ -1,2 +1,83 @@
-//! The program.
-fn main() {}
+//! The program: reads the command line, runs one command, tells how it went.
+//!
+//! Exit status 0 on success, 2 for wrong usage or configuration, 1 otherwise; a failure is one line on standard error.
+
+mod commands;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser};
+use commands::Command;
+use shared::settings::{LogArgs, SettingsError};
+use shared::store::StoreError;
+use usage::UsageError;
+
+/// Creators' TikTok profiles and videos behind one API: connect, sync, read, disconnect.
+#[derive(Parser)]
+#[command(name = "metriqlab", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Without a command: `up`. Every option is an environment variable too; a `.env` file in the \
+                        working directory is read, and the environment goes before it.")]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever the causes hold.
+            let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+            eprintln!("metriqlab: {line}");
+            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
+    usage::load_env_file()?;
+    let Some((log, command)) = parse()? else { return Ok(()) };
+    shared::telemetry::init_log(log.check()?)?;
+    shared::telemetry::init_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(commands::run(command))
+}
+
+/// The command line; `None` if it asked for help or the version, which is on standard output then.
+fn parse() -> anyhow::Result<Option<(LogArgs, Command)>> {
+    let arguments = std::env::args_os().collect::<Vec<_>>();
+    let parsed = Cli::try_parse_from(&arguments).and_then(|cli| match cli.command {
+        Some(_) => Ok(cli),
+        None => Cli::try_parse_from(arguments.into_iter().chain(["up".into()])),
+    });
+    match parsed {
+        Ok(Cli { log, command: Some(command) }) => Ok(Some((log, command))),
+        // `up` was added: there is a command.
+        Ok(Cli { command: None, .. }) => Ok(None),
+        Err(error) if !error.use_stderr() => {
+            error.print()?;
+            Ok(None)
+        }
+        Err(error) => Err(usage::one_line(&error, &Cli::command()).into()),
+    }
+}
+
+/// Whether the remedy is another command line or another setting.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<UsageError>()
+        || error.is::<SettingsError>()
+        || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Url(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,27 @@
-//! MetriqLab: api.
+//! MetriqLab's API: HTTP in, HTTP out. It knows no platform's facts and writes no SQL.
+//!
+//! A request's way: [`observe`] (id, log, figures) → CORS → [`auth`] (key, limit) → a route → the store, or a job that is
+//! waited for. [`start`] runs it.
+
+mod app;
+mod auth;
+mod body;
+mod cursor;
+mod dispatch;
+mod envelope;
+mod error;
+mod limits;
+mod observe;
+mod openapi;
+mod params;
+mod path;
+mod prefer;
+mod redirect;
+mod request_id;
+mod routes;
+mod server;
+mod trace;
+mod views;
+mod waiting;
+
+pub use server::{ApiConfig, ApiServer, start};

@@ -249,8 +249,9 @@ async fn only_changed_rows_are_written_and_the_unlisted_are_hidden() {
     assert_eq!(creator.followers, Some(5));
     assert!(creator.last_synced_at.is_some());
     // It returns under its old id.
-    let id_of =
-        async || -> String { sql.query_one("SELECT id::text FROM videos WHERE external_id = 'v3'", &[]).await.unwrap().get(0) };
+    let id_of = async || -> String {
+        sql.query_one("SELECT id::text FROM videos WHERE external_id = 'v3'", &[]).await.unwrap().get(0)
+    };
     let before = id_of().await;
     let OpenSync::New(job) = store.open_sync(project, connected.creator, None).await.unwrap() else { panic!() };
     let fence = claim(&store, job).await;

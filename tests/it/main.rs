@@ -3,4 +3,10 @@
 
 mod support;
 
+mod faults;
+mod races;
+mod scale;
+mod secrets;
+mod single_flight;
+mod tiktok;
 mod walk;

@@ -87,6 +87,8 @@ pub(super) struct Coordinator {
     next_number: PermitNumber,
     /// Permits from `next_number` on that a failed turn may have granted after all.
     doubtful: usize,
+    /// Entries in use over the fleet, when last heard.
+    entries: u32,
     /// An interactive caller of ours is known to the log, and holds back bulk grants.
     registered: bool,
     noted_at: Option<Instant>,
@@ -118,6 +120,7 @@ impl Coordinator {
             unused: Vec::new(),
             next_number: 0,
             doubtful: 0,
+            entries: 0,
             registered: false,
             noted_at: None,
             wake: None,
@@ -195,7 +198,8 @@ impl Coordinator {
 
     async fn turn(&mut self) {
         let nobody = self.interactive.is_empty() && self.bulk.is_empty();
-        if nobody && self.settled.is_empty() && self.unused.is_empty() && !self.registered {
+        let nothing = self.settled.is_empty() && self.unused.is_empty() && !self.registered && self.entries == 0;
+        if nobody && nothing {
             self.wake = None;
             return;
         }
@@ -254,6 +258,7 @@ impl Coordinator {
         }
         self.settled.drain(..settled);
         self.unused.drain(..unused);
+        self.entries = granted.entries;
         gauge!("metriqlab_budget_used", "endpoint" => self.endpoint).set(granted.entries);
         Ok(granted)
     }
@@ -326,7 +331,11 @@ impl Coordinator {
             (!self.bulk.is_empty()).then_some(granted.bulk_wait),
             (leftover || withdraw).then_some(Duration::ZERO),
         ];
-        let wait = waits.into_iter().flatten().min()?.min(RECHECK).max(denied.unwrap_or_default());
+        let Some(wait) = waits.into_iter().flatten().min() else {
+            // Nobody waits. The gauge is set once more when the window is over, or else it would show these for ever.
+            return (granted.entries > 0).then(|| now + self.log.limits().keep.max(RECHECK));
+        };
+        let wait = wait.min(RECHECK).max(denied.unwrap_or_default());
         let deadlines = self.interactive.iter().chain(&self.bulk).filter_map(|waiter| waiter.deadline);
         deadlines.chain([now + wait]).min()
     }

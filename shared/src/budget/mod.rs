@@ -151,15 +151,31 @@ impl Budget {
     /// none by then. With none, it waits as long as it takes, but for a Redis out of reach a few seconds only.
     ///
     /// `interactive` says whose call it is; when it turns true, the caller moves to the front queue. A caller that is
-    /// dropped loses nothing: a permit on its way to it goes to another.
+    /// dropped loses nothing: a permit on its way to it goes to another. The permit is fresh: one that got old on its way
+    /// (this process was stopped, or is overloaded) is given back.
     pub async fn permit(
         &self,
         endpoint: &'static str,
         mut interactive: watch::Receiver<bool>,
         max_wait: Option<Duration>,
     ) -> Result<Permit, BudgetError> {
+        let deadline = max_wait.and_then(|wait| Instant::now().checked_add(wait));
+        loop {
+            let permit = self.next_permit(endpoint, &mut interactive, deadline).await?;
+            if permit.fresh() {
+                return Ok(permit);
+            }
+            permit.return_unused();
+        }
+    }
+
+    async fn next_permit(
+        &self,
+        endpoint: &'static str,
+        interactive: &mut watch::Receiver<bool>,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, BudgetError> {
         let began = Instant::now();
-        let deadline = max_wait.and_then(|wait| began.checked_add(wait));
         let class = if *interactive.borrow_and_update() { Class::Interactive } else { Class::Bulk };
         let commands = self.coordinator(endpoint);
         let (answer, answered) = oneshot::channel();
@@ -171,7 +187,7 @@ impl Budget {
         let answer = tokio::select! {
             biased;
             answer = answered => answer.unwrap_or(Err(BudgetError::Unavailable)),
-            never = promote_when(&mut interactive, class, id, &commands) => match never {},
+            never = promote_when(interactive, class, id, &commands) => match never {},
             // The coordinator keeps deadlines. This is for one that hangs on a Redis that does not answer.
             () = overdue(deadline) => Err(BudgetError::Unavailable),
         };

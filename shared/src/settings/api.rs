@@ -81,7 +81,7 @@ impl ApiArgs {
     }
 
     fn public_url(&self, bind: SocketAddr) -> Result<PublicUrl, SettingsError> {
-        let default = format!("http://{bind}");
+        let default = default_public_url(bind);
         let text = given(self.public_url.as_deref()).unwrap_or(&default);
         if text.len() > MAX_PUBLIC_URL {
             return Err(SettingsError::wrong(PUBLIC_URL, format!("longer than {MAX_PUBLIC_URL} characters")));
@@ -93,6 +93,11 @@ impl ApiArgs {
         let list = given(self.cors_origins.as_deref()).unwrap_or_default();
         list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin).collect()
     }
+}
+
+/// `http://` and the address; one that stands for all of the machine's addresses is none that a browser goes to.
+fn default_public_url(bind: SocketAddr) -> String {
+    if bind.ip().is_unspecified() { format!("http://localhost:{}", bind.port()) } else { format!("http://{bind}") }
 }
 
 /// An origin as a browser sends it (RFC 6454): scheme, host and port, nothing after them.
@@ -153,6 +158,8 @@ mod tests {
     fn the_public_url_follows_the_address_and_keeps_its_path() {
         let other = ApiArgs { bind: Some("[::1]:9000".into()), ..args() };
         assert_eq!(other.check().unwrap().public_url.to_string(), "http://[::1]:9000");
+        let everywhere = ApiArgs { bind: Some("0.0.0.0:9000".into()), ..args() };
+        assert_eq!(everywhere.check().unwrap().public_url.to_string(), "http://localhost:9000");
         let behind = ApiArgs { public_url: Some("https://example.com/metriq/".into()), ..args() };
         let url = behind.check().unwrap().public_url;
         assert_eq!(url.with_path("/a"), "https://example.com/metriq/a");

@@ -9,7 +9,8 @@ use super::parse::{or_default, quoted};
 
 const FILTER: &str = "RUST_LOG";
 const FORMAT: &str = "METRIQLAB_LOG_FORMAT";
-const DEFAULT_FILTER: &str = "info";
+/// The HTTP server tells of each of its threads.
+const DEFAULT_FILTER: &str = "info,actix_server=warn";
 const DEFAULT_FORMAT: &str = "text";
 
 /// The log, which goes to standard error.

@@ -102,8 +102,8 @@ impl RedisArgs {
         })
     }
 
-    /// Letters, digits, `-`, `_`, `.` and `:`. Braces would make hash tags of their own, and others belong to patterns.
-    fn prefix(&self) -> Result<String, SettingsError> {
+    /// The prefix: letters, digits, `-`, `_`, `.` and `:`. Braces would make hash tags of their own, and others belong to patterns.
+    pub fn prefix(&self) -> Result<String, SettingsError> {
         let prefix = or_default(&self.redis_prefix, DEFAULT_PREFIX);
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         if prefix.len() > 64 || !prefix.chars().all(good) {

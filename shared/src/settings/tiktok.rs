@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use secrecy::SecretString;
-use strum::EnumString;
 use url::Url;
 
 use super::SettingsError;
 use super::parse::{base_url, duration, given, given_secret, number, or_default, quoted};
 use crate::platforms::Scopes;
+use crate::platforms::tiktok::PkceMode;
 
 const CLIENT_KEY: &str = "TIKTOK_CLIENT_KEY";
 const CLIENT_SECRET: &str = "TIKTOK_CLIENT_SECRET";
@@ -59,18 +59,6 @@ pub struct TikTokArgs {
     pub tiktok_rate_window: String,
 }
 
-/// How the authorization code is bound to the process that asked for it (RFC 7636, and TikTok's variant of it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
-#[strum(serialize_all = "lowercase")]
-pub enum PkceMode {
-    /// No challenge: TikTok's web apps.
-    Off,
-    /// Lowercase hex of the SHA-256: TikTok's desktop apps.
-    Hex,
-    /// RFC 7636's own encoding.
-    Base64url,
-}
-
 /// The TikTok app.
 #[derive(Debug, Clone)]
 pub struct TikTokSettings {
@@ -102,14 +90,20 @@ impl TikTokArgs {
         if rate_window < Duration::from_millis(100) {
             return Err(SettingsError::wrong(WINDOW, format!("{} is too short; at least 100ms", quoted(window))));
         }
+        let rate = or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE);
+        // What is wrong before what is missing: the way to a working start gets shorter with every message.
+        let (pkce, scopes) = (self.pkce()?, self.scopes()?);
+        let auth_url = base_url(AUTH_URL, or_default(&self.tiktok_auth_url, DEFAULT_AUTH_URL))?;
+        let api_url = base_url(API_URL, or_default(&self.tiktok_api_url, DEFAULT_API_URL))?;
+        let rate_per_minute = number(RATE, rate, 1, MAX_RATE)?;
         Ok(TikTokSettings {
             client_key: given(self.tiktok_client_key.as_deref()).ok_or(missing(CLIENT_KEY))?.to_owned(),
             client_secret: given_secret(self.tiktok_client_secret.as_ref()).ok_or(missing(CLIENT_SECRET))?,
-            pkce: self.pkce()?,
-            scopes: self.scopes()?,
-            auth_url: base_url(AUTH_URL, or_default(&self.tiktok_auth_url, DEFAULT_AUTH_URL))?,
-            api_url: base_url(API_URL, or_default(&self.tiktok_api_url, DEFAULT_API_URL))?,
-            rate_per_minute: number(RATE, or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE), 1, MAX_RATE)?,
+            pkce,
+            scopes,
+            auth_url,
+            api_url,
+            rate_per_minute,
             rate_window,
         })
     }

@@ -17,6 +17,8 @@ mod text;
 mod time;
 pub mod videos;
 
+use std::time::Duration;
+
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::pooled_connection::deadpool::Pool;
@@ -118,7 +120,13 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// A store on `url` with at most `size` connections. No connection is made before the first query.
     pub fn open(url: &SecretString, size: usize) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool::open(url, size)? })
+        Ok(Self { pool: pool::open(url, size, None)? })
+    }
+
+    /// The same, for callers who would rather be told than wait: Postgres ends a statement after `statement_timeout`,
+    /// which counts as unavailable. The API's.
+    pub fn open_with_timeout(url: &SecretString, size: usize, statement_timeout: Duration) -> Result<Self, StoreError> {
+        Ok(Self { pool: pool::open(url, size, Some(statement_timeout))? })
     }
 
     /// A connection, within three seconds or not at all.

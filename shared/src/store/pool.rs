@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use futures::FutureExt as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tokio_postgres::config::SslMode;
 
 use super::StoreError;
@@ -33,17 +36,30 @@ enum Verify {
     Full,
 }
 
-/// Opens a pool; no connection is made before one is needed.
-pub(super) fn open(url: &SecretString, size: usize) -> Result<Pool<AsyncPgConnection>, StoreError> {
+/// Opens a pool; no connection is made before one is needed. Postgres ends statements that take longer than
+/// `statement_timeout`.
+///
+/// Connections live on the runtime that the pool was opened on, whoever asks for one: the API's server has threads with
+/// runtimes of their own, which end before what else uses the pool.
+pub(super) fn open(
+    url: &SecretString,
+    size: usize,
+    statement_timeout: Option<Duration>,
+) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let (config, verify) = parse(url.expose_secret())?;
     let config = Arc::new(config);
     let tls = tls(verify)?;
     let mut manager = ManagerConfig::<AsyncPgConnection>::default();
     // A closed connection is recognised without a query; the statement that finds a dead one gets a 503.
     manager.recycling_method = RecyclingMethod::Fast;
+    let runtime = Handle::try_current().ok();
     manager.custom_setup = Box::new(move |_| {
         let (config, tls) = (config.clone(), tls.clone());
-        Box::pin(async move { connect(&config, tls).await })
+        let connecting = async move { connect(&config, tls, statement_timeout).await };
+        match &runtime {
+            Some(runtime) => runtime.spawn(connecting).map(|joined| joined.unwrap_or_else(interrupted)).boxed(),
+            None => connecting.boxed(),
+        }
     });
     // The URL stays out of the manager: its `Debug` is not ours.
     let manager = AsyncDieselConnectionManager::new_with_config(String::new(), manager);
@@ -84,7 +100,24 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn interrupted(error: JoinError) -> ConnectionResult<AsyncPgConnection> {
+    Err(ConnectionError::BadConnection(error.to_string()))
+}
+
 async fn connect(
+    config: &tokio_postgres::Config,
+    tls: tokio_postgres_rustls::MakeRustlsConnect,
+    statement_timeout: Option<Duration>,
+) -> ConnectionResult<AsyncPgConnection> {
+    let mut connection = establish(config, tls).await?;
+    if let Some(limit) = statement_timeout {
+        let set = format!("SET statement_timeout = {}", limit.as_millis());
+        connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    }
+    Ok(connection)
+}
+
+async fn establish(
     config: &tokio_postgres::Config,
     tls: tokio_postgres_rustls::MakeRustlsConnect,
 ) -> ConnectionResult<AsyncPgConnection> {

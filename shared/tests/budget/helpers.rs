@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,9 +34,18 @@ pub fn settings(quota: u32, window: Duration) -> BudgetSettings {
 
 /// When a budget was last used, where no flush reaches: what Postgres keeps in production. Shared by all its clones.
 #[derive(Clone, Default)]
-pub struct Notes(Arc<Mutex<HashMap<String, (Instant, u32)>>>);
+pub struct Notes(Arc<Mutex<HashMap<String, (Instant, u32)>>>, Arc<AtomicBool>);
 
 impl Notes {
+    /// From now on it fails, or works again.
+    pub fn set_away(&self, away: bool) {
+        self.1.store(away, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), UsageLogError> {
+        if self.1.load(Ordering::SeqCst) { Err("Postgres is away".into()) } else { Ok(()) }
+    }
+
     /// How often the use of `endpoint` was noted.
     pub fn count(&self, endpoint: &str) -> u32 {
         self.0.lock().unwrap().get(endpoint).map_or(0, |(_, count)| *count)
@@ -44,6 +54,9 @@ impl Notes {
 
 impl UsageLog for Notes {
     fn touched<'a>(&'a self, _app: &'a str, endpoint: &'a str) -> BoxFuture<'a, Result<(), UsageLogError>> {
+        if let Err(error) = self.check() {
+            return futures::future::ready(Err(error)).boxed();
+        }
         let mut notes = self.0.lock().unwrap();
         let note = notes.entry(endpoint.to_owned()).or_insert((Instant::now(), 0));
         *note = (Instant::now(), note.1 + 1);
@@ -56,7 +69,7 @@ impl UsageLog for Notes {
         endpoint: &'a str,
     ) -> BoxFuture<'a, Result<Option<Duration>, UsageLogError>> {
         let age = self.0.lock().unwrap().get(endpoint).map(|(at, _)| at.elapsed());
-        futures::future::ready(Ok(age)).boxed()
+        futures::future::ready(self.check().map(|()| age)).boxed()
     }
 }
 

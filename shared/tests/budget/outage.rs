@@ -5,7 +5,9 @@ use std::time::Duration;
 use shared::budget::BudgetError;
 use tokio::time::{Instant, sleep_until};
 
-use crate::helpers::{Notes, OwnRedis, VIDEOS, budget_at, fresh_prefix, interactive, permit, settings, take_all};
+use crate::helpers::{
+    Notes, OwnRedis, VIDEOS, budget_at, fresh_prefix, interactive, permit, redis_url, settings, take_all,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,25 @@ async fn a_redis_that_hangs_makes_nobody_hang_and_loses_no_permit() {
             permit.give_back().await;
         }
     }
+}
+
+#[tokio::test]
+async fn without_postgres_nobody_gets_a_permit_and_none_is_lost() {
+    let notes = Notes::default();
+    let budget = budget_at(&redis_url(), &fresh_prefix(), settings(10, 60 * SECOND), &notes);
+    permit(&budget, true, Duration::ZERO).await.expect("it is free").give_back().await;
+    notes.set_away(true);
+    // Until then, the last note still counts.
+    sleep_until(Instant::now() + SECOND + Duration::from_millis(50)).await;
+    // All that is free is granted by the log, and can't be handed out.
+    let asked = (0..10).map(|_| permit(&budget, true, Duration::from_millis(100)));
+    for refused in futures::future::join_all(asked).await {
+        assert_eq!(refused.expect_err("its use can't be noted"), BudgetError::Unavailable);
+    }
+    notes.set_away(false);
+    let mut all = vec![permit(&budget, true, 2 * SECOND).await.expect("Postgres is back")];
+    all.extend(take_all(&budget).await);
+    assert_eq!(all.len(), 10);
 }
 
 #[tokio::test]

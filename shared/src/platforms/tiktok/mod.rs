@@ -8,6 +8,7 @@ mod http;
 mod listing;
 mod oauth;
 mod pkce;
+pub mod scopes;
 mod types;
 mod values;
 mod webhook;
@@ -81,6 +82,11 @@ impl TikTok {
     /// A new secret for one consent, if the settings ask for PKCE: keep its verifier until the code comes.
     pub fn pkce(&self) -> Option<Pkce> {
         Pkce::generate(self.settings.pkce)
+    }
+
+    /// The app's public name, which its account ids belong to.
+    pub fn client_key(&self) -> &str {
+        &self.settings.client_key
     }
 
     /// What creators are asked to grant.

@@ -1,0 +1,162 @@
+//! Who is calling. The key is checked before anything else (CONTRACT: 401 comes before 404), and only this module makes
+//! a [`Caller`], whose project every tenant's query asks for.
+
+use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderName;
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
+use shared::api_key::ApiKey;
+use shared::ids::{ApiKeyId, ProjectId};
+use shared::store::keys::ActiveKey;
+
+use crate::app::Api;
+use crate::error::ApiError;
+
+/// The header that carries the key.
+pub const HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// How old the knowledge about a key may be: below the second after which a revoked key must not work.
+const CACHE_TTL: Duration = Duration::from_millis(900);
+/// Keys that are remembered at a time; more than this are looked up in Postgres.
+const CACHE_SIZE: usize = 10_000;
+
+/// A caller whose key is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    project: ProjectId,
+    key: ApiKeyId,
+}
+
+impl Caller {
+    /// Whose creators this caller may see.
+    pub fn project(&self) -> ProjectId {
+        self.project
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    /// Takes what [`require_key`] found. A route that was not put behind it answers 401.
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().copied().ok_or(ApiError::MissingApiKey))
+    }
+}
+
+/// Lets in who has a good key and keeps to its limit, and nobody else, whatever they ask for.
+pub async fn require_key(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(api) = request.app_data::<web::Data<Api>>().cloned() else {
+        return Ok(request.error_response(ApiError::Internal("the app has no state".to_owned())));
+    };
+    let caller = match authenticate(&api, &request).await {
+        Ok(caller) => caller,
+        Err(error) => return Ok(request.error_response(error)),
+    };
+    let allowance = match api.limits.count_key(caller.key) {
+        Ok(allowance) => allowance,
+        Err(refusal) => return Ok(request.error_response(ApiError::RateLimited(refusal))),
+    };
+    request.extensions_mut().insert(caller);
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if let Some(allowance) = allowance {
+        allowance.write(response.headers_mut());
+    }
+    Ok(response)
+}
+
+async fn authenticate(api: &Api, request: &ServiceRequest) -> Result<Caller, ApiError> {
+    let sent = request.headers().get(HEADER).filter(|value| !value.is_empty());
+    let found = match sent {
+        None => Err(ApiError::MissingApiKey),
+        // The checksum first: a mistyped key costs no look-up.
+        Some(value) => match value.to_str().ok().and_then(|text| ApiKey::parse(text).ok()) {
+            None => Err(ApiError::InvalidApiKey),
+            Some(key) => find(api, &key.hash()).await?.ok_or(ApiError::InvalidApiKey),
+        },
+    };
+    if found.is_err() {
+        let address = request.peer_addr().map(|address| address.ip());
+        api.limits.count_stranger(address).map_err(ApiError::RateLimited)?;
+    }
+    found.map(|key| Caller { project: key.project, key: key.id })
+}
+
+async fn find(api: &Api, hash: &[u8; 32]) -> Result<Option<ActiveKey>, ApiError> {
+    // The time before the query: what the answer says was true then at the earliest.
+    let asked = Instant::now();
+    if let Some(known) = api.keys.get(hash, asked) {
+        return Ok(known);
+    }
+    let found = api.within(api.store.active_key(hash)).await?;
+    api.keys.put(*hash, found, asked);
+    Ok(found)
+}
+
+/// What was found out about keys within the last second, the unknown ones included.
+#[derive(Default)]
+pub struct KeyCache {
+    entries: Mutex<HashMap<[u8; 32], (Option<ActiveKey>, Instant)>>,
+}
+
+impl KeyCache {
+    fn get(&self, hash: &[u8; 32], present: Instant) -> Option<Option<ActiveKey>> {
+        let entries = self.lock();
+        let (key, asked) = entries.get(hash)?;
+        (present.saturating_duration_since(*asked) < CACHE_TTL).then_some(*key)
+    }
+
+    fn put(&self, hash: [u8; 32], key: Option<ActiveKey>, asked: Instant) {
+        let mut entries = self.lock();
+        if entries.len() >= CACHE_SIZE {
+            entries.retain(|_, (_, then)| asked.saturating_duration_since(*then) < CACHE_TTL);
+        }
+        if entries.len() < CACHE_SIZE {
+            entries.insert(hash, (key, asked));
+        }
+    }
+
+    /// A panic elsewhere leaves the map whole: every change is one call.
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Option<ActiveKey>, Instant)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ActiveKey {
+        ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() }
+    }
+
+    #[test]
+    fn knowledge_about_a_key_lasts_less_than_a_second() {
+        let (cache, start, key) = (KeyCache::default(), Instant::now(), key());
+        cache.put([1; 32], Some(key), start);
+        assert_eq!(cache.get(&[1; 32], start + Duration::from_millis(899)), Some(Some(key)));
+        assert_eq!(cache.get(&[1; 32], start + Duration::from_millis(900)), None);
+        assert_eq!(cache.get(&[2; 32], start), None);
+    }
+
+    #[test]
+    fn the_cache_does_not_grow_beyond_its_size() {
+        let (cache, start) = (KeyCache::default(), Instant::now());
+        for number in 0..CACHE_SIZE + 500 {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&number.to_be_bytes());
+            cache.put(hash, None, start);
+        }
+        assert_eq!(cache.lock().len(), CACHE_SIZE);
+        cache.put([255; 32], None, start + Duration::from_secs(1));
+        assert_eq!(cache.lock().len(), 1, "those that are too old make room");
+    }
+}

@@ -1,0 +1,128 @@
+//! From a promise in Postgres to a message in Redis. The row is committed first; a push that fails leaves it to the
+//! sweeper (DESIGN, "the row and the push").
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use shared::ids::{CreatorId, JobId, ProjectId};
+use shared::queue::{Final, Lane, Message, QueueError, Watching};
+use shared::store::disconnects::Disconnect;
+use shared::store::jobs::{JobKind, OpenSync};
+
+use crate::app::Api;
+use crate::error::ApiError;
+use crate::trace::TraceContext;
+
+/// How long a caller is held up by a Redis that does not answer.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An open job that somebody is about to wait for.
+pub struct Queued {
+    /// The job.
+    pub id: JobId,
+    /// Tells its last word.
+    pub watching: Watching,
+    /// Its last word, if it was said before anybody watched.
+    pub ended: Option<Final>,
+}
+
+/// Queues a sync of a creator, or joins the one that is open. Goes on if the client hangs up.
+pub async fn sync(
+    api: &Data<Api>,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: TraceContext,
+) -> Result<Queued, ApiError> {
+    let work = Data::clone(api);
+    api.detached(async move {
+        match work.within(work.store.open_sync(project, creator, Some(trace.as_str()))).await? {
+            OpenSync::New(id) => {
+                let watching = work.waiter.watch(id);
+                push(&work, Lane::Sync, &message(id, JobKind::Sync, &trace)).await;
+                Ok(Queued { id, watching, ended: None })
+            }
+            OpenSync::Shared { id, promoted } => {
+                let watching = work.waiter.watch(id);
+                if promoted {
+                    tell(work.queue.promote(Lane::Bulk, &message(id, JobKind::Sync, &trace))).await;
+                }
+                // It may have ended between the two statements, before this watch began.
+                let ended = last_word(&work, id).await?;
+                Ok(Queued { id, watching, ended })
+            }
+            OpenSync::ReauthorizationRequired => Err(ApiError::ReauthorizationRequired),
+            OpenSync::NotFound => Err(ApiError::NotFound("creator")),
+        }
+    })
+    .await
+}
+
+/// Hides a creator and queues its revocation, or joins the one that is open. Goes on if the client hangs up.
+pub async fn disconnect(
+    api: &Data<Api>,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: TraceContext,
+) -> Result<Queued, ApiError> {
+    let work = Data::clone(api);
+    api.detached(async move {
+        match work.within(work.store.disconnect(project, creator, Some(trace.as_str()))).await? {
+            Disconnect::New { id, cancelled } => {
+                let watching = work.waiter.watch(id);
+                push(&work, Lane::Revoke, &message(id, JobKind::Revoke, &trace)).await;
+                for sync in cancelled {
+                    cancel(&work, sync).await;
+                }
+                Ok(Queued { id, watching, ended: None })
+            }
+            Disconnect::Shared(id) => {
+                let watching = work.waiter.watch(id);
+                let ended = last_word(&work, id).await?;
+                Ok(Queued { id, watching, ended })
+            }
+            Disconnect::NotFound => Err(ApiError::NotFound("creator")),
+        }
+    })
+    .await
+}
+
+/// Sends the first sync of a new connection on its way, and tells who waits for the disconnects that it completed.
+pub async fn first_sync(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
+    for job in completed {
+        tell(api.queue.notify(*job, &Final::Done)).await;
+        tell(api.queue.forget(Lane::Revoke, *job)).await;
+    }
+    if let Some(id) = sync {
+        push(api, Lane::Sync, &message(id, JobKind::Sync, trace)).await;
+    }
+}
+
+/// Tells who waits for a sync that will not be done, and takes it out of whichever lane it is in.
+async fn cancel(api: &Api, sync: JobId) {
+    tell(api.queue.notify(sync, &Final::Cancelled)).await;
+    for lane in [Lane::Sync, Lane::Bulk] {
+        tell(api.queue.forget(lane, sync)).await;
+    }
+}
+
+fn message(id: JobId, kind: JobKind, trace: &TraceContext) -> Message {
+    Message { id, kind: kind.to_string(), trace: Some(trace.as_str().to_owned()) }
+}
+
+async fn push(api: &Api, lane: Lane, message: &Message) {
+    tell(api.queue.push(lane, message, None)).await;
+}
+
+async fn last_word(api: &Api, id: JobId) -> Result<Option<Final>, ApiError> {
+    let words = api.within(api.store.last_words(&[id])).await?;
+    Ok(words.into_iter().next().map(|(_, word)| word))
+}
+
+/// Says something to Redis. That it did not get through is no failure: the rows stand, and the sweeper reads them.
+async fn tell<T>(call: impl Future<Output = Result<T, QueueError>>) {
+    match tokio::time::timeout(REDIS_TIMEOUT, call).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "Redis was not told; the sweeper will do it"),
+        Err(_) => tracing::warn!("Redis does not answer; the sweeper will do it"),
+    }
+}

@@ -1,0 +1,156 @@
+//! What can go wrong, as the contract's table of errors says it: status, code, message; never a detail of ours.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use shared::store::StoreError;
+
+use crate::envelope::{ErrorBody, Failure};
+use crate::limits::Refusal;
+use crate::request_id;
+
+/// How long a client is asked to wait when Postgres is out of reach: pools heal within seconds.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// An answer that is not the one that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request is malformed; the message names the field.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// No `x-api-key`.
+    #[error("send your API key in the x-api-key header")]
+    MissingApiKey,
+    /// An `x-api-key` that is unknown, mistyped or revoked.
+    #[error("the API key is unknown, malformed or revoked")]
+    InvalidApiKey,
+    /// A webhook whose signature is not the platform's.
+    #[error("the signature is missing or wrong")]
+    InvalidSignature,
+    /// No such route, or an id that does not exist or is another project's: from outside they look alike.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The route exists, for other methods.
+    #[error("this route allows {allow}")]
+    MethodNotAllowed {
+        /// The methods, for the `Allow` header.
+        allow: String,
+    },
+    /// The platform refused the creator's tokens for good.
+    #[error("the creator must connect again: the platform no longer accepts its authorization")]
+    ReauthorizationRequired,
+    /// A body over [`crate::body::MAX_BODY`].
+    #[error("the body is larger than 64 KiB")]
+    PayloadTooLarge,
+    /// A body that is not JSON.
+    #[error("the body must be JSON: send it with content-type: application/json")]
+    UnsupportedMediaType,
+    /// A limit of ours: the key's, or the one for floods without a good key.
+    #[error("too many requests")]
+    RateLimited(Refusal),
+    /// A bug; the detail is for the log.
+    #[error("something went wrong on our side; the request id finds it in the log")]
+    Internal(String),
+    /// The platform failed, for longer than the retries.
+    #[error("the platform failed; try again later")]
+    Platform,
+    /// Postgres is out of reach, and nothing is half done; the detail is for the log.
+    #[error("temporarily unavailable; nothing was changed, try again")]
+    Unavailable(String),
+}
+
+impl ApiError {
+    /// An `invalid_request` whose message names the field.
+    pub fn field(name: &str, what: &str) -> Self {
+        Self::InvalidRequest(format!("{name}: {what}"))
+    }
+
+    /// The answer for a job that was given up with this code.
+    pub fn from_job(code: &str) -> Self {
+        match code {
+            "reauthorization_required" => Self::ReauthorizationRequired,
+            "platform_error" => Self::Platform,
+            "not_found" => Self::NotFound("creator"),
+            other => Self::Internal(format!("the job failed: {other}")),
+        }
+    }
+
+    /// The contract's code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::MissingApiKey => "missing_api_key",
+            Self::InvalidApiKey => "invalid_api_key",
+            Self::InvalidSignature => "invalid_signature",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::ReauthorizationRequired => "reauthorization_required",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Internal(_) => "internal",
+            Self::Platform => "platform_error",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// What only the log may hear.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Internal(detail) | Self::Unavailable(detail) => Some(detail),
+            _ => None,
+        }
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                HeaderValue::from_str(allow).map(|allow| (header::ALLOW, allow)).into_iter().collect()
+            }
+            Self::RateLimited(refusal) => refusal.headers(),
+            Self::Unavailable(_) => {
+                vec![(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER.as_secs()))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_unavailable() { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::MissingApiKey | Self::InvalidApiKey | Self::InvalidSignature => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ReauthorizationRequired => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Platform => StatusCode::BAD_GATEWAY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        let error = ErrorBody {
+            code: self.code().to_owned(),
+            message: self.to_string(),
+            request_id: request_id::current().to_string(),
+        };
+        response.json(Failure { success: false, error })
+    }
+}

@@ -1,0 +1,130 @@
+//! What happens to every request, whatever it is for: an id, a line in the log, figures, security headers, and an answer
+//! even if the handler panics.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use futures::FutureExt as _;
+use tracing::{Instrument as _, info_span};
+
+use crate::error::ApiError;
+use crate::request_id::{self, RequestId};
+use crate::trace::TraceContext;
+
+/// The headers that every answer carries, unless its handler has set its own.
+const SECURITY: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// The outermost layer of the app.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let seen = Seen { method: request.method().clone(), is_api: is_api(request.path()), id: id.clone(), started };
+    let trace = TraceContext::of(request.headers());
+    let span = info_span!("request", request_id = %id, trace_id = trace.trace_id());
+    let observed = async {
+        use actix_web::HttpMessage as _;
+        request.extensions_mut().insert(trace);
+        let handled = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+        let error = match handled {
+            Ok(Ok(response)) => {
+                let mut response = response.map_into_boxed_body();
+                let route = response.request().match_pattern();
+                let detail = response.response().error().map(|error| detail(error));
+                let status = response.status();
+                seen.finish(route.as_deref(), status, detail.flatten(), response.headers_mut());
+                return Ok(response);
+            }
+            Ok(Err(error)) => error,
+            Err(panic) => ApiError::Internal(format!("panic: {}", message(panic.as_ref()))).into(),
+        };
+        let mut response = error.error_response();
+        let (status, detail) = (response.status(), detail(&error));
+        seen.finish(None, status, detail, response.headers_mut());
+        Err(InternalError::from_response(error, response).into())
+    };
+    request_id::scope(id, observed.instrument(span)).await
+}
+
+/// What is known of a request before it is routed.
+struct Seen {
+    method: Method,
+    is_api: bool,
+    id: RequestId,
+    started: Instant,
+}
+
+impl Seen {
+    /// Completes the answer's headers, counts it, and writes its one line.
+    fn finish(&self, route: Option<&str>, status: StatusCode, detail: Option<String>, headers: &mut HeaderMap) {
+        headers.insert(request_id::HEADER, self.id.to_header());
+        for (name, value) in SECURITY {
+            if !headers.contains_key(&name) {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+        }
+        if self.is_api {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        let took = self.started.elapsed();
+        let route = route.unwrap_or("none").to_owned();
+        let (method, code) = (label(&self.method), status.as_u16());
+        let ms = took.as_secs_f64() * 1000.0;
+        match detail {
+            Some(detail) if status.is_server_error() => {
+                tracing::error!(method, route, status = code, ms, detail, "request failed");
+            }
+            _ => tracing::info!(method, route, status = code, ms, "request"),
+        }
+        metrics::counter!("metriqlab_http_requests_total",
+            "method" => method, "route" => route.clone(), "status" => code.to_string())
+        .increment(1);
+        metrics::histogram!("metriqlab_http_request_duration_seconds", "method" => method, "route" => route)
+            .record(took.as_secs_f64());
+    }
+}
+
+/// A method by name; the ones that nobody serves share one, so that a client can't fill the log's or the metrics' labels.
+fn label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+fn is_api(path: &str) -> bool {
+    path.strip_prefix("/api").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What only the log may hear of an error.
+fn detail(error: &Error) -> Option<String> {
+    match error.as_error::<ApiError>() {
+        Some(error) => error.detail().map(str::to_owned),
+        None => Some(error.to_string()),
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,104 @@
+//! Query parameters: read by name, each error naming its own; unknown ones are ignored.
+
+use std::future::{Ready, ready};
+use std::ops::RangeInclusive;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use shared::platforms::Platform;
+
+use crate::error::ApiError;
+
+/// The parameters of a query string, decoded.
+#[derive(Debug)]
+pub struct Params(Vec<(String, String)>);
+
+impl FromRequest for Params {
+    type Error = std::convert::Infallible;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::parse(request.query_string())))
+    }
+}
+
+impl Params {
+    fn parse(query: &str) -> Self {
+        Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// The first value of that name, whatever it is.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that may come once, and holds text that Postgres can compare with.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(ApiError::field(name, "given more than once"));
+        }
+        // U+FFFD stands for what was no UTF-8.
+        if value.is_some_and(|value| value.contains(['\0', '\u{fffd}'])) {
+            return Err(ApiError::field(name, "not valid text"));
+        }
+        Ok(value)
+    }
+
+    /// `limit`, if it is there.
+    pub fn limit(&self, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.text("limit")? else { return Ok(None) };
+        let wrong =
+            || ApiError::field("limit", &format!("must be a whole number from {} to {}", range.start(), range.end()));
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let limit = digits.then(|| text.parse().ok()).flatten().filter(|limit| range.contains(limit));
+        limit.map(Some).ok_or_else(wrong)
+    }
+
+    /// `platform`, if it is there.
+    pub fn platform(&self) -> Result<Option<Platform>, ApiError> {
+        let Some(text) = self.text("platform")? else { return Ok(None) };
+        let wrong = |_| ApiError::field("platform", "must be one of TIKTOK, INSTAGRAM, YOUTUBE");
+        text.parse().map(Some).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn limit(query: &str) -> Result<Option<i64>, String> {
+        Params::parse(query).limit(1..=100).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn limits_are_whole_numbers_in_range() {
+        assert_eq!(limit(""), Ok(None));
+        assert_eq!(limit("limit=1&x=y"), Ok(Some(1)));
+        assert_eq!(limit("limit=100"), Ok(Some(100)));
+        let wrong =
+            ["0", "101", "-1", "", "1.0", "1e1", "0x1", "%2B1", " 1", "99999999999999999999", "1&limit=1", "%00"];
+        for text in wrong {
+            let error = limit(&format!("limit={text}")).expect_err(text);
+            assert!(error.starts_with("limit: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn platforms_are_the_contracts_words() {
+        assert_eq!(Params::parse("platform=TIKTOK").platform().unwrap(), Some(Platform::Tiktok));
+        for wrong in ["tiktok", "", "MYSPACE", "TIKTOK,YOUTUBE"] {
+            assert!(Params::parse(&format!("platform={wrong}")).platform().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_without_a_panic(query in "\\PC*|(limit|cursor|platform|externalId)=[%0-9A-Fa-f&=+]*") {
+            let params = Params::parse(&query);
+            let _ = (params.limit(1..=100), params.platform(), params.text("externalId"), params.first("cursor"));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Ids in a path. A malformed one is an id that does not exist: 404.
+
+use std::future::{Ready, ready};
+use std::str::FromStr;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use shared::ids::{CreatorId, JobId};
+
+use crate::error::ApiError;
+
+/// The creator that a path names.
+#[derive(Debug, Clone, Copy)]
+pub struct CreatorPath(pub CreatorId);
+
+/// The job that a path names.
+#[derive(Debug, Clone, Copy)]
+pub struct JobPath(pub JobId);
+
+impl FromRequest for CreatorPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request).map(Self).ok_or(ApiError::NotFound("creator")))
+    }
+}
+
+impl FromRequest for JobPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request).map(Self).ok_or(ApiError::NotFound("job")))
+    }
+}
+
+/// Only the spelling that we give out: UUIDs have several.
+fn id<T: FromStr + ToString>(request: &HttpRequest) -> Option<T> {
+    let text = request.match_info().get("id")?;
+    text.parse::<T>().ok().filter(|id| id.to_string() == text)
+}

@@ -1,0 +1,3 @@
+//! Beginning a consent, one file a platform.
+
+pub mod tiktok;

@@ -1,0 +1,76 @@
+//! `POST /api/v1/connect/tiktok`: begins a consent.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use shared::platforms::Platform;
+use shared::store::states::PendingConsent;
+use utoipa::ToSchema;
+
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::body::JsonBody;
+use crate::envelope::{Success, ok};
+use crate::error::ApiError;
+use crate::openapi::ConnectErrors;
+use crate::redirect;
+
+/// Twice the 128 random bits that the contract asks for.
+const STATE_BYTES: usize = 32;
+
+/// What a consent may begin with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "the document's description of the body; `JsonBody` reads it, so that errors name the field"
+)]
+pub struct ConnectRequest {
+    /// Where the creator's browser goes afterwards, with `status=connected&creatorId=…` or `status=failed&reason=…` added.
+    /// `https`, or `http` on localhost.
+    #[schema(example = "https://app.example.com/connected")]
+    redirect_url: Option<String>,
+}
+
+/// A consent that has begun.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Consent {
+    /// The platform's page: open it in a popup, or send the creator there.
+    pub auth_url: String,
+    /// What ties the consent to your project: good once, for ten minutes.
+    #[schema(example = "abc123")]
+    pub state: String,
+}
+
+/// Makes the URL on which a creator connects a TikTok account.
+#[utoipa::path(
+    tag = "Connect",
+    security(("apiKey" = [])),
+    request_body(content = Option<ConnectRequest>, description = "Not needed"),
+    responses((status = 200, description = "The consent has begun", body = Success<Consent>), ConnectErrors)
+)]
+#[post("/connect/tiktok")]
+pub async fn connect_tiktok(caller: Caller, body: JsonBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let redirect_url = body.text("redirectUrl")?.map(redirect::parse).transpose()?;
+    let state = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; STATE_BYTES]>());
+    let pkce = api.tiktok.pkce();
+    let pending = PendingConsent {
+        project_id: caller.project(),
+        platform: Platform::Tiktok,
+        redirect_url: redirect_url.map(String::from),
+        pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
+    };
+    api.within(api.store.add_state(&state_hash(&state), &pending)).await?;
+    let auth_url = api.tiktok.authorize_url(&state, pkce.as_ref()).to_string();
+    Ok(ok(Consent { auth_url, state }))
+}
+
+/// What a state is stored under: a reader of the table can't finish somebody's consent.
+pub fn state_hash(state: &str) -> [u8; 32] {
+    Sha256::digest(state).into()
+}

@@ -1,0 +1,8 @@
+//! A project's creators.
+
+pub mod disconnect;
+pub mod list;
+pub mod one;
+pub mod profile;
+pub mod sync;
+pub mod videos;

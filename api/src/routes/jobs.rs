@@ -1,0 +1,25 @@
+//! `GET /api/v1/jobs/:id`
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get};
+
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::envelope::{Success, ok};
+use crate::error::ApiError;
+use crate::openapi::ReadErrors;
+use crate::path::JobPath;
+use crate::views::JobView;
+
+/// The state of a job that a 202 named.
+#[utoipa::path(
+    tag = "Jobs",
+    security(("apiKey" = [])),
+    params(("id" = String, Path, description = "The job's id")),
+    responses((status = 200, description = "The job", body = Success<JobView>), ReadErrors)
+)]
+#[get("/jobs/{id}")]
+pub async fn show_job(caller: Caller, id: JobPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let found = api.within(api.store.job(caller.project(), id.0)).await?;
+    found.map(|job| ok(JobView::from(job))).ok_or(ApiError::NotFound("job"))
+}

@@ -1,0 +1,3 @@
+//! Where platforms send a creator's browser back, one file a platform.
+
+pub mod tiktok_callback;

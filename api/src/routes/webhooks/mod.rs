@@ -1,0 +1,3 @@
+//! What platforms tell by themselves, one file a platform.
+
+pub mod tiktok;

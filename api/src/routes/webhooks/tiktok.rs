@@ -1,0 +1,56 @@
+//! `POST /webhooks/tiktok`: signed by TikTok, delivered at least once, out of order, for up to three days.
+
+use actix_web::http::header::HeaderName;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, post};
+use chrono::Utc;
+use serde::Serialize;
+use shared::platforms::Platform;
+use shared::platforms::tiktok::{WebhookError, WebhookEvent};
+use shared::store::credentials::Account;
+use utoipa::ToSchema;
+
+use crate::app::Api;
+use crate::body::RawBody;
+use crate::envelope::{Success, ok};
+use crate::error::ApiError;
+use crate::openapi::WebhookErrors;
+
+const SIGNATURE: HeaderName = HeaderName::from_static("tiktok-signature");
+
+/// What TikTok is told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Received {
+    /// Always `true`: it need not be sent again.
+    received: bool,
+}
+
+/// Takes an event from TikTok. A removed authorization marks the creator; other events are acknowledged.
+#[utoipa::path(
+    tag = "Webhooks",
+    params(("TikTok-Signature" = String, Header, description = "`t=<unix seconds>,s=<hex of the HMAC-SHA256>`")),
+    request_body(content = String, content_type = "application/json", description = "The event, signed as it is"),
+    responses((status = 200, description = "Received", body = Success<Received>), WebhookErrors)
+)]
+#[post("/webhooks/tiktok")]
+pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let event = api.tiktok.webhook(signature, &body.0, Utc::now()).map_err(|error| {
+        tracing::warn!(%error, "a webhook was refused");
+        match error {
+            WebhookError::BadSignature => ApiError::InvalidSignature,
+            WebhookError::OtherApp | WebhookError::Malformed(_) => ApiError::InvalidRequest(error.to_string()),
+        }
+    })?;
+    match event {
+        WebhookEvent::AuthorizationRemoved { open_id, at, reason } => {
+            let app = api.tiktok.client_key().to_owned();
+            let account = Account { platform: Platform::Tiktok, app, external_id: open_id };
+            // Repeated, it changes nothing; older than the connection, it is none of its business.
+            let marked = api.within(api.store.note_removal(&account, at, reason.as_ref())).await?;
+            tracing::info!(marked, %reason, "TikTok says that an authorization was removed");
+        }
+        other => tracing::debug!(event = ?other, "an event from TikTok that asks for nothing"),
+    }
+    Ok(ok(Received { received: true }))
+}

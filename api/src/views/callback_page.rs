@@ -1,0 +1,165 @@
+//! The page at the end of a consent. It is shown to people, in a popup or in a tab, and carries what anybody may have put
+//! into a URL: askama escapes every value, the script reads values from attributes alone, and the policy lets nothing else
+//! run or load.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rand::Rng as _;
+use shared::ids::CreatorId;
+use shared::settings::PublicUrl;
+use url::Url;
+
+use crate::redirect;
+
+/// How a consent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentOutcome {
+    /// The creator is stored.
+    Connected {
+        /// The creator.
+        creator: CreatorId,
+        /// What they did not allow, in words.
+        missing: Vec<String>,
+    },
+    /// The creator said no.
+    Declined,
+    /// The state is unknown, used or expired.
+    UnknownState,
+    /// TikTok refuses the code, or gave none.
+    Refused,
+    /// TikTok failed.
+    PlatformFailed,
+    /// Postgres is out of reach.
+    Unavailable,
+    /// A bug.
+    Broken,
+}
+
+impl ConsentOutcome {
+    /// The page's status (CONTRACT: 400, but 200 for a creator who declined).
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Connected { .. } | Self::Declined => StatusCode::OK,
+            Self::UnknownState | Self::Refused => StatusCode::BAD_REQUEST,
+            Self::PlatformFailed => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The `reason` that the app behind `redirectUrl` is told.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Connected { .. } => None,
+            Self::Declined => Some("access_denied"),
+            Self::UnknownState => Some("invalid_state"),
+            Self::Refused => Some("code_refused"),
+            Self::PlatformFailed => Some("platform_error"),
+            Self::Unavailable => Some("unavailable"),
+            Self::Broken => Some("internal"),
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "You're connected",
+            Self::Declined => "Not connected",
+            Self::UnknownState => "This link no longer works",
+            Self::Refused => "TikTok did not confirm the connection",
+            Self::PlatformFailed => "TikTok is not answering",
+            Self::Unavailable | Self::Broken => "Something went wrong",
+        }
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "Your TikTok account is connected. Your profile and videos are being read now.",
+            Self::Declined => "You chose not to connect your TikTok account. Nothing was stored.",
+            Self::UnknownState => {
+                "It was used already, is older than ten minutes, or is not complete. Nothing was stored. Go back to the \
+                 app that you came from, and start again."
+            }
+            Self::Refused => "Nothing was stored. Go back to the app that you came from, and start again.",
+            Self::PlatformFailed => {
+                "Nothing was stored. Wait a moment, go back to the app that you came from, and start again."
+            }
+            Self::Unavailable | Self::Broken => {
+                "The connection could not be completed. Wait a moment, go back to the app that you came from, and start \
+                 again."
+            }
+        }
+    }
+}
+
+/// The page, ready to be rendered.
+#[derive(Template)]
+#[template(path = "callback.html")]
+pub struct CallbackPage<'a> {
+    code: StatusCode,
+    nonce: String,
+    title: &'static str,
+    text: &'static str,
+    missing: &'a [String],
+    status: &'static str,
+    creator_id: String,
+    reason: &'static str,
+    /// The one origin that is told by `postMessage`.
+    target_origin: String,
+    /// Where the browser goes next, with the answer in its query; empty if nowhere.
+    next: String,
+}
+
+impl<'a> CallbackPage<'a> {
+    /// The page for `outcome`, for who gave `redirect_url`.
+    pub fn new(public_url: &PublicUrl, redirect_url: Option<&str>, outcome: &'a ConsentOutcome) -> Self {
+        // What is stored was checked when the consent began; a URL that would not pass any more is not followed.
+        let redirect_url = redirect_url.and_then(|text| redirect::parse(text).ok());
+        let (status, creator_id, missing) = match outcome {
+            ConsentOutcome::Connected { creator, missing } => ("connected", creator.to_string(), missing.as_slice()),
+            _ => ("failed", String::new(), [].as_slice()),
+        };
+        let reason = outcome.reason().unwrap_or_default();
+        let detail = if reason.is_empty() { ("creatorId", creator_id.as_str()) } else { ("reason", reason) };
+        let next = redirect_url.as_ref().map(|url| redirect::with_answer(url, &[("status", status), detail]));
+        Self {
+            code: outcome.status(),
+            nonce: STANDARD.encode(rand::rng().random::<[u8; 16]>()),
+            title: outcome.title(),
+            text: outcome.text(),
+            missing,
+            status,
+            target_origin: redirect_url.as_ref().map_or_else(|| public_url.origin(), origin),
+            next: next.map(String::from).unwrap_or_default(),
+            creator_id,
+            reason,
+        }
+    }
+
+    /// The answer, never to be stored, framed, or to say where it came from.
+    pub fn respond(&self) -> HttpResponse {
+        let policy = format!(
+            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'",
+            nonce = self.nonce
+        );
+        match self.render() {
+            Ok(page) => HttpResponse::build(self.code)
+                .content_type("text/html; charset=utf-8")
+                .insert_header((header::CONTENT_SECURITY_POLICY, policy))
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .body(page),
+            Err(error) => {
+                tracing::error!(%error, "the page could not be rendered");
+                HttpResponse::InternalServerError().content_type("text/plain").body(self.text)
+            }
+        }
+    }
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}

@@ -1,0 +1,18 @@
+//! The API over HTTP, on a real Postgres and Redis, with the sandbox as TikTok. Where a job must be done, the test does it
+//! through the store and the queue, as a worker would: the API and the workers never see each other.
+
+mod auth;
+mod callback;
+mod connect;
+mod creators;
+mod errors;
+mod harness;
+mod health;
+mod jobs;
+mod limits;
+mod openapi;
+mod outage;
+mod schema;
+mod server;
+mod videos;
+mod webhook;

@@ -1,0 +1,103 @@
+//! What `up` is told, and what it decides where it is told nothing.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+use shared::crypto::KeyRing;
+use shared::settings::{
+    ApiArgs, ApiSettings, DEFAULT_BIND, DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings,
+    ShutdownArgs, TikTokArgs, TikTokSettings, WorkerArgs, WorkerSettings,
+};
+
+/// How many ports after the default one are tried when that is taken.
+const OTHER_PORTS: u16 = 50;
+/// Who presses ctrl-C waits for nobody: what runs is given back, and goes on at the next start.
+const LONGEST_GRACE: Duration = Duration::from_secs(3);
+/// Long enough for everything that the sandbox does with it.
+const SANDBOX_CLIENT_KEY: &str = "sandbox-client-key";
+const SANDBOX_CLIENT_SECRET: &str = "sandbox-client-secret";
+
+/// The settings of `metriqlab up`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    tiktok: TikTokArgs,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
+}
+
+/// What is to be started, all of it checked.
+pub(super) struct Plan {
+    /// The Postgres to use instead of a private one.
+    pub(super) database: Option<DatabaseSettings>,
+    /// The Redis to use instead of a private one.
+    pub(super) redis: Option<RedisSettings>,
+    /// Its prefix, whichever Redis it is.
+    pub(super) redis_prefix: String,
+    /// The keys to use instead of the folder's.
+    pub(super) encryption: Option<KeyRing>,
+    pub(super) api: ApiSettings,
+    pub(super) worker: WorkerSettings,
+    /// The app; the sandbox's, with addresses that it is given when it runs, if `sandbox` says so.
+    pub(super) tiktok: TikTokSettings,
+    pub(super) sandbox: bool,
+    pub(super) grace: Duration,
+}
+
+impl Args {
+    /// Checks everything, and decides what was left open: the port, and whether there is a sandbox.
+    pub(super) fn check(mut self) -> anyhow::Result<Plan> {
+        let sandbox = !self.tiktok.is_configured();
+        if sandbox {
+            self.tiktok.tiktok_client_key = Some(SANDBOX_CLIENT_KEY.into());
+            self.tiktok.tiktok_client_secret = Some(SecretString::from(SANDBOX_CLIENT_SECRET));
+        }
+        let asked_for = self.api.has_bind();
+        let bind = self.api.check()?.bind;
+        self.api.bind = Some(if asked_for { vacant(bind)? } else { first_vacant()? }.to_string());
+        Ok(Plan {
+            database: self.database.check()?,
+            redis: self.redis.check()?,
+            redis_prefix: self.redis.prefix()?,
+            encryption: self.encryption.check()?,
+            api: self.api.check()?,
+            worker: self.worker.check()?,
+            tiktok: self.tiktok.check()?,
+            sandbox,
+            grace: self.shutdown.check()?.min(LONGEST_GRACE),
+        })
+    }
+}
+
+/// The address itself, if nobody listens there; a free port in place of port 0, since the redirect URI needs its number.
+fn vacant(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    TcpListener::bind(address).and_then(|listener| listener.local_addr()).with_context(|| {
+        format!("METRIQLAB_BIND: can't listen on {address}; stop what does, or choose another address")
+    })
+}
+
+/// The default address, or the next one that is free.
+fn first_vacant() -> anyhow::Result<SocketAddr> {
+    let default: SocketAddr = DEFAULT_BIND.parse()?;
+    let mut ports = default.port()..=default.port().saturating_add(OTHER_PORTS);
+    let found = ports.find_map(|port| vacant(SocketAddr::new(default.ip(), port)).ok());
+    found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))
+}
+
+/// Where a process of this machine reaches what listens on `address`.
+pub(super) fn loopback(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    SocketAddr::new(ip, address.port())
+}

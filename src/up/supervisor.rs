@@ -1,0 +1,205 @@
+//! From nothing to a running system, and back.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use api::ApiServer;
+use sandbox::{Sandbox, SandboxConfig};
+use secrecy::{ExposeSecret as _, SecretString};
+use shared::api_key::ApiKey;
+use shared::crypto::KeyRing;
+use shared::settings::{DatabaseSettings, RedisSettings};
+use shared::store::Store;
+use url::Url;
+use worker::Worker;
+
+use super::error::ServerError;
+use super::greeting::Greeting;
+use super::home::Home;
+use super::postgres::{Postgres, PostgresOptions};
+use super::redis::{Redis, RedisOptions};
+use super::settings::{Args, Plan, loopback};
+use crate::parts::{CALLBACK, Common, Parts};
+use crate::signals::Signals;
+
+const FOLDER: &str = ".metriqlab";
+const DATABASE: &str = "metriqlab";
+const PROJECT: &str = "default";
+/// The sandbox's port, if it is free: links into it then outlive a restart.
+const SANDBOX_BIND: &str = "127.0.0.1:8090";
+const ANY_LOOPBACK: &str = "127.0.0.1:0";
+
+/// Everything that runs. Dropped, the servers are killed: the way out of a failed start.
+struct System {
+    api: ApiServer,
+    worker: Worker,
+    sandbox: Option<Sandbox>,
+    postgres: Option<Postgres>,
+    redis: Option<Redis>,
+}
+
+/// `metriqlab up`: starts everything, says what to do next, and stops everything when asked to.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    // First of all, so that a signal ends the start in order, too.
+    let mut signals = Signals::listen()?;
+    let plan = args.check()?;
+    let home = Home::open(Path::new(FOLDER))?;
+    let (mut system, greeting) = tokio::select! {
+        started = start(plan, &home) => started?,
+        () = signals.stop() => return Ok(()),
+    };
+    greeting.print();
+    let lost = tokio::select! {
+        lost = system.lost() => Some(lost),
+        () = signals.stop() => None,
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        () = system.stop() => {}
+        // Asked again: the servers are killed, and recover at the next start.
+        () = signals.stop() => {}
+    }
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
+}
+
+async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)> {
+    let place = home.servers();
+    // All three take their time by themselves.
+    let (postgres, redis) =
+        tokio::try_join!(start_postgres(&plan, place.join("postgres")), start_redis(&plan, place.join("redis")))?;
+    let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan)?) } else { None };
+    let common = Common {
+        database: database(plan.database, postgres.as_ref())?,
+        redis: redis_settings(plan.redis, plan.redis_prefix, redis.as_ref())?,
+        keyring: keyring(plan.encryption, home)?,
+        tiktok: plan.tiktok,
+    };
+    let parts = Parts::new(common, plan.api.public_url.with_path(CALLBACK))?;
+    parts.store().migrate().await?;
+    let key = api_key(parts.store(), home).await?;
+    let metrics = shared::telemetry::init_metrics()?;
+    let greeting = Greeting {
+        url: plan.api.public_url.to_string(),
+        key: SecretString::from(key.expose()),
+        sandbox: sandbox.as_ref().map(Sandbox::base_url),
+    };
+    let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
+    let api = parts.start_api(plan.api, plan.grace, metrics).await?;
+    Ok((System { api, worker, sandbox, postgres, redis }, greeting))
+}
+
+/// The Postgres that was given, else the private one.
+fn database(given: Option<DatabaseSettings>, private: Option<&Postgres>) -> anyhow::Result<DatabaseSettings> {
+    let private = private.map(|private| DatabaseSettings { url: private.url().clone() });
+    given.or(private).context("there is no Postgres")
+}
+
+/// The Redis that was given, else the private one.
+fn redis_settings(
+    given: Option<RedisSettings>,
+    prefix: String,
+    private: Option<&Redis>,
+) -> anyhow::Result<RedisSettings> {
+    let private = private.map(|private| RedisSettings { url: private.url().clone(), prefix });
+    given.or(private).context("there is no Redis")
+}
+
+/// The keys that were given, else the folder's.
+fn keyring(given: Option<KeyRing>, home: &Home) -> anyhow::Result<KeyRing> {
+    match given {
+        Some(keyring) => Ok(keyring),
+        None => {
+            let key = home.encryption_key()?;
+            key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
+        }
+    }
+}
+
+async fn start_postgres(plan: &Plan, folder: PathBuf) -> Result<Option<Postgres>, ServerError> {
+    if plan.database.is_some() {
+        return Ok(None);
+    }
+    let options = PostgresOptions { database: DATABASE, ..PostgresOptions::default() };
+    Postgres::start(&folder, &options).await.map(Some)
+}
+
+async fn start_redis(plan: &Plan, folder: PathBuf) -> Result<Option<Redis>, ServerError> {
+    if plan.redis.is_some() {
+        return Ok(None);
+    }
+    Redis::start(&folder, &RedisOptions::default()).await.map(Some)
+}
+
+/// Starts the sandbox and points the TikTok settings to it.
+fn start_sandbox(plan: &mut Plan) -> anyhow::Result<Sandbox> {
+    let config = |bind: &str| SandboxConfig {
+        bind: bind.to_owned(),
+        client_key: plan.tiktok.client_key.clone(),
+        client_secret: plan.tiktok.client_secret.expose_secret().to_owned(),
+        redirect_uris: vec![plan.api.public_url.with_path(CALLBACK)],
+        rate_limit: plan.tiktok.rate_per_minute,
+        rate_window: plan.tiktok.rate_window,
+        webhook_url: Some(format!("http://{}/webhooks/tiktok", loopback(plan.api.bind))),
+        ..SandboxConfig::default()
+    };
+    let sandbox = sandbox::start(config(SANDBOX_BIND)).or_else(|_| sandbox::start(config(ANY_LOOPBACK)))?;
+    let base = Url::parse(&sandbox.base_url()).context("the sandbox's address")?;
+    plan.tiktok.auth_url = base.clone();
+    plan.tiktok.api_url = base;
+    Ok(sandbox)
+}
+
+/// The key of the first start, as long as it works; else a new one.
+async fn api_key(store: &Store, home: &Home) -> anyhow::Result<ApiKey> {
+    if let Some(key) = home.api_key()?
+        && store.active_key(&key.hash()).await?.is_some()
+    {
+        return Ok(key);
+    }
+    let key = ApiKey::generate();
+    store.add_key(PROJECT, &key.hash(), key.prefix()).await?;
+    home.keep_api_key(&key)?;
+    Ok(key)
+}
+
+impl System {
+    /// Waits for the end of a private server that nobody asked for.
+    async fn lost(&mut self) -> ServerError {
+        let postgres = async {
+            match &mut self.postgres {
+                Some(postgres) => postgres.died().await,
+                None => std::future::pending().await,
+            }
+        };
+        let redis = async {
+            match &mut self.redis {
+                Some(redis) => redis.died().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            lost = postgres => lost,
+            lost = redis => lost,
+        }
+    }
+
+    /// Stops everything, what stands on something before that.
+    async fn stop(self) {
+        // At the same time: the requests under way wait for jobs.
+        tokio::join!(self.api.stop(), self.worker.stop());
+        if let Some(sandbox) = self.sandbox {
+            sandbox.stop().await;
+        }
+        let postgres = async {
+            if let Some(postgres) = self.postgres {
+                postgres.stop().await;
+            }
+        };
+        let redis = async {
+            if let Some(redis) = self.redis {
+                redis.stop().await;
+            }
+        };
+        tokio::join!(postgres, redis);
+    }
+}

@@ -1,0 +1,132 @@
+//! Wrong usage and wrong settings: exit status 2, one line that names what is wrong, and nothing begun.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metriqlab"));
+    command.current_dir(folder).env_clear().stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn one_line(output: &Output, status: i32) -> String {
+    let text = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(output.stdout.is_empty(), "standard output is not empty");
+    text
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_and_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (variable, value) in [
+        ("DATABASE_URL", "mysql://user:hunter2@host/db"),
+        ("REDIS_URL", "http://:hunter2@host"),
+        ("METRIQLAB_BIND", "8080"),
+        ("METRIQLAB_PUBLIC_URL", "ftp://host"),
+        ("METRIQLAB_ENCRYPTION_KEY", "aHVudGVyMg=="),
+        ("METRIQLAB_SYNC_WAIT", "2m"),
+        ("METRIQLAB_API_RATE", "many"),
+        ("METRIQLAB_CORS_ORIGINS", "*"),
+        ("METRIQLAB_REDIS_PREFIX", "a{b}"),
+        ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
+        ("METRIQLAB_WORKER_CONCURRENCY", "0"),
+        ("METRIQLAB_METRICS_BIND", "on"),
+        ("METRIQLAB_LOG_FORMAT", "xml"),
+        ("RUST_LOG", "a=b=c"),
+        ("TIKTOK_CLIENT_SECRET", "hunter2"),
+        ("TIKTOK_PKCE", "yes"),
+        ("TIKTOK_SCOPES", "a b"),
+        ("TIKTOK_AUTH_URL", "tiktok"),
+        ("TIKTOK_API_URL", "https://user:hunter2@tiktok"),
+        ("TIKTOK_RATE_PER_MINUTE", "-5"),
+        ("TIKTOK_RATE_WINDOW", "0s"),
+    ] {
+        let output = program(folder.path()).arg("up").env(variable, value).output().expect("run it");
+        let text = one_line(&output, 2);
+        let named = variable == "TIKTOK_CLIENT_SECRET" && text.contains("TIKTOK_CLIENT_KEY") || text.contains(variable);
+        assert!(named, "{variable}: {text}");
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
+    }
+    assert!(!folder.path().join(".metriqlab").exists(), "a start that is refused leaves nothing behind");
+}
+
+#[test]
+fn what_is_required_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in [&["migrate"][..], &["keys", "list"], &["keys", "create", "--project", "a"]] {
+        let text = one_line(&program(folder.path()).args(arguments).output().expect("run it"), 2);
+        assert!(text.contains("DATABASE_URL is not set"), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in
+        [&["upp"][..], &["up", "--nonsense"], &["keys"], &["keys", "create"], &["sandbox", "--seed", "x"], &["up", "x"]]
+    {
+        let output = program(folder.path()).args(arguments).output().expect("run it");
+        let text = one_line(&output, 2);
+        assert!(text.starts_with("metriqlab: "), "{text}");
+    }
+    let output = program(folder.path()).arg("sandbox").env("METRIQLAB_SANDBOX_SEED", "x").output().expect("run it");
+    let text = one_line(&output, 2);
+    assert!(text.contains("METRIQLAB_SANDBOX_SEED"), "{text}");
+}
+
+#[test]
+fn a_value_that_is_no_text_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(folder.path());
+    let output = command.arg("up").env("METRIQLAB_BIND", OsStr::from_bytes(b"\xff\xfe")).output().expect("run it");
+    assert!(one_line(&output, 2).contains("METRIQLAB_BIND"));
+}
+
+#[test]
+fn an_env_file_is_read_and_the_environment_goes_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "DATABASE_URL=mysql://from-the-file\n").expect("write it");
+    let text = one_line(&program(folder.path()).arg("migrate").output().expect("run it"), 2);
+    assert!(text.contains("DATABASE_URL: "), "{text}");
+    let output = program(folder.path()).arg("migrate").env("DATABASE_URL", "").output().expect("run it");
+    assert!(one_line(&output, 2).contains("DATABASE_URL is not set"));
+}
+
+#[test]
+fn a_malformed_env_file_is_said_without_its_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "A=b\nTIKTOK_CLIENT_SECRET hunter2\n").expect("write it");
+    let text = one_line(&program(folder.path()).arg("up").output().expect("run it"), 2);
+    assert!(text.contains(".env") && text.contains("line 2") && !text.contains("hunter2"), "{text}");
+    std::fs::remove_file(folder.path().join(".env")).expect("remove it");
+    std::fs::create_dir(folder.path().join(".env")).expect("make a folder of that name");
+    assert!(one_line(&program(folder.path()).arg("up").output().expect("run it"), 2).contains(".env"));
+}
+
+#[test]
+fn help_shows_every_option_with_its_variable_and_default_and_no_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(folder.path());
+    let output = command.args(["up", "--help"]).env("TIKTOK_CLIENT_SECRET", "hunter2").output().expect("run it");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in [
+        "[env: DATABASE_URL]",
+        "[env: METRIQLAB_BIND=]",
+        "[default: 127.0.0.1:8080]",
+        "[env: METRIQLAB_SYNC_WAIT=] [default: 25s]",
+        "[env: TIKTOK_CLIENT_SECRET]",
+        "[env: TIKTOK_RATE_PER_MINUTE=] [default: 600]",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is not in: {text}");
+    }
+    assert!(!text.contains("hunter2"));
+    for arguments in [&["--help"][..], &["--version"], &["keys", "create", "--help"]] {
+        assert!(program(folder.path()).args(arguments).output().expect("run it").status.success());
+    }
+}
