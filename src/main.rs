@@ -29,9 +29,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the causes hold.
-            let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-            eprintln!("metriqlab: {line}");
+            eprintln!("metriqlab: {}", one_line(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }
@@ -63,6 +61,17 @@ fn parse() -> anyhow::Result<Option<(LogArgs, Command)>> {
         }
         Err(error) => Err(usage::one_line(&error, &Cli::command()).into()),
     }
+}
+
+/// An error with its causes; those that quote their cause themselves do not say it twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+        }
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the remedy is another command line or another setting.

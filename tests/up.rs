@@ -156,6 +156,16 @@ impl Drop for Sweep<'_> {
     }
 }
 
+/// A folder outside of the test's own, removed when dropped.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        drop(Sweep(&self.0));
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 fn folder() -> TempDir {
     temporary_folder().expect("a folder")
 }
@@ -302,6 +312,7 @@ fn a_folder_that_is_closed_to_others_works() {
     let first = Up::start(folder.path());
     let key = first.key.clone();
     let elsewhere = folder.path().join(".metriqlab/elsewhere").canonicalize().ok();
+    let _removed = elsewhere.clone().map(Removed);
     assert_eq!(elsewhere.is_some(), geteuid().is_root());
     first.kill();
     let second = Up::start(folder.path());
@@ -309,7 +320,6 @@ fn a_folder_that_is_closed_to_others_works() {
     assert!(second.stop(Signal::SIGTERM).success());
     if let Some(elsewhere) = elsewhere {
         assert_nothing_runs_in(&elsewhere);
-        std::fs::remove_dir_all(elsewhere).expect("remove it");
     }
 }
 

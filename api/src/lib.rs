@@ -24,4 +24,4 @@ mod trace;
 mod views;
 mod waiting;
 
-pub use server::{ApiConfig, ApiServer, start};
+pub use server::{ApiConfig, ApiServer, start, start_on};

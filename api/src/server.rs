@@ -1,7 +1,7 @@
 //! The server's life: bind, serve, stop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::HttpServer;
@@ -65,6 +65,15 @@ pub struct ApiServer {
 /// Binds `settings.bind` and serves in the background, on threads of its own. Must be called inside a Tokio runtime, on
 /// which what outlives a request runs.
 pub async fn start(config: ApiConfig) -> io::Result<ApiServer> {
+    serve(config, None)
+}
+
+/// As [`start`], on an address that was bound before: who has to know the port first keeps it this way.
+pub async fn start_on(listener: TcpListener, config: ApiConfig) -> io::Result<ApiServer> {
+    serve(config, Some(listener))
+}
+
+fn serve(config: ApiConfig, listener: Option<TcpListener>) -> io::Result<ApiServer> {
     let stopping = CancellationToken::new();
     let bind = config.settings.bind;
     let grace = config.grace;
@@ -75,8 +84,11 @@ pub async fn start(config: ApiConfig) -> io::Result<ApiServer> {
         .client_disconnect_timeout(CLOSE_TIMEOUT)
         .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
         .shutdown_timeout(grace.as_secs().max(1))
-        .disable_signals()
-        .bind(bind)?;
+        .disable_signals();
+    let server = match listener {
+        Some(listener) => server.listen(listener)?,
+        None => server.bind(bind)?,
+    };
     let addr = server.addrs().first().copied().unwrap_or(bind);
     let server = server.run();
     let handle = server.handle();

@@ -5,6 +5,7 @@
 //! token cannot know: how often its grant was refreshed, and what was withdrawn.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -84,6 +85,8 @@ struct UserGrants {
     connected: Option<Scopes>,
     /// What is left of it, once the creator changed it in the app.
     narrowed: Option<Scopes>,
+    /// Its families that live.
+    families: Vec<u64>,
     /// Families up to this one are dead.
     dead_families: u64,
     /// Access tokens up to this one are dead.
@@ -136,6 +139,7 @@ impl Grants {
         let user = self.users.entry(code.open_id.clone()).or_default();
         user.connected = Some(code.scopes);
         user.narrowed = None;
+        user.families.push(family);
         self.families.insert(
             family,
             Family {
@@ -159,15 +163,21 @@ impl Grants {
             return None;
         }
         // After a restart the token is all there is: the family goes on from it.
-        let family = self.families.entry(token.family).or_insert_with(|| Family {
-            open_id: token.open_id.clone(),
-            scopes: token.scopes,
-            generation: token.serial,
-            grace_until: 0,
-            refresh_expires: token.expires,
-            access_from: 0,
-            refreshes: 0,
-        });
+        let family = match self.families.entry(token.family) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                self.users.entry(token.open_id.clone()).or_default().families.push(token.family);
+                new.insert(Family {
+                    open_id: token.open_id.clone(),
+                    scopes: token.scopes,
+                    generation: token.serial,
+                    grace_until: 0,
+                    refresh_expires: token.expires,
+                    access_from: 0,
+                    refreshes: 0,
+                })
+            }
+        };
         let in_grace = token.serial.checked_add(1) == Some(family.generation) && now < family.grace_until;
         if family.refresh_expires <= now || !(token.serial == family.generation || in_grace) {
             return None;
@@ -175,7 +185,7 @@ impl Grants {
         family.refreshes += 1;
         let rotates = match settings.rotation {
             Rotation::Always => true,
-            Rotation::Sometimes => family.refreshes % 2 == 0,
+            Rotation::Sometimes => family.refreshes.is_multiple_of(2),
             Rotation::Never => false,
         };
         if rotates && !in_grace {
@@ -250,19 +260,22 @@ impl Grants {
     pub(crate) fn revoke(&mut self, open_id: &str, now_ms: i64) {
         let upto = self.serial(now_ms);
         let user = self.users.entry(open_id.to_owned()).or_default();
+        for family in &user.families {
+            self.families.remove(family);
+        }
         *user = UserGrants { dead_families: upto, ..UserGrants::default() };
-        self.families.retain(|_, family| family.open_id != open_id);
         self.codes.retain(|_, code| code.open_id != open_id);
     }
 
     /// Ends the access tokens of a creator, or the refresh tokens, as if their time were over.
     pub(crate) fn expire(&mut self, open_id: &str, access: bool, refresh: bool, now_ms: i64) {
         let upto = self.serial(now_ms);
+        let user = self.users.entry(open_id.to_owned()).or_default();
         if access {
-            self.users.entry(open_id.to_owned()).or_default().dead_access = upto;
+            user.dead_access = upto;
         }
-        if refresh {
-            for family in self.families.values_mut().filter(|family| family.open_id == open_id) {
+        for family in user.families.iter().filter(|_| refresh) {
+            if let Some(family) = self.families.get_mut(family) {
                 family.refresh_expires = 0;
             }
         }

@@ -114,10 +114,11 @@ mod world;
 
 use std::net::SocketAddr;
 
-use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 
 pub use config::{AppProfile, Latency, SandboxConfig};
+
+use server::Running;
 
 /// Why a sandbox does not start.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +142,7 @@ pub enum StartError {
 /// A running sandbox. Dropping it stops it too, without waiting.
 pub struct Sandbox {
     addr: SocketAddr,
-    server: ServerHandle,
+    server: Running,
 }
 
 impl Sandbox {
@@ -155,16 +156,18 @@ impl Sandbox {
         format!("http://{}", self.addr)
     }
 
-    /// Stops it; requests under way are cut off.
-    pub async fn stop(self) {
-        self.server.stop(false).await;
+    /// Stops it; requests under way are cut off. Afterwards the address is free.
+    pub async fn stop(mut self) {
+        self.server.handle.stop(false).await;
+        // An error is the news: the other end went with the server's thread.
+        let _ = (&mut self.server.ended).await;
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         // The command is sent by the call; only its end would be awaited.
-        drop(self.server.stop(false));
+        drop(self.server.handle.stop(false));
     }
 }
 
@@ -174,6 +177,6 @@ pub fn start(config: SandboxConfig) -> Result<Sandbox, StartError> {
     let (listener, addr) = server::bind(&config.bind)?;
     let base_url = config.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
     let state = Data::new(state::State::new(config, base_url));
-    let (server, _thread) = server::serve(listener, state)?;
+    let server = server::serve(listener, state)?;
     Ok(Sandbox { addr, server })
 }

@@ -100,13 +100,7 @@ mod tests {
     fn the_window_slides() {
         let (mut limits, start) = (Limits::default(), Instant::now());
         let mut at = |ms: u64| {
-            limits.arrive(
-                Endpoint::VideoList,
-                "key",
-                2,
-                Duration::from_millis(1_000),
-                start + Duration::from_millis(ms),
-            )
+            limits.arrive(Endpoint::VideoList, "key", 2, Duration::from_secs(1), start + Duration::from_millis(ms))
         };
         assert_eq!(at(0), Verdict::Passed);
         assert_eq!(at(600), Verdict::Passed);

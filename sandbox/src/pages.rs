@@ -44,7 +44,7 @@ pub(crate) fn consent(state: &State, asked: &Asked, now: i64) -> String {
         .map(|(place, creator)| {
             let user = world.user(creator, now);
             Choice {
-                avatar: avatar_url(state, &creator.open_id, now),
+                avatar: picture(state, &creator.open_id, now),
                 name: user.display_name.unwrap_or_default(),
                 username: user.username.unwrap_or_default(),
                 followers: short(user.followers),
@@ -60,6 +60,12 @@ pub(crate) fn consent(state: &State, asked: &Asked, now: i64) -> String {
 
 pub(crate) fn problem(what: &str, detail: &str) -> String {
     rendered(&ProblemPage { what, detail })
+}
+
+/// From the page's own server, by whatever name the browser calls it.
+fn picture(state: &State, open_id: &str, now: i64) -> String {
+    let url = avatar_url(state, open_id, now);
+    url.strip_prefix(state.base_url.as_str()).map(str::to_owned).unwrap_or(url)
 }
 
 fn rendered(page: &impl Template) -> String {

@@ -2,11 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer, rt};
+use tokio::sync::oneshot;
 
 use crate::answer::Answer;
 use crate::state::{Connection, State};
@@ -43,41 +45,50 @@ async fn janus() -> HttpResponse {
     Answer::janus().into_response()
 }
 
-/// Serves on a thread of its own, so that it does not matter on which runtime the caller lives.
-pub(crate) fn serve(
-    listener: TcpListener,
-    state: Data<State>,
-) -> Result<(ServerHandle, std::thread::JoinHandle<()>), StartError> {
-    let (send, receive) = std::sync::mpsc::channel();
+/// A server that runs on a thread of its own, so that it does not matter on which runtime the caller lives.
+pub(crate) struct Running {
+    pub(crate) handle: ServerHandle,
+    /// Closed when the thread has ended, and with it every connection and the listener.
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+pub(crate) fn serve(listener: TcpListener, state: Data<State>) -> Result<Running, StartError> {
+    let (started, start) = std::sync::mpsc::channel();
+    let (alive, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
-        rt::System::new().block_on(async move {
-            let control = state.config.control;
-            rt::spawn(webhooks::deliver(state.clone()));
-            let app = move || App::new().app_data(state.clone()).configure(|config| routes(config, control));
-            let server = HttpServer::new(app)
-                .workers(1)
-                .keep_alive(KEEP_ALIVE)
-                .shutdown_timeout(1)
-                .disable_signals()
-                .on_connect(remember_connection)
-                .listen(listener);
-            match server {
-                Ok(server) => {
-                    let server = server.run();
-                    let _ = send.send(Ok(server.handle()));
-                    if let Err(error) = server.await {
-                        tracing::error!(%error, "the sandbox's server ended");
-                    }
-                }
-                Err(error) => {
-                    let _ = send.send(Err(error));
-                }
-            }
-        });
+        rt::System::new().block_on(run(listener, state, &started));
+        drop::<oneshot::Sender<()>>(alive);
     });
-    let thread = thread.map_err(StartError::Serve)?;
-    let handle = receive.recv().map_err(|_| StartError::Serve(std::io::Error::other("the server thread ended")))?;
-    Ok((handle.map_err(StartError::Serve)?, thread))
+    thread.map_err(StartError::Serve)?;
+    let handle = start.recv().map_err(|_| StartError::Serve(std::io::Error::other("the server thread ended")))?;
+    Ok(Running { handle: handle.map_err(StartError::Serve)?, ended })
+}
+
+async fn run(listener: TcpListener, state: Data<State>, started: &Sender<std::io::Result<ServerHandle>>) {
+    let control = state.config.control;
+    let webhooks = rt::spawn(webhooks::deliver(state.clone()));
+    let app = move || App::new().app_data(state.clone()).configure(|config| routes(config, control));
+    let server = HttpServer::new(app)
+        .workers(1)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .on_connect(remember_connection)
+        .listen(listener);
+    match server {
+        Ok(server) => {
+            let server = server.run();
+            // Nobody to tell if the starter is gone; the server then ends with its handle.
+            let _ = started.send(Ok(server.handle()));
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the sandbox's server ended");
+            }
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+        }
+    }
+    webhooks.abort();
 }
 
 fn remember_connection(io: &dyn std::any::Any, extensions: &mut Extensions) {

@@ -75,6 +75,7 @@ pub(crate) enum HeaderCase {
 /// All switches, as `GET /control/settings` shows them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
     /// Seconds.
     pub(crate) access_lifetime: i64,

@@ -156,8 +156,8 @@ impl State {
         let error =
             ApiError::new(429, "rate_limit_exceeded", "The API rate limit was exceeded. Please try again later.");
         let mut answer = Answer::api_error(error, settings, log_id.to_owned());
-        answer.retry_after =
-            settings.retry_after.then(|| wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        // Rounded up: after it there is a free place.
+        answer.retry_after = settings.retry_after.then(|| wait.as_secs().saturating_add(1));
         Some(answer)
     }
 }

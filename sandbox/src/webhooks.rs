@@ -59,7 +59,8 @@ impl TryFrom<i64> for Reason {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Event {
-    event: String,
+    #[serde(rename = "event")]
+    name: String,
     /// Left out of the body if absent.
     open_id: Option<String>,
     reason: Reason,
@@ -82,7 +83,7 @@ pub(crate) struct Event {
 impl Default for Event {
     fn default() -> Self {
         Self {
-            event: "authorization.removed".to_owned(),
+            name: "authorization.removed".to_owned(),
             open_id: None,
             reason: Reason::default(),
             content: None,
@@ -172,7 +173,7 @@ impl Webhooks {
         });
         let payload = Payload {
             client_key: event.client_key.as_deref().unwrap_or(&state.config.client_key),
-            event: &event.event,
+            event: &event.name,
             create_time: event.create_time.unwrap_or(now_ms.div_euclid(1000)),
             user_openid: event.open_id.as_deref(),
             content: &content,

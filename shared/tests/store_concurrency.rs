@@ -1,4 +1,11 @@
 //! What is written, shared and swept while something else goes on, on a real Postgres.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test says by a panic what is wrong"
+)]
 
 mod support;
 
@@ -8,15 +15,13 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use shared::ids::JobId;
-use shared::platforms::{Profile, Video};
+use shared::platforms::Video;
 use shared::queue::Final;
-use shared::store::creators::{CreatorFilter, Status};
-use shared::store::credentials::Lease;
+use shared::store::creators::CreatorFilter;
 use shared::store::disconnects::Disconnect;
-use shared::store::jobs::{Failure, Fence, JobState, OpenSync, Start};
+use shared::store::jobs::{Failure, JobState, OpenSync};
 use shared::store::syncs::{SyncResult, WriteError};
-use support::{Database, account, connection, pair, video};
-use uuid::Uuid;
+use support::{Database, video};
 
 const NOTHING_LEFT: SyncResult<'static> = SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "" };
 
@@ -46,7 +51,9 @@ async fn a_waiting_bulk_job_becomes_interactive_with_all_its_tries() {
     let connected = database.connect(project, "a").await;
     let id = connected.sync.expect("a first sync");
     for state in ["waiting", "enqueued", "retrying"] {
-        let set = format!("UPDATE jobs SET lane = 'bulk', attempts = 6, run_at = now() + interval '1 hour', state = '{state}'");
+        let set = format!(
+            "UPDATE jobs SET lane = 'bulk', attempts = 6, run_at = now() + interval '1 hour', state = '{state}'"
+        );
         database.client().await.batch_execute(&set).await.expect("a bulk job");
         let asked = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
         assert_eq!(asked, OpenSync::Shared { id, promoted: true });
@@ -102,7 +109,10 @@ async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
         let Some(last) = page.last() else { break };
         after = Some(last.position());
         seen.extend(page.into_iter().map(|video| (video.published_at, video.external_id)));
-        let mut changed: Vec<Video> = all.iter().map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() }).collect();
+        let mut changed: Vec<Video> = all
+            .iter()
+            .map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() })
+            .collect();
         changed.push(video(&format!("new {}", seen.len()), -100));
         database.store.save_videos(fence, &changed).await.expect("written");
     }

@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+mod api;
+mod healthcheck;
 mod keys;
 mod migrate;
 mod sandbox;
 mod up;
+mod worker;
 
 use clap::Subcommand;
 
@@ -12,20 +15,30 @@ use clap::Subcommand;
 pub enum Command {
     /// The whole system on one machine, with a Postgres and a Redis of its own under `.metriqlab/`
     Up(Box<up::Args>),
+    /// The API server alone
+    Api(Box<api::Args>),
+    /// A worker process alone
+    Worker(Box<worker::Args>),
     /// A stand-in for TikTok, for development and tests
     Sandbox(sandbox::Args),
     /// Applies the migrations to the database, and ends
     Migrate(migrate::Args),
     /// Makes, lists and revokes API keys
     Keys(keys::Args),
+    /// Asks a URL, and fails if it does not answer well
+    #[command(hide = true)]
+    Healthcheck(healthcheck::Args),
 }
 
 /// Runs a command to its end.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::run(*args).await,
+        Command::Api(args) => api::run(&args).await,
+        Command::Worker(args) => worker::run(&args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Healthcheck(args) => healthcheck::run(&args).await,
     }
 }

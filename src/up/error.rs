@@ -59,10 +59,10 @@ pub enum ServerError {
         holder: String,
     },
     /// A query that sets the server up failed.
-    #[error("Postgres refused to be set up: {0}")]
+    #[error("Postgres refused to be set up")]
     Query(#[from] tokio_postgres::Error),
     /// A file or a process could not be handled.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("can't {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -3,9 +3,9 @@
 //! It holds `lock`, `encryption-key`, `api-key`, and the folders `postgres` and `redis`. Root's servers run as another user,
 //! who can't reach a folder below `/root`, say: then those two lie under `/var/lib/metriqlab`, and `elsewhere` links there.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -36,7 +36,7 @@ impl Home {
         // Nothing in here belongs into a repository.
         let ignore = path.join(".gitignore");
         if !ignore.exists() {
-            std::fs::write(&ignore, "*\n").map_err(ServerError::io("write", &ignore))?;
+            files::write_private(&ignore, "*\n")?;
         }
         let servers = match Account::for_data(&path.join("postgres/data"))? {
             Some(account) if !account.can_reach(&path) => elsewhere(&path)?,
@@ -91,15 +91,7 @@ fn elsewhere(path: &Path) -> Result<PathBuf, ServerError> {
 
 /// The kernel frees this lock when the process ends; the number in it is for people.
 fn lock(path: &Path) -> Result<File, ServerError> {
-    let mut open = OpenOptions::new();
-    let mut file = open
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(ServerError::io("open", path))?;
+    let mut file = files::open_lock(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

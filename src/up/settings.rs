@@ -49,6 +49,8 @@ pub(super) struct Plan {
     /// The keys to use instead of the folder's.
     pub(super) encryption: Option<KeyRing>,
     pub(super) api: ApiSettings,
+    /// Bound already: the redirect URI needs the port's number before anything starts.
+    pub(super) listener: TcpListener,
     pub(super) worker: WorkerSettings,
     /// The app; the sandbox's, with addresses that it is given when it runs, if `sandbox` says so.
     pub(super) tiktok: TikTokSettings,
@@ -66,33 +68,37 @@ impl Args {
         }
         let asked_for = self.api.has_bind();
         let bind = self.api.check()?.bind;
-        self.api.bind = Some(if asked_for { vacant(bind)? } else { first_vacant()? }.to_string());
+        let redis_prefix = self.redis.prefix()?;
+        let (database, redis, encryption) = (self.database.check()?, self.redis.check()?, self.encryption.check()?);
+        let (worker, tiktok, grace) = (self.worker.check()?, self.tiktok.check()?, self.shutdown.check()?);
+        let listener = if asked_for { listen(bind)? } else { listen_on_a_default()? };
+        self.api.bind = Some(listener.local_addr()?.to_string());
         Ok(Plan {
-            database: self.database.check()?,
-            redis: self.redis.check()?,
-            redis_prefix: self.redis.prefix()?,
-            encryption: self.encryption.check()?,
+            database,
+            redis,
+            redis_prefix,
+            encryption,
             api: self.api.check()?,
-            worker: self.worker.check()?,
-            tiktok: self.tiktok.check()?,
+            listener,
+            worker,
+            tiktok,
             sandbox,
-            grace: self.shutdown.check()?.min(LONGEST_GRACE),
+            grace: grace.min(LONGEST_GRACE),
         })
     }
 }
 
-/// The address itself, if nobody listens there; a free port in place of port 0, since the redirect URI needs its number.
-fn vacant(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    TcpListener::bind(address).and_then(|listener| listener.local_addr()).with_context(|| {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
         format!("METRIQLAB_BIND: can't listen on {address}; stop what does, or choose another address")
     })
 }
 
-/// The default address, or the next one that is free.
-fn first_vacant() -> anyhow::Result<SocketAddr> {
+/// On the default address, or the next port that is free.
+fn listen_on_a_default() -> anyhow::Result<TcpListener> {
     let default: SocketAddr = DEFAULT_BIND.parse()?;
     let mut ports = default.port()..=default.port().saturating_add(OTHER_PORTS);
-    let found = ports.find_map(|port| vacant(SocketAddr::new(default.ip(), port)).ok());
+    let found = ports.find_map(|port| TcpListener::bind((default.ip(), port)).ok());
     found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))
 }
 

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use api::ApiServer;
 use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
-use shared::settings::DatabaseSettings;
+use shared::crypto::KeyRing;
+use shared::settings::{DatabaseSettings, RedisSettings};
 use shared::store::Store;
 use url::Url;
+use worker::Worker;
 
 use super::error::ServerError;
 use super::greeting::Greeting;
@@ -16,6 +19,7 @@ use super::home::Home;
 use super::postgres::{Postgres, PostgresOptions};
 use super::redis::{Redis, RedisOptions};
 use super::settings::{Args, Plan, loopback};
+use crate::parts::{CALLBACK, Common, Parts};
 use crate::signals::Signals;
 
 const FOLDER: &str = ".metriqlab";
@@ -27,6 +31,8 @@ const ANY_LOOPBACK: &str = "127.0.0.1:0";
 
 /// Everything that runs. Dropped, the servers are killed: the way out of a failed start.
 struct System {
+    api: ApiServer,
+    worker: Worker,
     sandbox: Option<Sandbox>,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
@@ -62,20 +68,51 @@ async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)
     let (postgres, redis) =
         tokio::try_join!(start_postgres(&plan, place.join("postgres")), start_redis(&plan, place.join("redis")))?;
     let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan)?) } else { None };
-    let database = match (&plan.database, &postgres) {
-        (Some(given), _) => given.clone(),
-        (None, Some(private)) => DatabaseSettings { url: private.url().clone() },
-        (None, None) => anyhow::bail!("there is no Postgres"),
+    let common = Common {
+        database: database(plan.database, postgres.as_ref())?,
+        redis: redis_settings(plan.redis, plan.redis_prefix, redis.as_ref())?,
+        keyring: keyring(plan.encryption, home)?,
+        tiktok: plan.tiktok,
     };
-    let store = Store::open(&database.url, 16)?;
-    store.migrate().await?;
-    let key = api_key(&store, home).await?;
+    let parts = Parts::new(common, plan.api.public_url.with_path(CALLBACK))?;
+    parts.store().migrate().await?;
+    let key = api_key(parts.store(), home).await?;
+    let metrics = shared::telemetry::init_metrics()?;
     let greeting = Greeting {
         url: plan.api.public_url.to_string(),
         key: SecretString::from(key.expose()),
         sandbox: sandbox.as_ref().map(Sandbox::base_url),
     };
-    Ok((System { sandbox, postgres, redis }, greeting))
+    let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
+    let api = parts.start_api(plan.api, Some(plan.listener), plan.grace, metrics).await?;
+    Ok((System { api, worker, sandbox, postgres, redis }, greeting))
+}
+
+/// The Postgres that was given, else the private one.
+fn database(given: Option<DatabaseSettings>, private: Option<&Postgres>) -> anyhow::Result<DatabaseSettings> {
+    let private = private.map(|private| DatabaseSettings { url: private.url().clone() });
+    given.or(private).context("there is no Postgres")
+}
+
+/// The Redis that was given, else the private one.
+fn redis_settings(
+    given: Option<RedisSettings>,
+    prefix: String,
+    private: Option<&Redis>,
+) -> anyhow::Result<RedisSettings> {
+    let private = private.map(|private| RedisSettings { url: private.url().clone(), prefix });
+    given.or(private).context("there is no Redis")
+}
+
+/// The keys that were given, else the folder's.
+fn keyring(given: Option<KeyRing>, home: &Home) -> anyhow::Result<KeyRing> {
+    match given {
+        Some(keyring) => Ok(keyring),
+        None => {
+            let key = home.encryption_key()?;
+            key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
+        }
+    }
 }
 
 async fn start_postgres(plan: &Plan, folder: PathBuf) -> Result<Option<Postgres>, ServerError> {
@@ -99,7 +136,7 @@ fn start_sandbox(plan: &mut Plan) -> anyhow::Result<Sandbox> {
         bind: bind.to_owned(),
         client_key: plan.tiktok.client_key.clone(),
         client_secret: plan.tiktok.client_secret.expose_secret().to_owned(),
-        redirect_uris: vec![plan.api.public_url.with_path("/oauth/tiktok/callback")],
+        redirect_uris: vec![plan.api.public_url.with_path(CALLBACK)],
         rate_limit: plan.tiktok.rate_per_minute,
         rate_window: plan.tiktok.rate_window,
         webhook_url: Some(format!("http://{}/webhooks/tiktok", loopback(plan.api.bind))),
@@ -148,6 +185,8 @@ impl System {
 
     /// Stops everything, what stands on something before that.
     async fn stop(self) {
+        // At the same time: the requests under way wait for jobs.
+        tokio::join!(self.api.stop(), self.worker.stop());
         if let Some(sandbox) = self.sandbox {
             sandbox.stop().await;
         }

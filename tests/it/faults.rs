@@ -18,7 +18,11 @@ async fn slow_creator(system: &System) -> (String, String) {
 }
 
 /// Starts a sync that is waited for, and returns once TikTok has been asked for a page of it.
-async fn start_sync(system: &System, open_id: &str, id: &str) -> tokio::task::JoinHandle<crate::support::client::Answer> {
+async fn start_sync(
+    system: &System,
+    open_id: &str,
+    id: &str,
+) -> tokio::task::JoinHandle<crate::support::client::Answer> {
     let before = system.sandbox.calls("/v2/video/list/", open_id).await;
     let (client, path) = (system.client.clone(), format!("/api/v1/creators/{id}/sync"));
     let waiting = tokio::spawn(async move { client.post(&path).await });
@@ -107,7 +111,10 @@ async fn redis_may_stop_and_start() {
         (ready.status == 200 && ready.body["status"] == "degraded" && ready.body["redis"] == "down").then_some(())
     })
     .await;
-    assert_eq!(system.client.get(&format!("/api/v1/creators/{id}/videos")).await.data(200)["items"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        system.client.get(&format!("/api/v1/creators/{id}/videos")).await.data(200)["items"].as_array().unwrap().len(),
+        5
+    );
     let started = system.client.post("/api/v1/connect/tiktok").await;
     assert_eq!(started.status, 200, "connects go on");
     let request = system.client.request(reqwest::Method::POST, &format!("/api/v1/creators/{id}/sync"));

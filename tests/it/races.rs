@@ -132,7 +132,8 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
 async fn two_connects_of_one_account_are_one_creator_with_tokens_that_work() {
     let system = System::builder().apis(2).start().await;
     let open_id = system.sandbox.user(3).await;
-    let ids = join_all(system.clients.iter().cycle().take(6).map(|client| system.sandbox.connect(client, &open_id))).await;
+    let ids =
+        join_all(system.clients.iter().cycle().take(6).map(|client| system.sandbox.connect(client, &open_id))).await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     system.settled().await;
     system.client.sync(&ids[0]).await;
@@ -163,7 +164,9 @@ async fn tokens_are_renewed_once_however_many_workers_need_them() {
     let theirs = system.sandbox.connect(&other, &open_id).await;
     system.settled().await;
     let sql = system.sql().await;
-    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[]).await.unwrap();
+    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[])
+        .await
+        .unwrap();
     system.sandbox.settings(latency(150)).await;
     let before = system.sandbox.calls("/v2/oauth/token/", &open_id).await;
     tokio::join!(system.client.sync(&mine), other.sync(&theirs));
@@ -178,9 +181,12 @@ async fn tokens_that_expired_are_renewed_before_they_are_revoked() {
     system.settled().await;
     system.sandbox.advance(Duration::from_secs(3 * 3600)).await;
     let sql = system.sql().await;
-    sql.execute("UPDATE credentials SET issued_at = now() - interval '3h', access_expires_at = now() - interval '1h'", &[])
-        .await
-        .unwrap();
+    sql.execute(
+        "UPDATE credentials SET issued_at = now() - interval '3h', access_expires_at = now() - interval '1h'",
+        &[],
+    )
+    .await
+    .unwrap();
     assert_eq!(system.client.delete(&format!("/api/v1/creators/{id}")).await.data(200)["disconnected"], true);
     assert!(!system.sandbox.is_granted(&open_id).await);
 }

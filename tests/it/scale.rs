@@ -82,8 +82,7 @@ async fn three_workers_with_a_backlog_use_the_quota_and_never_exceed_it() {
     assert_eq!(ids.len(), 60);
     within(Duration::from_secs(120), "the backlog is done", async || {
         let sql = system.sql().await;
-        let open: i64 =
-            sql.query_one("SELECT count(*) FROM jobs WHERE finished_at IS NULL", &[]).await.unwrap().get(0);
+        let open: i64 = sql.query_one("SELECT count(*) FROM jobs WHERE finished_at IS NULL", &[]).await.unwrap().get(0);
         (open == 0).then_some(())
     })
     .await;

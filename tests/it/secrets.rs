@@ -20,7 +20,9 @@ async fn no_secret_is_in_a_log_a_metric_or_a_dump() {
         system.client.sync(&id).await;
     }
     let sql = system.sql().await;
-    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[]).await.unwrap();
+    sql.execute("UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()", &[])
+        .await
+        .unwrap();
     system.client.sync(&id).await;
     system.sandbox.fault(json!({"endpoint": "token", "kind": "internal_error", "times": 1})).await;
     let other = system.sandbox.user(1).await;
@@ -84,15 +86,16 @@ async fn dump_redis(url: &str) -> String {
 /// The tokens that the system holds now, opened with the key that the test gave it.
 async fn stored_tokens(system: &System) -> Vec<String> {
     use secrecy::ExposeSecret;
-    let ring = shared::crypto::KeyRing::parse(&ENCRYPTION_KEY.into()).expect("the key");
-    let query = "SELECT platform, app, external_id, access_token, refresh_token FROM credentials LIMIT 1";
+    let ring: shared::crypto::KeyRing = ENCRYPTION_KEY.parse().expect("the key");
+    let query = "SELECT platform, app, external_id, access_token, refresh_token FROM credentials ORDER BY id LIMIT 1";
     let row = system.sql().await.query_one(query, &[]).await.expect("the tokens");
+    let (platform, app, external_id): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
     let (access, refresh): (Vec<u8>, Vec<u8>) = (row.get(3), row.get(4));
-    [("access", access), ("refresh", refresh)]
+    [("access_token", access), ("refresh_token", refresh)]
         .into_iter()
-        .map(|(which, sealed)| {
-            let aad = shared::tokens::associated_data(row.get(0), row.get(1), row.get(2), which);
-            ring.open(&sealed, &aad).expect("a token").expose_secret().to_owned()
+        .map(|(column, sealed)| {
+            let identity = format!("{platform}\0{app}\0{external_id}\0{column}");
+            ring.open(&sealed, &identity).expect("a token").expose_secret().to_owned()
         })
         .collect()
 }

@@ -107,3 +107,36 @@ async fn a_signed_removal_asks_for_a_new_connection_and_stale_or_forged_ones_do_
     assert!(creator.data(200)["statusReason"].is_string(), "{}", creator.body);
     assert_eq!(system.client.post(&format!("/api/v1/creators/{id}/sync")).await.error(409), "reauthorization_required");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_data_arrives_as_it_was_said() {
+    let system = System::start().await;
+    let large = 9_007_199_254_740_993_i64;
+    let open_id = system
+        .sandbox
+        .make_user(json!({
+            "videos": 50,
+            "per_second": 7,
+            "profile": {"follower_count": large, "likes_count": null, "bio_description": "a\u{0}b<script>\u{1F600}"},
+        }))
+        .await;
+    system.sandbox.fault(json!({"endpoint": "video_list", "kind": "numeric_strings", "times": 1})).await;
+    let id = system.connect(&open_id).await;
+    system.client.sync(&id).await;
+    let profile = system.client.get(&format!("/api/v1/creators/{id}/profile")).await;
+    let stats = profile.data(200)["stats"].clone();
+    assert_eq!(stats["followers"].as_i64(), Some(large), "no float on the way");
+    assert!(stats["likes"].is_null(), "absent is not zero");
+    assert_eq!(stats["bio"], "ab<script>\u{1F600}");
+    let videos = system.client.all_videos(&id).await;
+    let distinct: std::collections::HashSet<&str> =
+        videos.iter().map(|video| video["externalId"].as_str().unwrap()).collect();
+    assert_eq!((videos.len(), distinct.len()), (50, 50), "videos of one second, each once");
+    assert!(videos.iter().all(|video| video["views"].is_i64() || video["views"].is_u64()));
+    let first = videos[0]["externalId"].as_str().unwrap();
+    system.sandbox.change_video(&open_id, first, json!({"view_count": null, "like_count": 3})).await;
+    system.client.sync(&id).await;
+    let changed = system.client.all_videos(&id).await;
+    let changed = changed.iter().find(|video| video["externalId"] == first).unwrap();
+    assert!(changed["views"].is_null() && changed["likes"] == 3, "{changed}");
+}

@@ -68,12 +68,8 @@ pub struct Worker {
 pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     measure::describe();
     let WorkerConfig { settings, grace, store, queue, tokens, tiktok, metrics } = config;
-    let context = Arc::new(jobs::Context {
-        store: store.clone(),
-        queue: queue.clone(),
-        tokens: tokens.clone(),
-        tiktok,
-    });
+    let context =
+        Arc::new(jobs::Context { store: store.clone(), queue: queue.clone(), tokens: tokens.clone(), tiktok });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
     let pool = Arc::new(WorkerPool::start(queue.clone(), pool_settings, move |delivery| {

@@ -13,7 +13,7 @@ use crate::grants::Caller;
 use crate::scopes::Scope;
 use crate::settings::PageEdge;
 use crate::state::{Context, State, lock};
-use crate::world::{Patch, UserView, VideoView};
+use crate::world::{Patch, VideoView};
 
 const FIELDS: [&str; 15] = [
     "id",
@@ -66,10 +66,10 @@ pub(super) fn answer(
     // Exclusive, so the first whole second that is not before the cursor.
     let before = cursor.map_or(i64::MAX, |cursor| cursor.saturating_add(999).div_euclid(1000));
     let size = if fault == Some(FaultKind::ShortPage) { max_count.div_ceil(2) } else { max_count };
-    let (user, page) = {
+    let (username, page) = {
         let world = lock(&state.world);
         let creator = world.creator(&caller.open_id).ok_or_else(ApiError::token_invalid)?;
-        (world.user(&creator, context.now()), world.page(&creator, before, size, context.now()))
+        (world.username(&creator), world.page(&creator, before, size, context.now()))
     };
     let mut next = page.videos.last().map(|video| next_cursor(video, context.settings.page_edge));
     let mut more = page.more;
@@ -86,7 +86,7 @@ pub(super) fn answer(
     }
     let strings = fault == Some(FaultKind::NumericStrings);
     let videos: Vec<_> =
-        videos.iter().map(|video| render(state, &user, video, &fields, context.now(), strings)).collect();
+        videos.iter().map(|video| render(state, username.as_deref(), video, &fields, context.now(), strings)).collect();
     Ok(json!({"videos": videos, "cursor": next.or(cursor).unwrap_or(0), "has_more": more}))
 }
 
@@ -109,7 +109,7 @@ pub(super) fn video_fields(request: &HttpRequest, caller: &Caller) -> Result<Vec
 /// One video, the requested fields of it.
 pub(super) fn render(
     state: &State,
-    user: &UserView,
+    username: Option<&str>,
     video: &VideoView,
     fields: &[String],
     now: i64,
@@ -117,7 +117,7 @@ pub(super) fn render(
 ) -> Value {
     let mut out = Map::new();
     for field in fields {
-        if let Some(value) = value_of(state, user, video, field, now) {
+        if let Some(value) = value_of(state, username, video, field, now) {
             let is_counter = field.ends_with("_count");
             let value = if strings && is_counter { json!(value.to_string()) } else { value };
             out.insert(field.clone(), value);
@@ -126,7 +126,7 @@ pub(super) fn render(
     Value::Object(out)
 }
 
-fn value_of(state: &State, user: &UserView, video: &VideoView, field: &str, now: i64) -> Option<Value> {
+fn value_of(state: &State, username: Option<&str>, video: &VideoView, field: &str, now: i64) -> Option<Value> {
     let id = video.post.id;
     let embed = || format!("https://www.tiktok.com/player/v1/{id}");
     match field {
@@ -135,7 +135,7 @@ fn value_of(state: &State, user: &UserView, video: &VideoView, field: &str, now:
         "cover_image_url" => Some(json!(cover_url(state, id, now))),
         "share_url" => Some(json!(format!(
             "https://www.tiktok.com/@{}/video/{id}?utm_campaign=tt4d_open_api&utm_source={}",
-            user.username.as_deref().unwrap_or("sandbox"),
+            username.unwrap_or("sandbox"),
             state.config.client_key
         ))),
         "video_description" => video.description.as_ref().map(|text| json!(text)),

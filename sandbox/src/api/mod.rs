@@ -9,7 +9,7 @@ mod user;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::answer::{Answer, ApiError};
 use crate::endpoint::Endpoint;
@@ -68,5 +68,8 @@ fn json_body<T: serde::de::DeserializeOwned>(request: &HttpRequest, body: &[u8])
     if !sent.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(ApiError::params("Content-Type must be application/json."));
     }
-    serde_json::from_slice(body).map_err(|error| ApiError::params(&format!("The request body is invalid: {error}.")))
+    // Through a map, since an array would do for a struct too.
+    let invalid = |error: serde_json::Error| ApiError::params(&format!("The request body is invalid: {error}."));
+    let object: Map<String, Value> = serde_json::from_slice(body).map_err(invalid)?;
+    serde_json::from_value(Value::Object(object)).map_err(invalid)
 }

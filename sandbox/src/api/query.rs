@@ -39,7 +39,7 @@ pub(super) fn answer(
     let strings = context.fault.is_some_and(|fault| fault.kind == FaultKind::NumericStrings);
     let world = lock(&state.world);
     let creator = world.creator(&caller.open_id).ok_or_else(ApiError::token_invalid)?;
-    let user = world.user(&creator, context.now());
+    let username = world.username(&creator);
     let mut videos = Vec::new();
     for id in &ids {
         let id: u64 = id.parse().map_err(|_| ApiError::params("A video id is not a number."))?;
@@ -47,6 +47,6 @@ pub(super) fn answer(
         videos.extend(world.video(&creator, id, context.now()));
     }
     let videos: Vec<_> =
-        videos.iter().map(|video| render(state, &user, video, &fields, context.now(), strings)).collect();
+        videos.iter().map(|video| render(state, username.as_deref(), video, &fields, context.now(), strings)).collect();
     Ok(json!({"videos": videos}))
 }

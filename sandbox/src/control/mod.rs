@@ -13,7 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::state::{State, lock};
 use crate::world::Creator;
@@ -89,7 +89,10 @@ fn parse<T: DeserializeOwned>(request: &HttpRequest, body: &[u8]) -> Result<T, C
     if !sent.starts_with("application/json") {
         return Err(ControlError::Invalid("Content-Type must be application/json".to_owned()));
     }
-    serde_json::from_slice(body).map_err(|error| ControlError::Invalid(error.to_string()))
+    // Through a map, since an array would do for a struct too.
+    let invalid = |error: serde_json::Error| ControlError::Invalid(error.to_string());
+    let object: Map<String, Value> = serde_json::from_slice(body).map_err(invalid)?;
+    serde_json::from_value(Value::Object(object)).map_err(invalid)
 }
 
 fn creator(state: &State, open_id: &str) -> Result<Creator, ControlError> {

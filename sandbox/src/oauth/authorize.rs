@@ -38,7 +38,8 @@ pub(crate) async fn show(state: Data<State>, request: HttpRequest) -> HttpRespon
             Err(problem) => return problem_page(&problem),
         };
         let signed_in = signed_in(&request);
-        let allowed = signed_in.as_ref().and_then(|open_id| lock(&state.grants).connected(open_id));
+        let allowed = signed_in.as_ref().filter(|open_id| !lock(&state.world).is_banned(open_id));
+        let allowed = allowed.and_then(|open_id| lock(&state.grants).connected(open_id));
         if let Some(open_id) = signed_in
             && asked.skip_page
             && allowed.is_some_and(|allowed| allowed.contains(asked.scopes))

@@ -62,7 +62,7 @@ impl Creator {
     }
 
     pub(crate) fn verified(&self) -> bool {
-        mix(self.key, 2, 5) % 8 == 0
+        mix(self.key, 2, 5).is_multiple_of(8)
     }
 
     pub(crate) fn union_id(&self) -> String {

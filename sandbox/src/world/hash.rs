@@ -1,6 +1,6 @@
 //! The one source of chance in the world: a hash of the seed and what is asked for.
 
-/// Mixes three numbers into one (the finalizer of SplitMix64, applied to each in turn).
+/// Mixes three numbers into one (the finalizer of `SplitMix64`, applied to each in turn).
 pub(crate) fn mix(seed: u64, a: u64, b: u64) -> u64 {
     let step = |state: u64| {
         let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -61,6 +61,14 @@ impl World {
         }
     }
 
+    /// The handle alone.
+    pub(crate) fn username(&self, creator: &Creator) -> Option<String> {
+        match self.changes.get(&creator.open_id) {
+            Some(changes) => changes.profile.username.over(|| creator.username()),
+            None => Some(creator.username()),
+        }
+    }
+
     /// The public videos posted before a moment (seconds since 1970, excluded), newest first.
     pub(crate) fn page(&self, creator: &Creator, before: i64, limit: usize, now: i64) -> Page {
         let none = Changes::default();

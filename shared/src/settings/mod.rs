@@ -16,7 +16,7 @@ pub use api::{ApiArgs, ApiSettings, DEFAULT_BIND, PublicUrl};
 pub use log::{LogArgs, LogFormat, LogSettings};
 pub use process::ShutdownArgs;
 pub use servers::{DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings};
-pub use tiktok::{PkceMode, TikTokArgs, TikTokSettings};
+pub use tiktok::{TikTokArgs, TikTokSettings};
 pub use worker::{WorkerArgs, WorkerSettings};
 
 /// A setting that can't be used: one line, never with a secret in it.

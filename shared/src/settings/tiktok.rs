@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use secrecy::SecretString;
-use strum::EnumString;
 use url::Url;
 
 use super::SettingsError;
 use super::parse::{base_url, duration, given, given_secret, number, or_default, quoted};
 use crate::platforms::Scopes;
+use crate::platforms::tiktok::PkceMode;
 
 const CLIENT_KEY: &str = "TIKTOK_CLIENT_KEY";
 const CLIENT_SECRET: &str = "TIKTOK_CLIENT_SECRET";
@@ -57,18 +57,6 @@ pub struct TikTokArgs {
     /// Length of the quota's window. TikTok's is a minute; only a sandbox has another.
     #[arg(long, value_name = "TIME", env = WINDOW, default_value = DEFAULT_WINDOW)]
     pub tiktok_rate_window: String,
-}
-
-/// How the authorization code is bound to the process that asked for it (RFC 7636, and TikTok's variant of it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
-#[strum(serialize_all = "lowercase")]
-pub enum PkceMode {
-    /// No challenge: TikTok's web apps.
-    Off,
-    /// Lowercase hex of the SHA-256: TikTok's desktop apps.
-    Hex,
-    /// RFC 7636's own encoding.
-    Base64url,
 }
 
 /// The TikTok app.

@@ -144,11 +144,8 @@ impl Tokens {
     /// Stores what a consent gave, with its creator and the first sync. A renewal or a revocation of the same account that
     /// is on its way is awaited first, so that it can't harm the new grant.
     pub async fn connect(&self, new: &NewGrant<'_>, trace: Option<&str>) -> Result<Connected, TokenError> {
-        let account = Account {
-            platform: Platform::Tiktok,
-            app: self.0.app.clone(),
-            external_id: new.grant.external_id.clone(),
-        };
+        let account =
+            Account { platform: Platform::Tiktok, app: self.0.app.clone(), external_id: new.grant.external_id.clone() };
         let lease_owner = Uuid::new_v4();
         if !self.lease_account(&account, lease_owner, CONNECT_WAIT).await? {
             // A grant in hand is not thrown away. What the holder does to it, the next sync finds out.

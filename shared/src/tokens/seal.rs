@@ -39,9 +39,8 @@ impl Tokens {
     /// Seals what the platform gave. Where an answer names no scopes, `scopes` are what is known.
     pub(super) fn seal_pair(&self, account: &Account, grant: &Grant, scopes: &Scopes) -> SealedPair {
         let Account { platform, app, external_id } = account;
-        let seal = |token: &SecretString, column| {
-            self.0.keyring.seal(token, &identity(*platform, app, external_id, column))
-        };
+        let seal =
+            |token: &SecretString, column| self.0.keyring.seal(token, &identity(*platform, app, external_id, column));
         // An empty refresh token never overwrites the stored one.
         let refresh = grant.refresh.as_ref().filter(|token| !token.0.expose_secret().is_empty());
         let scopes = if grant.scopes.is_empty() { scopes } else { &grant.scopes };
@@ -62,9 +61,8 @@ impl Tokens {
     /// Stores the same pair under the current key, unless there is a newer pair by now.
     async fn reseal(&self, credential: &Credential, access: &SecretString) -> Result<(), TokenError> {
         let Credential { platform, app, external_id, .. } = credential;
-        let seal = |token: &SecretString, column| {
-            self.0.keyring.seal(token, &identity(*platform, app, external_id, column))
-        };
+        let seal =
+            |token: &SecretString, column| self.0.keyring.seal(token, &identity(*platform, app, external_id, column));
         let refresh = self.open_refresh(credential)?.map(|token| seal(&token.0, REFRESH));
         let access = seal(access, ACCESS);
         self.0.store.reseal_pair(credential.id, credential.version, &access, refresh.as_deref()).await?;

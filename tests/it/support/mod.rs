@@ -4,6 +4,7 @@ pub mod client;
 pub mod database;
 pub mod process;
 pub mod sandbox;
+pub mod servers;
 pub mod system;
 
 use std::future::Future;

@@ -31,10 +31,8 @@ pub struct TestSandbox {
 impl TestSandbox {
     pub async fn start(config: SandboxConfig) -> Self {
         let server = sandbox::start(config).expect("start the sandbox");
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("an HTTP client");
+        let http =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("an HTTP client");
         Self { base: server.base_url(), http, _server: server }
     }
 

@@ -1,3 +1,72 @@
-//! Servers of a test's own, which it may stop, flush and start again.
+//! Servers of a test's own, which it may stop, flush and start again on the same port.
 
+use metriqlab::up::{Postgres, PostgresOptions, Redis, RedisOptions, temporary_folder};
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
+
+/// A Redis of one's own; it keeps its data over a restart, as `up` configures it.
+pub struct PrivateRedis {
+    pub url: String,
+    server: Option<Redis>,
+    options: RedisOptions,
+    folder: TempDir,
+}
+
+impl PrivateRedis {
+    pub async fn start() -> Self {
+        let folder = temporary_folder().expect("a folder");
+        let server = Redis::start(&folder.path().join("redis"), &RedisOptions::default()).await.expect("start Redis");
+        let options = RedisOptions { port: Some(server.port()), ..RedisOptions::default() };
+        Self { url: server.url().expose_secret().to_owned(), server: Some(server), options, folder }
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let server = Redis::start(&self.folder.path().join("redis"), &self.options).await.expect("start Redis again");
+        assert_eq!(server.url().expose_secret(), self.url, "the same address and password");
+        self.server = Some(server);
+    }
+
+    /// Empties it, as an operator's mistake or a failover to an empty replica would.
+    pub async fn flush(&self) {
+        let client = redis::Client::open(self.url.as_str()).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
+        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("flush");
+    }
+}
+
+/// A Postgres of one's own.
+pub struct PrivatePostgres {
+    pub url: String,
+    server: Option<Postgres>,
+    options: PostgresOptions,
+    folder: TempDir,
+}
+
+impl PrivatePostgres {
+    pub async fn start() -> Self {
+        let folder = temporary_folder().expect("a folder");
+        let path = folder.path().join("postgres");
+        let server = Postgres::start(&path, &PostgresOptions::default()).await.expect("start Postgres");
+        let options = PostgresOptions { port: Some(server.port()), ..PostgresOptions::default() };
+        Self { url: server.url().expose_secret().to_owned(), server: Some(server), options, folder }
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let path = self.folder.path().join("postgres");
+        self.server = Some(Postgres::start(&path, &self.options).await.expect("start Postgres again"));
+    }
+}

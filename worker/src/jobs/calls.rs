@@ -29,12 +29,7 @@ pub(super) struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    pub(super) fn new(
-        context: &'a Context,
-        delivery: &Delivery,
-        credential: CredentialId,
-        token: UsableToken,
-    ) -> Self {
+    pub(super) fn new(context: &'a Context, delivery: &Delivery, credential: CredentialId, token: UsableToken) -> Self {
         let interactive = delivery.interactive.clone();
         let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
         let caller = Caller { interactive, max_wait: Some(wait) };

@@ -94,24 +94,14 @@ async fn cancel(context: &Context, job: &Job) -> Result<Outcome, StoreError> {
     Ok(Outcome::Final(Final::Cancelled))
 }
 
-async fn postpone(
-    context: &Context,
-    delivery: &Delivery,
-    job: &Job,
-    delay: Duration,
-) -> Result<Outcome, StoreError> {
+async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Duration) -> Result<Outcome, StoreError> {
     if !context.store.postpone_job(job.fence(), delay).await? {
         return Ok(Outcome::Gone);
     }
     Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::NotNow(delay)))
 }
 
-async fn retry(
-    context: &Context,
-    delivery: &Delivery,
-    job: &Job,
-    failure: &Failure,
-) -> Result<Outcome, StoreError> {
+async fn retry(context: &Context, delivery: &Delivery, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
     // The row, not the delivery, says in which lane the job is by now: somebody may wait for a bulk job since.
     let Some(now) = context.store.job(job.project_id, job.id).await? else {
         return Ok(Outcome::Gone);

@@ -108,8 +108,7 @@ mod tests {
 
     #[test]
     fn jitter_uses_the_whole_range() {
-        let waits: Vec<Duration> =
-            (0..400).filter_map(|_| next_try(JobKind::Sync, Lane::Bulk, 7)).collect();
+        let waits: Vec<Duration> = (0..400).filter_map(|_| next_try(JobKind::Sync, Lane::Bulk, 7)).collect();
         let longest = longest_wait(JobKind::Sync, Lane::Bulk, 7).unwrap();
         assert!(waits.iter().any(|wait| *wait < longest / 4));
         assert!(waits.iter().any(|wait| *wait > longest * 3 / 4));

@@ -1,5 +1,7 @@
 //! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
 
+use std::collections::VecDeque;
+
 use shared::platforms::{Profile, Scopes};
 use shared::queue::Delivery;
 use shared::store::jobs::{Failure, Job};
@@ -35,20 +37,30 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
 /// accepts.
 async fn read_profile(calls: &mut Calls<'_>) -> Result<(Option<Profile>, Scopes), Halt> {
     let granted = calls.granted().clone();
-    let mut asked = granted.clone();
-    loop {
+    let mut sets = VecDeque::from([granted.clone()]);
+    let mut least = granted.clone();
+    while let Some(asked) = sets.pop_front() {
         match calls.profile(&asked).await? {
             Ok(profile) => return Ok((Some(profile), granted.missing_from(&asked))),
-            Err(refused) => {
-                let fewer = asked.missing_from(&refused);
-                if fewer == asked {
-                    // Nothing of the profile is left to ask for.
-                    return Ok((None, granted.missing_from(&asked)));
-                }
-                asked = fewer;
-            }
+            Err(suspects) if sets.is_empty() => sets.extend(fewer(&asked, &suspects)),
+            Err(_) => {}
         }
+        least = asked;
     }
+    // Nothing of the profile was left to ask for.
+    Ok((None, granted.missing_from(&least)))
+}
+
+/// What to ask for instead: all but one of the suspects, so that one withdrawn scope does not take the others with it; then
+/// none of them.
+fn fewer(asked: &Scopes, suspects: &Scopes) -> Vec<Scopes> {
+    let without = |scopes: &Scopes| asked.missing_from(scopes);
+    let suspects = asked.intersection(suspects);
+    let mut sets: Vec<Scopes> = suspects.iter().map(|suspect| without(&Scopes::parse(suspect))).collect();
+    if sets.len() > 1 {
+        sets.push(without(&suspects));
+    }
+    sets
 }
 
 /// All of them, each once.
@@ -67,4 +79,35 @@ fn check_account(profile: &Profile, target: &SyncTarget) -> Result<(), Halt> {
         }));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_instead(asked: &str, suspects: &str) -> Vec<String> {
+        fewer(&Scopes::parse(asked), &Scopes::parse(suspects)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn of_several_suspects_one_at_a_time_is_left_out_before_all_are() {
+        assert_eq!(asked_instead("a,b,c", "b,c"), ["a,c", "a,b", "a"]);
+        assert_eq!(asked_instead("a,b", "b"), ["a"]);
+    }
+
+    #[test]
+    fn without_a_suspect_among_them_there_is_nothing_less_to_ask_for() {
+        assert!(asked_instead("a", "b,c").is_empty());
+        assert!(asked_instead("", "b").is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_is_always_less(asked in "[a-f,]{0,12}", suspects in "[a-f,]{0,12}") {
+            let asked = Scopes::parse(&asked);
+            for set in fewer(&asked, &Scopes::parse(&suspects)) {
+                proptest::prop_assert!(set.iter().count() < asked.iter().count());
+            }
+        }
+    }
 }

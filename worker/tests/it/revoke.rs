@@ -1,0 +1,180 @@
+//! Revocations: the platform is told, then everything is erased, and nothing makes it give up.
+
+use chrono::Utc;
+use serde_json::json;
+use shared::platforms::Scopes;
+use shared::queue::{Final, Lane};
+use shared::store::jobs::JobState;
+use shared::tokens::NewGrant;
+
+use crate::support::{SCOPES, System, wait_for};
+
+async fn assert_erased(system: &System) {
+    for table in ["creators", "videos", "credentials"] {
+        assert_eq!(system.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+    }
+}
+
+async fn revocations(system: &System, open_id: &str) -> u64 {
+    system.requests(open_id, "path=/v2/oauth/revoke/").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disconnect_revokes_and_erases() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(5).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_erased(&system).await;
+    assert_eq!(revocations(&system, &open_id).await, 1);
+    let said = system.control("GET", &format!("/users/{open_id}"), serde_json::Value::Null).await;
+    assert!(said["scopes"].is_null(), "TikTok knows of no grant any more: {said}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_token_is_renewed_before_it_is_revoked() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    // Known to be expired; or TikTok alone knows.
+    for known in [true, false] {
+        let connected = system.connect(&open_id).await;
+        system.control("POST", &format!("/users/{open_id}/expire"), json!({ "access": true })).await;
+        if known {
+            system.age_tokens(-10).await;
+        }
+        let before = system.refreshes(&open_id).await;
+        let id = system.ask_for_disconnect(system.project, connected.creator).await;
+        let worker = system.worker();
+        assert_eq!(system.last_word(id).await, Final::Done, "known: {known}");
+        assert_eq!(system.refreshes(&open_id).await, before + 1, "known: {known}");
+        let said = system.control("GET", &format!("/users/{open_id}"), serde_json::Value::Null).await;
+        assert!(said["scopes"].is_null(), "{said}");
+        assert_erased(&system).await;
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_the_platform_refuses_already_count_as_revoked() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    for marked in [true, false] {
+        let connected = system.connect(&open_id).await;
+        system.control("POST", &format!("/users/{open_id}/revoke"), json!({})).await;
+        if marked {
+            system.sql("UPDATE credentials SET dead_reason = 'invalid_grant'").await;
+        }
+        let calls = revocations(&system, &open_id).await;
+        let id = system.ask_for_disconnect(system.project, connected.creator).await;
+        let worker = system.worker();
+        assert_eq!(system.last_word(id).await, Final::Done, "marked: {marked}");
+        assert_eq!(revocations(&system, &open_id).await, calls + u64::from(!marked));
+        assert_erased(&system).await;
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_revoked_when_the_last_project_lets_go() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let other = system.store.add_key("other", &[2; 32], "mlk_other").await.expect("a project");
+    let open_id = system.account(2).await;
+    let mine = system.connect(&open_id).await.creator;
+    let theirs = system.connect_with(other, &open_id, SCOPES).await;
+    assert_eq!(system.last_word(theirs.sync.expect("a first sync")).await, Final::Done);
+    let id = system.ask_for_disconnect(system.project, mine).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(revocations(&system, &open_id).await, 0);
+    // The other project's connection works on.
+    let credential = system.credential(theirs.creator).await;
+    assert!(system.tokens.usable(credential).await.is_ok());
+    let id = system.ask_for_disconnect(other, theirs.creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(revocations(&system, &open_id).await, 1);
+    assert_erased(&system).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_goes_on_until_the_platform_is_back() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    let connected = system.connect(&open_id).await;
+    system.fault(json!({ "endpoint": "revoke", "kind": "bad_gateway" })).await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    let worker = system.worker();
+    wait_for("a second failed try", async || {
+        let job = system.job(id).await;
+        (job.state == JobState::Retrying && job.attempts >= 2).then_some(())
+    })
+    .await;
+    assert!(system.job(id).await.error.is_some_and(|error| error.contains("502")));
+    // Hundreds of failures later it is still tried.
+    system.sql("UPDATE jobs SET attempts = 500, run_at = now() WHERE kind = 'revoke'").await;
+    system.clear_faults().await;
+    // Its waits are long by now; a restart of the fleet with an empty Redis is one way to hurry it.
+    worker.stop().await;
+    system.queue.forget(Lane::Revoke, id).await.expect("forgotten");
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_erased(&system).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_whose_answer_was_lost_ends_well() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(0).await;
+    let connected = system.connect(&open_id).await;
+    system.fault(json!({ "endpoint": "revoke", "kind": "lost_answer", "times": 1 })).await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_erased(&system).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connecting_during_a_revocation_ends_in_a_connection_that_is_not_revoked() {
+    let system = System::start().await;
+    let open_id = system.account(3).await;
+    let old = system.connect(&open_id).await.creator;
+    let revoke = system.ask_for_disconnect(system.project, old).await;
+    let new = system.connect(&open_id).await;
+    assert_ne!(new.creator, old);
+    assert_eq!(new.completed_disconnects, [revoke]);
+    let worker = system.worker();
+    assert_eq!(system.last_word(new.sync.expect("a first sync")).await, Final::Done);
+    assert_eq!(system.last_word(revoke).await, Final::Done);
+    assert_eq!(revocations(&system, &open_id).await, 0);
+    assert_eq!(system.videos(new.creator).await.len(), 3);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(3).await;
+    let old = system.connect(&open_id).await;
+    assert_eq!(system.last_word(old.sync.expect("a first sync")).await, Final::Done);
+    system.fault(json!({ "endpoint": "revoke", "kind": "slow", "delay_ms": 1000, "times": 1 })).await;
+    let revoke = system.ask_for_disconnect(system.project, old.creator).await;
+    wait_for("the revocation to be on its way", async || {
+        (system.count("SELECT count(*) FROM credentials WHERE lease_owner IS NOT NULL").await == 1).then_some(())
+    })
+    .await;
+    let grant = system.grant(&open_id, SCOPES).await;
+    let requested = Scopes::parse(SCOPES);
+    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, granted_at: Utc::now() };
+    let new = system.tokens.connect(&new, None).await.expect("connected");
+    assert_eq!(system.last_word(revoke).await, Final::Done, "it was done before the connection");
+    assert_ne!(new.creator, old.creator);
+    assert_eq!(system.creator(new.creator).await.id, new.creator);
+    worker.stop().await;
+}

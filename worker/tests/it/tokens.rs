@@ -96,7 +96,9 @@ async fn a_wrong_secret_of_ours_marks_nobody() {
     let id = system.credential(creator).await;
     system.age_tokens(-1).await;
     system
-        .fault(json!({ "endpoint": "token", "kind": "error", "status": 401, "code": "invalid_client", "message": "no" }))
+        .fault(
+            json!({ "endpoint": "token", "kind": "error", "status": 401, "code": "invalid_client", "message": "no" }),
+        )
         .await;
     let error = system.tokens.usable(id).await.expect_err("refused");
     assert!(matches!(error, TokenError::Platform(PlatformError::Rejected { .. })), "{error}");

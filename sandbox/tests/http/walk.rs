@@ -1,9 +1,8 @@
 //! The way of a creator through the app: consent, tokens, profile, videos, revocation.
 
-mod support;
-
+use crate::support::{ALL, PROFILE_FIELDS, body, param, quick, with};
+use sandbox::SandboxConfig;
 use serde_json::json;
-use support::{ALL, PROFILE_FIELDS, body, param, quick};
 
 #[tokio::test]
 async fn connect_read_and_revoke() {
@@ -14,7 +13,7 @@ async fn connect_read_and_revoke() {
     let mut form = vec![("creator", creators[3].as_str()), ("action", "allow")];
     form.extend(ALL.split(',').map(|scope| ("scope", scope)));
     let back = tester.consent(&page, &form).await;
-    assert!(back.starts_with(support::REDIRECT));
+    assert!(back.starts_with(crate::support::REDIRECT));
     assert_eq!(param(&back, "state").as_deref(), Some("s 1"));
     assert_eq!(param(&back, "scopes").as_deref(), Some(ALL));
     assert!(back.contains("*0%216410"), "{back}");
@@ -39,4 +38,35 @@ async fn connect_read_and_revoke() {
     let dead = tester.refresh(pair["refresh_token"].as_str().unwrap()).await;
     assert_eq!(dead["error"], "invalid_grant");
     tester.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn it_stops_and_starts_again_at_its_address() {
+    let first = quick();
+    let addr = first.sandbox.addr();
+    let (_, access) = first.creator(json!({})).await;
+    assert_eq!(first.user_info(&access, "open_id").await.status(), 200);
+    first.sandbox.stop().await;
+    let second = with(SandboxConfig { bind: addr.to_string(), ..SandboxConfig::default() });
+    assert_eq!(second.sandbox.addr(), addr);
+    let Err(error) = sandbox::start(SandboxConfig { bind: addr.to_string(), ..SandboxConfig::default() }) else {
+        panic!("two sandboxes at one address");
+    };
+    assert!(error.to_string().contains(&addr.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn the_control_api_can_be_off() {
+    let tester = with(SandboxConfig { control: false, ..SandboxConfig::default() });
+    let response = tester.http.get(tester.url("/control/settings")).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (404, "Unsupported path(Janus)"));
+    assert_eq!(tester.offered().await.len(), 24);
+}
+
+#[tokio::test]
+async fn the_control_api_takes_json_that_says_so() {
+    let tester = quick();
+    let clock = tester.http.post(tester.url("/control/clock")).body("{\"advance_seconds\": 1}").send().await.unwrap();
+    assert_eq!(clock.status(), 400);
+    assert_eq!(tester.http.get(tester.url("/control/nothing")).send().await.unwrap().status(), 404);
 }

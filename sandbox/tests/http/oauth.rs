@@ -1,11 +1,9 @@
 //! Login Kit: what the consent page and the token endpoint refuse, and how tokens live and die.
 
-mod support;
-
+use crate::support::{ALL, REDIRECT, Tester, body, param, quick, with};
 use reqwest::Method;
 use sandbox::{AppProfile, SandboxConfig};
 use serde_json::{Value, json};
-use support::{ALL, REDIRECT, Tester, body, param, quick, with};
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const HEX: &str = "13d31e961a1ad8ec2f16b10c4c982e0876a878ad6df144566ee1894acb70f9c3";
@@ -102,7 +100,7 @@ async fn the_token_endpoint_says_what_is_wrong_in_tiktok_s_words() {
     let code = first_code(&tester, &[]).await;
     let good = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", REDIRECT)];
     let malformed = ("invalid_request", "The request parameters are malformed.");
-    let mut cases: Vec<(Vec<(&str, &str)>, (&str, &str))> = Vec::new();
+    let mut cases = Vec::new();
     let creds = [("client_key", "sandbox-client-key"), ("client_secret", "sandbox-client-secret")];
     let without = |name: &str| {
         let all = creds.iter().chain(&good).copied();

@@ -1,6 +1,4 @@
 //! What the tests share: a client that behaves as a browser and an app do.
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use reqwest::{Client, Method, Response, StatusCode};
 use sandbox::{Sandbox, SandboxConfig};
 use serde_json::{Value, json};

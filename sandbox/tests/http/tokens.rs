@@ -1,12 +1,10 @@
 //! How tokens live and die: lifetimes, rotation, grace, revocation, restarts.
 
-mod support;
-
+use crate::support::{Tester, body, quick, with};
 use futures::future::join_all;
 use reqwest::Method;
 use sandbox::SandboxConfig;
 use serde_json::{Value, json};
-use support::{Tester, body, quick, with};
 
 async fn pair(tester: &Tester) -> (String, Value) {
     let users = tester.control(Method::GET, "/users", Value::Null).await;

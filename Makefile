@@ -1,0 +1,34 @@
+# What a developer does, by name. `make` alone starts the whole system.
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint demo bench servers
+
+# The whole system on this machine: http://127.0.0.1:8080. The build without `--release` takes a third of the time, is the
+# one that `make test` uses too, and has its dependencies optimised (see Cargo.toml): a request takes a few milliseconds.
+run: servers
+	cargo run --locked
+
+# All tests, on a Postgres and a Redis that are started for them and gone afterwards.
+test: servers
+	cargo build --locked --workspace --all-targets
+	cargo run --locked --example with-servers -- cargo test --locked --workspace
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+# The README's walk by itself, the consent done as a browser would. It uses METRIQLAB_URL and METRIQLAB_API_KEY if they are
+# set, else a system of its own in a folder that is gone afterwards.
+demo: servers
+	cargo build --locked
+	cargo run --locked --example demo
+
+# Figures, beside a peer or a limit measured in the same run; fails nothing.
+bench: servers
+	cargo build --locked --release
+	cargo run --locked --release --example with-servers -- cargo bench --locked --workspace
+
+# Postgres and Redis, installed if they are missing.
+servers:
+	@scripts/install-servers

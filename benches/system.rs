@@ -1,0 +1,123 @@
+//! What we claim about speed, measured on the whole system: real processes, Postgres with its fsync, Redis with its
+//! append-only file, a sandbox that answers at once. `make bench` runs it. It prints figures and fails nothing.
+#![allow(missing_docs, clippy::print_stdout, reason = "a benchmark prints")]
+#![allow(dead_code, reason = "the tests' support is shared, and not all of it is used here")]
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use support::servers::{PrivatePostgres, PrivateRedis};
+use support::{Client, System};
+
+const READERS: usize = 8;
+const READ_FOR: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() {
+    let postgres = PrivatePostgres::start().await;
+    let redis = PrivateRedis::start().await;
+    let system = System::builder()
+        .on_postgres(&postgres.url)
+        .on_redis(&redis.url)
+        .set("RUST_LOG", "warn")
+        .set("TIKTOK_RATE_PER_MINUTE", "1000000")
+        .start()
+        .await;
+    let small = system.connect(&system.sandbox.user(20).await).await;
+    let large = system.connect(&system.sandbox.user(2_000).await).await;
+    system.settled().await;
+    println!("two processes (api, worker), {} cores", std::thread::available_parallelism().map_or(0, usize::from));
+    idle(&system).await;
+    syncs(&system.client, &small).await;
+    reads(&system, &large).await;
+}
+
+/// Processor time of API and worker together while nobody asks for anything.
+async fn idle(system: &System) {
+    let ticks = || system.apis.iter().chain(&system.workers).map(support::process::Process::cpu_ticks).sum::<u64>();
+    let (before, start) = (ticks(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let used = (ticks() - before) as f64 / 100.0;
+    println!("idle, api and worker together: {:.2} % of a core", 100.0 * used / start.elapsed().as_secs_f64());
+}
+
+/// `POST /sync` of a creator with 20 videos, one after the other.
+async fn syncs(client: &Client, id: &str) {
+    let mut times = Vec::new();
+    for _ in 0..300 {
+        let start = Instant::now();
+        client.sync(id).await;
+        times.push(start.elapsed());
+    }
+    report("POST /sync, 20 videos, answer at once", &mut times);
+}
+
+fn report(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 1000).min(times.len() - 1)];
+    println!("{what}: p50 {:.2?}, p99 {:.2?}, max {:.2?}", at(500), at(990), at(1000));
+}
+
+/// Reads per second over HTTP, beside pgbench running the same SQL on the same server.
+async fn reads(system: &System, id: &str) {
+    let profile = format!("/api/v1/creators/{id}/profile");
+    let videos = format!("/api/v1/creators/{id}/videos?limit=20");
+    let profile_sql = format!(
+        "SELECT * FROM creators WHERE id = '{id}' AND project_id = (SELECT project_id FROM creators WHERE id = '{id}') \
+         AND disconnecting_at IS NULL;\n"
+    );
+    let videos_sql = format!(
+        "SELECT v.* FROM videos v JOIN creators c ON c.id = v.creator_id WHERE v.creator_id = '{id}' AND \
+         c.disconnecting_at IS NULL AND v.listed ORDER BY v.published_at DESC, v.id DESC LIMIT 21;\n"
+    );
+    for (name, path, sql) in [("profile", &profile, &profile_sql), ("videos", &videos, &videos_sql)] {
+        let http = over_http(&system.client, path).await;
+        let Some(bare) = pgbench(system, sql).await else {
+            println!("reads of {name}: {http:.0}/s over HTTP (no pgbench on this machine)");
+            continue;
+        };
+        println!(
+            "reads of {name}: {http:.0}/s over HTTP, pgbench {bare:.0}/s with the same SQL: {:.2} of it",
+            http / bare
+        );
+    }
+}
+
+async fn over_http(client: &Client, path: &str) -> f64 {
+    let start = Instant::now();
+    let counts = join_all((0..READERS).map(|_| async {
+        let mut count = 0_u32;
+        while start.elapsed() < READ_FOR {
+            let response = client.request(reqwest::Method::GET, path).send().await.expect("an answer");
+            assert_eq!(response.status(), 200);
+            drop(response.bytes().await.expect("a body"));
+            count += 1;
+        }
+        count
+    }))
+    .await;
+    f64::from(counts.iter().sum::<u32>()) / start.elapsed().as_secs_f64()
+}
+
+async fn pgbench(system: &System, sql: &str) -> Option<f64> {
+    let script = system.folder.path().join("read.sql");
+    std::fs::write(&script, sql).expect("write the script");
+    let output = tokio::process::Command::new("pgbench")
+        .args(["--no-vacuum", "--protocol=prepared", "--client=8", "--jobs=2"])
+        .arg(format!("--time={}", READ_FOR.as_secs()))
+        .arg("--file")
+        .arg(&script)
+        .arg(&system.database_url)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with("tps = "))?;
+    line.split_whitespace().nth(2)?.parse().ok()
+}

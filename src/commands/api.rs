@@ -1,0 +1,42 @@
+//! `metriqlab api`.
+
+use metriqlab::parts::{CALLBACK, Common, Parts};
+use metriqlab::signals::Signals;
+use shared::settings::{ApiArgs, DatabaseArgs, EncryptionArgs, RedisArgs, ShutdownArgs, TikTokArgs};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    tiktok: TikTokArgs,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
+}
+
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let settings = args.api.check()?;
+    let grace = args.shutdown.check()?;
+    let common = Common {
+        database: args.database.require()?,
+        redis: args.redis.require()?,
+        keyring: args.encryption.require()?,
+        tiktok: args.tiktok.check()?,
+    };
+    let metrics = shared::telemetry::init_metrics()?;
+    let parts = Parts::new(common, settings.public_url.with_path(CALLBACK))?;
+    let public_url = settings.public_url.clone();
+    let server = parts.start_api(settings, None, grace, metrics).await?;
+    tracing::info!(address = %server.addr(), %public_url, "the API is ready");
+    signals.stop().await;
+    tracing::info!("stopping: requests under way are finished");
+    server.stop().await;
+    Ok(())
+}
