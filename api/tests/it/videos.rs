@@ -37,7 +37,7 @@ async fn walk(world: &World, creator: &str, limit: usize) -> Vec<Value> {
         assert!(part.len() <= limit && !part.is_empty());
         items.extend(part);
         match data["nextCursor"].as_str() {
-            Some(next) => cursor = next.to_owned(),
+            Some(next) => next.clone_into(&mut cursor),
             None => return items,
         }
     }
