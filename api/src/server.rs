@@ -70,7 +70,6 @@ pub async fn start(config: ApiConfig) -> io::Result<ApiServer> {
 
 /// Serves in the background, on threads of its own, on a listener that is bound already: for who must know the port before
 /// there is a server. Must be called inside a Tokio runtime, on which what outlives a request runs.
-#[expect(clippy::unused_async, reason = "whether a start waits for something is not the caller's business")]
 pub async fn start_on(listener: TcpListener, config: ApiConfig) -> io::Result<ApiServer> {
     let stopping = CancellationToken::new();
     let addr = listener.local_addr()?;
