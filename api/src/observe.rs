@@ -88,7 +88,8 @@ impl Seen {
         let took = self.started.elapsed();
         let route = route.unwrap_or("none").to_owned();
         let (method, code) = (label(&self.method), status.as_u16());
-        let ms = took.as_secs_f64() * 1000.0;
+        // Microseconds, as many as a line of log needs.
+        let ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         match detail {
             Some(detail) if status.is_server_error() => {
                 tracing::error!(method, route, status = code, ms, detail, "request failed");

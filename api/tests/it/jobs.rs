@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::ids::{CreatorId, JobId};
-use shared::queue::Final;
+use shared::queue::{Final, Lane};
 use shared::store::jobs::{Failure, Fence, Start};
 
 use crate::harness::{Answer, Client, Options, World, eventually, send};
@@ -141,6 +141,20 @@ async fn a_waiting_bulk_job_becomes_interactive() {
     let select = "SELECT lane, state, run_at <= now() FROM jobs WHERE finished_at IS NULL";
     let row = world.sql().await.query_one(select, &[]).await.expect("a row");
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1), row.get::<_, bool>(2)), ("sync", "enqueued", true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_is_pushed_to_its_lane() {
+    let world = World::start().await;
+    let ready = async |lane| world.queue.depth(lane).await.expect("Redis").ready;
+    let creator = world.creator("open-1").await;
+    let later = |method, path: &str| world.client.request(method, path).header("prefer", "respond-async");
+    for _ in 0..3 {
+        send(later(Method::POST, &sync_path(creator))).await.data(202);
+        assert_eq!((ready(Lane::Sync).await, ready(Lane::Revoke).await), (1, 0));
+    }
+    send(later(Method::DELETE, &format!("/api/v1/creators/{creator}"))).await.data(202);
+    assert_eq!(ready(Lane::Revoke).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,15 @@ async fn only_tiktoks_own_signature_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_vector_holds() {
+    let world = World::with(Options { app: ("aw1demo", "demo-secret"), ..Options::default() }).await;
+    let body = r#"{"client_key":"aw1demo","event":"authorization.removed","create_time":1764000000,"user_openid":"demo-open-id-1","content":"{\"reason\":1}"}"#;
+    let good = "t=1764000005,s=0cf8c2f22ba14fb87cb5308f5db8c4547e32890e7d347ae6997128b358e0a856";
+    deliver(&world, body, good).await.data(200);
+    assert_eq!(deliver(&world, &format!("{body}\n"), good).await.error(401), "invalid_signature");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_tiktok_is_to_try_again() {
     let away = "postgres://nobody@127.0.0.1:1/none".to_owned();
     let world = World::with(Options { database: Some(away), ..Options::default() }).await;
