@@ -99,7 +99,12 @@ fn listen_on_a_default() -> anyhow::Result<TcpListener> {
     let default: SocketAddr = DEFAULT_BIND.parse()?;
     let mut ports = default.port()..=default.port().saturating_add(OTHER_PORTS);
     let found = ports.find_map(|port| TcpListener::bind((default.ip(), port)).ok());
-    found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))
+    let found = found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))?;
+    let address = found.local_addr()?;
+    if address != default {
+        tracing::warn!("another program listens on {default}: this one takes {address}");
+    }
+    Ok(found)
 }
 
 /// Where a process of this machine reaches what listens on `address`.
