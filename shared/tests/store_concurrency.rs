@@ -1,4 +1,11 @@
 //! What is written, shared and swept while something else goes on, on a real Postgres.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test says by a panic what is wrong"
+)]
 
 mod support;
 
@@ -8,15 +15,13 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use shared::ids::JobId;
-use shared::platforms::{Profile, Video};
+use shared::platforms::Video;
 use shared::queue::Final;
-use shared::store::creators::{CreatorFilter, Status};
-use shared::store::credentials::Lease;
+use shared::store::creators::CreatorFilter;
 use shared::store::disconnects::Disconnect;
-use shared::store::jobs::{Failure, Fence, JobState, OpenSync, Start};
+use shared::store::jobs::{Failure, JobState, OpenSync};
 use shared::store::syncs::{SyncResult, WriteError};
-use support::{Database, account, connection, pair, video};
-use uuid::Uuid;
+use support::{Database, video};
 
 const NOTHING_LEFT: SyncResult<'static> = SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "" };
 

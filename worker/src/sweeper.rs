@@ -3,6 +3,7 @@
 //!
 //! Every worker process sweeps, with no leader: a push of a job that Redis knows changes nothing.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
@@ -63,9 +64,7 @@ async fn sweep(store: &Store, queue: &Queue, mut after: Option<JobId>) -> Result
             after = None;
             break;
         };
-        for lane in Lane::VARIANTS {
-            pushed += sweep_lane(queue, *lane, page.iter().filter(|job| job.lane == *lane)).await?;
-        }
+        pushed += push_forgotten(queue, &page).await?;
         let full = i64::try_from(page.len()).is_ok_and(|rows| rows >= PAGE);
         after = full.then_some(last);
         if !full {
@@ -79,28 +78,24 @@ async fn sweep(store: &Store, queue: &Queue, mut after: Option<JobId>) -> Result
     Ok(after)
 }
 
-/// Pushes those that Redis does not know. Gives their number.
-async fn sweep_lane(queue: &Queue, lane: Lane, jobs: impl Iterator<Item = &OpenJob>) -> Result<u64, SweepError> {
-    let jobs: Vec<&OpenJob> = jobs.collect();
-    if jobs.is_empty() {
-        return Ok(0);
-    }
-    let ids: Vec<JobId> = jobs.iter().map(|job| job.message.id).collect();
-    let Sweep::Unknown(unknown) = queue.unknown(lane, &ids).await? else {
+/// Pushes those that Redis does not know, in whatever lane. Gives their number.
+async fn push_forgotten(queue: &Queue, page: &[OpenJob]) -> Result<u64, SweepError> {
+    let ids: Vec<JobId> = page.iter().map(|job| job.message.id).collect();
+    let Sweep::Unknown(unknown) = queue.unknown(&ids).await? else {
         // Redis has lost everything a moment ago: workers are still telling it what they run.
         return Ok(0);
     };
-    let unknown: std::collections::HashSet<JobId> = unknown.into_iter().collect();
-    let mut due: Vec<Message> = Vec::new();
-    for job in jobs.into_iter().filter(|job| unknown.contains(&job.message.id)) {
-        if job.delay.is_zero() {
-            due.push(job.message.clone());
-        } else {
-            queue.push(lane, &job.message, Some(job.delay)).await?;
+    let unknown: HashSet<JobId> = unknown.into_iter().collect();
+    let forgotten = || page.iter().filter(|job| unknown.contains(&job.message.id));
+    for lane in Lane::VARIANTS {
+        let due = forgotten().filter(|job| job.lane == *lane && job.delay.is_zero());
+        let due: Vec<Message> = due.map(|job| job.message.clone()).collect();
+        if !due.is_empty() {
+            queue.push_many(*lane, &due).await?;
         }
     }
-    if !due.is_empty() {
-        queue.push_many(lane, &due).await?;
+    for job in forgotten().filter(|job| !job.delay.is_zero()) {
+        queue.push(job.lane, &job.message, Some(job.delay)).await?;
     }
     Ok(u64::try_from(unknown.len()).unwrap_or(u64::MAX))
 }

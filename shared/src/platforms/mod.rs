@@ -50,6 +50,7 @@ impl Scopes {
     }
 
     /// Those of `self` that `granted` lacks, in order.
+    #[must_use]
     pub fn missing_from(&self, granted: &Self) -> Self {
         Self(self.0.difference(&granted.0).cloned().collect())
     }

@@ -16,7 +16,8 @@ const TERM: Duration = Duration::from_secs(14);
 /// The first and the longest pause between two looks at a lease that another holds.
 const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// The lease of a credential. It ends by [`release`](Self::release), with the row, or by itself after 14 s.
+/// The lease of a credential. It ends by [`Tokens::release`], with the row, or by itself after 14 s. Not when it is dropped:
+/// a call that was cut off may still be on its way to the platform, and nobody may connect the account before it is there.
 pub struct Hold {
     /// The tokens as they were when the lease was taken.
     pub(super) credential: Credential,

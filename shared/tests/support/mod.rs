@@ -1,16 +1,15 @@
 //! A database of its own for every test, and what the tests put into it.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
-use shared::ids::{CreatorId, CredentialId, JobId, ProjectId};
+use shared::ids::{JobId, ProjectId};
 use shared::platforms::{Platform, Video};
 use shared::store::Store;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::credentials::{Account, SealedPair};
-use shared::store::jobs::{Job, OpenSync, Start};
+use shared::store::jobs::{Job, Start};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -59,18 +58,6 @@ impl Database {
         self.store.connect(&connection(project, external_id, Utc::now()), None).await.expect("connected")
     }
 
-    pub async fn credential_of(&self, creator: CreatorId) -> CredentialId {
-        self.store.sync_target(creator).await.expect("read").expect("a creator").credential
-    }
-
-    /// The open sync, or a new one.
-    pub async fn sync_job(&self, project: ProjectId, creator: CreatorId) -> JobId {
-        match self.store.open_sync(project, creator, None).await.expect("a sync") {
-            OpenSync::New(id) | OpenSync::Shared { id, .. } => id,
-            other => panic!("no sync: {other:?}"),
-        }
-    }
-
     pub async fn start(&self, id: JobId) -> Job {
         match self.store.start_job(id).await.expect("started") {
             Start::Claimed(job) => job,
@@ -102,16 +89,12 @@ pub fn pair(text: &str) -> SealedPair {
 pub fn connection(project: ProjectId, external_id: &str, granted_at: DateTime<Utc>) -> NewConnection {
     NewConnection {
         project,
-        account: account(external_id),
+        account: Account { platform: Platform::Tiktok, app: "app".to_owned(), external_id: external_id.to_owned() },
         pair: pair(&granted_at.to_rfc3339()),
         granted_at,
         missing_scopes: String::new(),
         lease_owner: Uuid::new_v4(),
     }
-}
-
-pub fn account(external_id: &str) -> Account {
-    Account { platform: Platform::Tiktok, app: "app".to_owned(), external_id: external_id.to_owned() }
 }
 
 /// A video that was published `age` seconds ago, of a fixed now.

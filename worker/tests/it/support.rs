@@ -1,5 +1,6 @@
 //! One system of a test's own: a database, a key space in Redis, a sandbox, and as many workers as it starts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use shared::store::creators::Creator;
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Job, OpenSync};
 use shared::store::videos::StoredVideo;
+use shared::telemetry::Metrics;
 use shared::tokens::{NewGrant, Tokens};
 use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls};
@@ -39,7 +41,6 @@ pub struct System {
     pub tiktok: TikTok,
     pub project: ProjectId,
     pub key: SecretString,
-    pub prefix: String,
     pub database_url: String,
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -75,7 +76,7 @@ impl System {
         let tokens = tokens(&store, &tiktok, key.expose_secret());
         let queue = Queue::connect(&redis, &prefix).expect("a queue");
         let http = reqwest::Client::new();
-        Self { store, queue, tokens, tiktok, project, key, prefix, database_url, sandbox, http }
+        Self { store, queue, tokens, tiktok, project, key, database_url, sandbox, http }
     }
 
     /// Tokens of another process, with these keys.
@@ -84,14 +85,18 @@ impl System {
     }
 
     pub fn worker(&self) -> Worker {
+        self.worker_with(None, None)
+    }
+
+    pub fn worker_with(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>) -> Worker {
         worker::start(WorkerConfig {
-            settings: WorkerSettings { concurrency: 4, metrics_bind: None },
+            settings: WorkerSettings { concurrency: 4, metrics_bind },
             grace: Duration::from_secs(5),
             store: self.store.clone(),
             queue: self.queue.clone(),
             tokens: self.tokens.clone(),
             tiktok: self.tiktok.clone(),
-            metrics: None,
+            metrics,
         })
         .expect("a worker")
     }

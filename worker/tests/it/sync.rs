@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::queue::Final;
+use shared::ids::{CreatorId, JobId};
+use shared::queue::{Final, Lane, Message};
 use shared::store::creators::Status;
-use shared::store::jobs::JobState;
+use shared::store::jobs::{JobState, OpenSync};
+use tokio::time::Instant;
 
 use crate::support::{SCOPES, System, wait_for};
 
@@ -18,7 +20,7 @@ fn id_of(video: &Value) -> String {
     video["id"].as_str().expect("an id").to_owned()
 }
 
-async fn ids(system: &System, creator: shared::ids::CreatorId) -> HashSet<String> {
+async fn ids(system: &System, creator: CreatorId) -> HashSet<String> {
     system.videos(creator).await.into_iter().map(|video| video.external_id).collect()
 }
 
@@ -340,5 +342,36 @@ async fn a_creator_with_many_videos_is_written_in_batches_and_again_without_a_ch
     let before = system.count(versions).await;
     assert_eq!(system.sync(connected.creator).await, Final::Done);
     assert_eq!(system.count(versions).await, before);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_one() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(3).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    // It has failed often while nobody waited, and fails once more while somebody does.
+    let id = JobId::new();
+    let (project, creator) = (system.project, connected.creator);
+    system
+        .sql(&format!(
+            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts) \
+             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
+        ))
+        .await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "delay_ms": 700, "times": 1 })).await;
+    system.push(Lane::Bulk, "sync", id).await;
+    wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
+    let asked = system.store.open_sync(project, creator, None).await.expect("an answer");
+    assert_eq!(asked, OpenSync::Shared { id, promoted: true });
+    let message = Message { id, kind: "sync".to_owned(), trace: None };
+    system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
+    let began = Instant::now();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let job = system.job(id).await;
+    assert_eq!((job.lane, job.attempts), (Lane::Sync, 2));
     worker.stop().await;
 }

@@ -56,7 +56,7 @@ impl TikTok {
         cursor: Option<&PageCursor>,
         caller: &Caller,
     ) -> Result<VideoPage, PlatformError> {
-        let position = cursor.map(|cursor| position(cursor)).transpose()?;
+        let position = cursor.map(position).transpose()?;
         let paging = match position {
             // A cursor of 0 would be "before 1970": the first page has none.
             None => json!({"max_count": PAGE_SIZE}),
@@ -77,6 +77,7 @@ impl TikTok {
     }
 
     /// Waits for a permit, spends it on the request, and reads the answer.
+    #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(endpoint = endpoint.as_str()))]
     async fn call<T>(
         &self,
         endpoint: Endpoint,
@@ -102,7 +103,7 @@ impl TikTok {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let permit = self.budget.permit(endpoint.as_str(), caller.interactive.clone(), left).await;
-            let permit = permit.map_err(|error| no_permit(error))?;
+            let permit = permit.map_err(no_permit)?;
             if permit.fresh() {
                 return Ok(permit);
             }

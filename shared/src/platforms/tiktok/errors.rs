@@ -30,24 +30,22 @@ impl Complaint {
             Value::String(code) => Some(clean(code)).filter(|code| !code.is_empty()),
             other => Some(other.to_string()),
         }?;
-        let message = non_empty_text(root, "error_description");
-        Some(Self::new(code, message, non_empty_text(root, "log_id"), reply))
+        let (message, log_id) = (non_empty_text(root, "error_description"), non_empty_text(root, "log_id"));
+        Some(Self::new(&code, message.as_deref(), log_id.as_deref(), reply))
     }
 
     /// The error of an endpoint of the Display API, if the answer has one. `ok` is none.
     pub(super) fn of_api(reply: &Reply, root: &Value) -> Option<Self> {
         let error = root.get("error")?;
         let code = non_empty_text(error, "code").filter(|code| code != "ok")?;
-        Some(Self::new(code, non_empty_text(error, "message"), non_empty_text(error, "log_id"), reply))
+        let (message, log_id) = (non_empty_text(error, "message"), non_empty_text(error, "log_id"));
+        Some(Self::new(&code, message.as_deref(), log_id.as_deref(), reply))
     }
 
-    fn new(code: String, message: Option<String>, log_id: Option<String>, reply: &Reply) -> Self {
-        let message = message.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
-        Self {
-            code: code.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect(),
-            message,
-            log_id: log_id.or_else(|| reply.log_id.clone()),
-        }
+    fn new(code: &str, message: Option<&str>, log_id: Option<&str>, reply: &Reply) -> Self {
+        let words = |text: &str| text.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
+        let log_id = log_id.map(words).or_else(|| reply.log_id.clone());
+        Self { code: words(code), message: message.map(words).unwrap_or_default(), log_id }
     }
 
     /// What an OAuth endpoint's complaint means. Decided by its code: TikTok sends OAuth errors with status 200 too.
@@ -108,8 +106,13 @@ pub(super) fn unreadable(reply: &Reply, what: &str) -> PlatformError {
     PlatformError::Unavailable { message: format!("{what}, status {}", status.as_u16()), log_id }
 }
 
-/// No answer came, or not all of it.
+/// No answer came, or not all of it; or nothing was sent.
 pub(super) fn no_answer(error: &reqwest::Error) -> PlatformError {
+    if error.is_builder() {
+        // A token with a line break, for example. The error does not repeat it.
+        let message = "the request can't be written".to_owned();
+        return PlatformError::Rejected { code: "unsendable".to_owned(), message, log_id: None };
+    }
     let message = if error.is_timeout() {
         "no answer in time".to_owned()
     } else {

@@ -121,7 +121,9 @@ mod tests {
     impl Shelf {
         fn new(server: Server, mut videos: Vec<(i64, bool)>, size: usize) -> Self {
             if matches!(server, Server::Seconds | Server::PastSecond) {
-                videos.iter_mut().for_each(|(time, _)| *time -= *time % 1000);
+                for (time, _) in &mut videos {
+                    *time -= *time % 1000;
+                }
             }
             videos.sort_unstable_by(|a, b| b.cmp(a));
             videos.dedup_by(|a, b| a.0 == b.0 && a.0 % 1000 != 0);
@@ -189,8 +191,8 @@ mod tests {
         PageEnd { cursor: Some(cursor), has_more: Some(has_more), seconds: seconds.to_vec(), unreadable: false }
     }
 
-    fn at(before: i64) -> Option<Position> {
-        Some(Position { before, barren: 0, gap: false })
+    fn at(before: i64) -> Position {
+        Position { before, barren: 0, gap: false }
     }
 
     #[test]
@@ -230,8 +232,8 @@ mod tests {
         assert_eq!(next(None, &PageEnd { has_more: None, ..end(5_000, true, &[5]) }), Next::Broken);
         assert_eq!(next(None, &PageEnd { cursor: None, ..end(5_000, true, &[5]) }), Next::Broken);
         assert_eq!(next(None, &end(0, true, &[5])), Next::Broken);
-        assert_eq!(next(at(1_000), &end(1_000, true, &[])), Next::Broken);
-        assert_eq!(next(at(1_000), &end(9_000, true, &[])), Next::Broken);
+        assert_eq!(next(Some(at(1_000)), &end(1_000, true, &[])), Next::Broken);
+        assert_eq!(next(Some(at(1_000)), &end(9_000, true, &[])), Next::Broken);
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub(super) fn read(
     body: &[u8],
     now: DateTime<Utc>,
 ) -> Result<WebhookEvent, WebhookError> {
-    let signed_at = verify(secret, signature, body).ok_or(WebhookError::BadSignature)?;
+    let t = verify(secret, signature, body).ok_or(WebhookError::BadSignature)?;
+    let signed_at = t.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     let root = parse(body).ok_or(WebhookError::Malformed("it is not JSON"))?;
     if root.get("client_key").and_then(Value::as_str) != Some(client_key) {
         return Err(WebhookError::OtherApp);
@@ -92,9 +93,8 @@ pub(super) fn read(
     Ok(WebhookEvent::AuthorizationRemoved { open_id, at, reason: reason(root.get("content")) })
 }
 
-/// The time that was signed along, if the signature is good: HMAC-SHA256 over `t`, a dot and the raw body. The inner
-/// `None` is a signed `t` that is no time.
-fn verify(secret: &SecretString, header: &str, body: &[u8]) -> Option<Option<DateTime<Utc>>> {
+/// The `t` that was signed along, if the signature is good: HMAC-SHA256 over it, a dot and the raw body.
+fn verify<'a>(secret: &SecretString, header: &'a str, body: &[u8]) -> Option<&'a str> {
     let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
     let (_, t) = parts().find(|(name, _)| *name == "t")?;
     let (_, s) = parts().find(|(name, _)| *name == "s")?;
@@ -104,7 +104,7 @@ fn verify(secret: &SecretString, header: &str, body: &[u8]) -> Option<Option<Dat
     mac.update(body);
     // Compares in constant time.
     mac.verify_slice(&hex::decode(s).ok()?).ok()?;
-    Some(t.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
+    Some(t)
 }
 
 /// `content` is JSON in a string. Whatever it is, the authorization is gone: the reason is only told.
