@@ -1,4 +1,5 @@
 //! The private servers by themselves, as tests and benchmarks use them.
+#![expect(clippy::expect_used, reason = "a test fails by them")]
 
 use std::path::Path;
 

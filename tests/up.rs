@@ -1,4 +1,5 @@
 //! `metriqlab up` as people run it: its start, its end however it comes, and what the next start finds.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};

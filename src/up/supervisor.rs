@@ -106,13 +106,11 @@ fn redis_settings(
 
 /// The keys that were given, else the folder's.
 fn keyring(given: Option<KeyRing>, home: &Home) -> anyhow::Result<KeyRing> {
-    match given {
-        Some(keyring) => Ok(keyring),
-        None => {
-            let key = home.encryption_key()?;
-            key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
-        }
+    if let Some(keyring) = given {
+        return Ok(keyring);
     }
+    let key = home.encryption_key()?;
+    key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
 }
 
 async fn start_postgres(plan: &Plan, folder: PathBuf) -> Result<Option<Postgres>, ServerError> {
