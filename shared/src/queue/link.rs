@@ -1,0 +1,152 @@
+//! One connection to Redis that mends itself.
+//!
+//! redis-rs's `ConnectionManager` was not enough: it stays broken for ever when a reconnect ends in anything but an
+//! I/O error (a server that is still loading, a password not yet set), and keeps a connection on which answers time out.
+
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
+use tracing::{info, warn};
+
+/// How long an answer may take. redis-rs's default of 500 ms fails under load.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After a failed connect, callers get its error for so long without another try, so that a dead server costs
+/// a caller nothing and a thousand callers make ten connects a second.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A shared connection, made at the first use and again after every failure.
+pub(super) struct Link {
+    client: Client,
+    current: RwLock<Option<Live>>,
+    connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
+    outage: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone)]
+struct Live {
+    generation: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, current: RwLock::new(None), connecting: tokio::sync::Mutex::new(None), outage: Mutex::new(None) }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs a prepared script, loading it if the server does not have it.
+    pub(super) async fn script<T: FromRedisValue>(&self, call: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
+        let mut live = self.live().await?;
+        let answer = call.invoke_async(&mut live.connection).await;
+        self.settle(&live, answer)
+    }
+
+    /// As [`Link::script`] for a script that may run twice: a connection that turns out to be cut costs the caller nothing.
+    pub(super) async fn script_again<T: FromRedisValue>(&self, call: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
+        match self.script(call).await {
+            Err(error) if error.is_connection_dropped() => self.script(call).await,
+            answer => answer,
+        }
+    }
+
+    /// Runs a plain command.
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> RedisResult<T> {
+        let mut live = self.live().await?;
+        let answer = command.query_async(&mut live.connection).await;
+        self.settle(&live, answer)
+    }
+
+    /// Runs several commands in one round trip.
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &redis::Pipeline) -> RedisResult<T> {
+        let mut live = self.live().await?;
+        let answer = pipeline.query_async(&mut live.connection).await;
+        self.settle(&live, answer)
+    }
+
+    async fn live(&self) -> RedisResult<Live> {
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        let asked = Instant::now();
+        let mut connecting = self.connecting.lock().await;
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        if let Some((failed, error)) = connecting.as_ref()
+            && (*failed > asked || failed.elapsed() < CONNECT_PAUSE)
+        {
+            return Err(error.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => {
+                *connecting = None;
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                let generation = rand::random();
+                Ok(current.insert(Live { generation, connection }).clone())
+            }
+            Err(error) => {
+                self.failed(&error);
+                *connecting = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Live> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn settle<T>(&self, live: &Live, answer: RedisResult<T>) -> RedisResult<T> {
+        match &answer {
+            Ok(_) => self.recovered(),
+            Err(error) => {
+                if is_broken(error) {
+                    let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                    if current.as_ref().is_some_and(|now| now.generation == live.generation) {
+                        *current = None;
+                    }
+                }
+                self.failed(error);
+            }
+        }
+        answer
+    }
+
+    /// An outage is logged once when it begins and once when it ends, however many calls fail in between.
+    fn failed(&self, error: &RedisError) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        if outage.is_none() {
+            *outage = Some(Instant::now());
+            metrics::counter!("metriqlab_queue_redis_outages_total").increment(1);
+            warn!(%error, "Redis is out of reach; retrying until it is back");
+        }
+    }
+
+    fn recovered(&self) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = outage.take() {
+            info!(seconds = since.elapsed().as_secs_f32(), "Redis is back");
+        }
+    }
+}
+
+/// Whether the connection is of no more use: cut, silent, confused, or to a server that is a replica by now.
+/// An error that the server gave to one command alone leaves it as it is.
+fn is_broken(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown),
+        _ => true,
+    }
+}

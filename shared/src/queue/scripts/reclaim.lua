@@ -1,0 +1,34 @@
+-- Takes what a dead worker held back to the front of the line, at most 500 jobs a call, and counts the crash.
+-- KEYS: workers, jobs, ready, solo, claims, crashes, inflight of the dead worker
+-- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect
+-- Answers: jobs taken back, 1 if there are more.
+local worker = ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local seen = redis.call('ZSCORE', KEYS[1], worker)
+if not seen or tonumber(seen) > now - tonumber(ARGV[4]) then
+  return { 0, 0 }
+end
+local members = redis.call('ZREVRANGE', KEYS[7], 0, 499, 'WITHSCORES')
+local back = 0
+for i = 1, #members, 2 do
+  local id = members[i]
+  if redis.call('HGET', KEYS[5], id) == worker .. ':' .. members[i + 1] then
+    redis.call('HDEL', KEYS[5], id)
+    if redis.call('HEXISTS', KEYS[2], id) == 1 then
+      -- A suspect runs alone, so from there on each crash is its own.
+      local crashes = redis.call('HINCRBY', KEYS[6], id, 1)
+      redis.call('LPUSH', crashes >= tonumber(ARGV[5]) and KEYS[4] or KEYS[3], id)
+      back = back + 1
+    end
+  end
+  redis.call('ZREM', KEYS[7], id)
+end
+local more = redis.call('ZCARD', KEYS[7]) > 0 and 1 or 0
+if more == 0 then
+  redis.call('ZREM', KEYS[1], worker)
+end
+if back > 0 then
+  redis.call('PUBLISH', ARGV[1], ARGV[2])
+end
+return { back, more }

@@ -1,0 +1,174 @@
+//! What the tests of the queue share.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use shared::ids::JobId;
+use shared::queue::{Delivery, Final, Message, Outcome, Queue, WorkerPool, WorkerSettings};
+
+/// Longest wait for anything that should happen at once; only a failing test waits so long.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub fn redis_url() -> String {
+    std::env::var("METRIQLAB_TEST_REDIS_URL").expect("METRIQLAB_TEST_REDIS_URL is not set: run `make test`")
+}
+
+pub fn fresh_prefix() -> String {
+    format!("test-{}", JobId::new())
+}
+
+/// A queue that no other test sees, and its prefix.
+pub fn fresh_queue() -> (Queue, String) {
+    let prefix = fresh_prefix();
+    (Queue::connect(&redis_url(), &prefix).unwrap(), prefix)
+}
+
+pub fn message(kind: &str) -> Message {
+    Message { id: JobId::new(), kind: kind.to_owned(), trace: None }
+}
+
+/// Settings under which a death is found in half a second.
+pub fn quick() -> WorkerSettings {
+    WorkerSettings {
+        concurrency: 8,
+        heartbeat: Duration::from_millis(100),
+        dead_after: Duration::from_millis(500),
+        safety_poll: Duration::from_secs(60),
+        retry_after: Duration::from_millis(10),
+        unknown_after: Duration::from_millis(300),
+    }
+}
+
+/// Waits until `condition` holds, and fails after [`SOON`].
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What handlers saw, in order.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<Vec<JobId>>>);
+
+impl Seen {
+    pub fn add(&self, id: JobId) {
+        self.0.lock().unwrap().push(id);
+    }
+
+    pub fn ids(&self) -> Vec<JobId> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, id: JobId) -> usize {
+        self.ids().iter().filter(|seen| **seen == id).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A worker that notes each delivery and says `outcome`.
+pub fn worker(queue: &Queue, settings: WorkerSettings, seen: &Seen, outcome: Outcome) -> WorkerPool {
+    let seen = seen.clone();
+    WorkerPool::start(queue, settings, move |delivery: Delivery| {
+        seen.add(delivery.message.id);
+        let outcome = outcome.clone();
+        async move { outcome }
+    })
+}
+
+/// A worker whose jobs run until they are told to stop, and then end with nothing said.
+pub fn stuck_worker(queue: &Queue, settings: WorkerSettings, seen: &Seen) -> WorkerPool {
+    let seen = seen.clone();
+    WorkerPool::start(queue, settings, move |delivery: Delivery| {
+        seen.add(delivery.message.id);
+        async move {
+            let () = std::future::pending().await;
+            Outcome::Final(Final::Done)
+        }
+    })
+}
+
+pub async fn raw(url: &str) -> redis::aio::MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// All keys under a prefix. For tests alone: it reads every key of the server.
+pub async fn keys(url: &str, prefix: &str) -> Vec<String> {
+    let mut connection = raw(url).await;
+    redis::cmd("KEYS").arg(format!("*{prefix}*")).query_async(&mut connection).await.unwrap()
+}
+
+/// A Redis of the test's own, on a socket, with an append-only file: it may be stopped, paused, killed and emptied.
+pub struct OwnRedis {
+    directory: tempfile::TempDir,
+    server: Option<Child>,
+}
+
+impl OwnRedis {
+    pub async fn start() -> Self {
+        let mut redis = Self { directory: tempfile::tempdir().unwrap(), server: None };
+        redis.up().await;
+        redis
+    }
+
+    /// One that is to be started later.
+    pub fn down_at_first() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), server: None }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    pub async fn up(&mut self) {
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--unixsocket"])
+            .arg(self.socket())
+            .arg("--dir")
+            .arg(self.directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        self.server = Some(server);
+        let url = self.url();
+        until("redis-server answers", async || {
+            let Ok(client) = redis::Client::open(url.as_str()) else { return false };
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return false };
+            redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
+        })
+        .await;
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for OwnRedis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
