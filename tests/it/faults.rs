@@ -87,12 +87,8 @@ async fn a_stopped_worker_gives_its_jobs_back_and_exits_with_zero() {
     let mut system = System::builder().set("METRIQLAB_SHUTDOWN_GRACE", "200ms").start().await;
     let (open_id, id) = slow_creator(&system).await;
     let waiting = start_sync(&system, &open_id, &id).await;
-    let status = within(Duration::from_secs(10), "the worker ends", {
-        let worker = &mut system.workers[0];
-        let ended = worker.terminate().await;
-        async move || Some(ended)
-    })
-    .await;
+    let ending = tokio::time::timeout(Duration::from_secs(10), system.workers[0].terminate());
+    let status = ending.await.expect("the worker ends");
     assert!(status.success(), "{status}");
     system.add_worker();
     assert_eq!(waiting.await.unwrap().data(200)["synced"], true);

@@ -1,14 +1,13 @@
 //! `/metrics`, `/healthz` and `/readyz` of a worker process.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
-use shared::queue::{Queue, WorkerPool};
+use shared::queue::{Queue, Liveness};
 use shared::store::Store;
 use shared::telemetry::Metrics;
 
@@ -21,13 +20,13 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct State {
     store: Store,
     queue: Queue,
-    pool: Arc<WorkerPool>,
+    liveness: Liveness,
     metrics: Option<Metrics>,
 }
 
 impl State {
-    pub(crate) fn new(store: Store, queue: Queue, pool: Arc<WorkerPool>, metrics: Option<Metrics>) -> Self {
-        Self { store, queue, pool, metrics }
+    pub(crate) fn new(store: Store, queue: Queue, liveness: Liveness, metrics: Option<Metrics>) -> Self {
+        Self { store, queue, liveness, metrics }
     }
 }
 
@@ -87,7 +86,7 @@ async fn render(state: web::Data<State>) -> HttpResponse {
 
 /// Alive is who fetches. With Redis away nobody can, and a restart would not help.
 async fn healthz(state: web::Data<State>) -> HttpResponse {
-    let age = state.pool.last_fetch_age();
+    let age = state.liveness.last_fetch_age();
     let body = json!({ "status": if age < STALE { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
     if age < STALE || state.queue.ping().await.is_err() {
         HttpResponse::Ok().json(body)

@@ -55,7 +55,7 @@ pub enum StartError {
 
 /// A running worker.
 pub struct Worker {
-    pool: Arc<WorkerPool>,
+    pool: WorkerPool,
     tokens: Tokens,
     grace: Duration,
     /// Ends sweeper and pruner.
@@ -72,12 +72,12 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         Arc::new(jobs::Context { store: store.clone(), queue: queue.clone(), tokens: tokens.clone(), tiktok });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
-    let pool = Arc::new(WorkerPool::start(queue.clone(), pool_settings, move |delivery| {
+    let pool = WorkerPool::start(&queue, pool_settings, move |delivery| {
         jobs::handle(Arc::clone(&context), delivery)
-    }));
+    });
     let health = match settings.metrics_bind {
         Some(address) => Some(
-            health::serve(address, health::State::new(store.clone(), queue.clone(), Arc::clone(&pool), metrics))
+            health::serve(address, health::State::new(store.clone(), queue.clone(), pool.liveness(), metrics))
                 .map_err(|source| StartError::Bind { address, source })?,
         ),
         None => None,

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
-pub use pool::{WorkerPool, WorkerSettings};
+pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};
 
 use crate::ids::JobId;
@@ -37,9 +37,7 @@ const CHUNK: usize = 500;
 pub const CRASHES_OF_A_POISON: u32 = 3;
 
 /// The queues that a worker serves, each with its own concurrency.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow, VariantArray,
-)]
+#[derive(AsExpression, FromSqlRow, Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 #[diesel(sql_type = Text)]
 pub enum Lane {

@@ -61,6 +61,18 @@ pub struct WorkerPool {
     tasks: Vec<AbortOnDropHandle<()>>,
 }
 
+/// Whether a worker is not only alive but hears: what a health check asks.
+#[derive(Clone)]
+pub struct Liveness(Vec<Arc<LaneState>>);
+
+impl Liveness {
+    /// How long ago Redis last answered a fetch, on the lane where that is longest; a lane whose slots are all taken
+    /// counts as fresh. At most [`WorkerSettings::safety_poll`] and a bit while all is well.
+    pub fn last_fetch_age(&self) -> Duration {
+        self.0.iter().map(|lane| lane.last_fetch_age()).max().unwrap_or_default()
+    }
+}
+
 struct LaneTasks {
     state: Arc<LaneState>,
     control: Arc<Control>,
@@ -113,10 +125,14 @@ impl WorkerPool {
         &self.name
     }
 
-    /// How long ago Redis last answered a fetch, on the lane where that is longest; a lane whose slots are all taken
-    /// counts as fresh. At most [`WorkerSettings::safety_poll`] and a bit while all is well: liveness.
+    /// What tells, also while the pool stops, how long ago Redis last answered a fetch.
+    pub fn liveness(&self) -> Liveness {
+        Liveness(self.lanes.iter().map(|lane| lane.state.clone()).collect())
+    }
+
+    /// [`Liveness::last_fetch_age`] of this pool.
     pub fn last_fetch_age(&self) -> Duration {
-        self.lanes.iter().map(|lane| lane.state.last_fetch_age()).max().unwrap_or_default()
+        self.liveness().last_fetch_age()
     }
 
     /// Jobs that this worker holds.

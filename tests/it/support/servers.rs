@@ -1,6 +1,8 @@
 //! Servers of a test's own, which it may stop, flush and start again on the same port.
 
-use metriqlab::up::{Postgres, PostgresOptions, Redis, RedisOptions, temporary_folder};
+use metriqlab::up::postgres::{Postgres, PostgresOptions};
+use metriqlab::up::redis::{Redis, RedisOptions};
+use metriqlab::up::temporary_folder;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
