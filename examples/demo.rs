@@ -111,11 +111,11 @@ impl Api {
         let request = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
         let answer = request.send().await.with_context(|| format!("{} does not answer", self.url))?;
         let status = answer.status();
-        let mut body: Value = answer.json().await?;
+        let body: Value = answer.json().await?;
         let shown: String = body.to_string().chars().take(400).collect();
         println!("   {status}: {shown}");
         ensure!(status.is_success(), "the walk ends here: {body}");
-        Ok(body["data"].take())
+        body.get("data").cloned().with_context(|| format!("no data in {body}"))
     }
 }
 

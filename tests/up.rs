@@ -1,4 +1,5 @@
 //! `metriqlab up` as people run it: its start, its end however it comes, and what the next start finds.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -141,33 +142,42 @@ fn assert_nothing_runs_in(folder: &Path) {
     }
 }
 
-/// Kills what is left in the folder of a test that ends with a killed `up`.
-struct Sweep<'a>(&'a Path);
+/// A folder of a test's own; what still runs in it is killed when it goes, however the test ends.
+struct Folder(TempDir);
 
-impl Drop for Sweep<'_> {
-    fn drop(&mut self) {
-        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-        for entry in entries {
-            let Some(pid) = entry.file_name().to_string_lossy().parse().ok() else { continue };
-            if std::fs::read_link(entry.path().join("cwd")).is_ok_and(|place| place.starts_with(self.0)) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
+impl Folder {
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
-/// A folder outside of the test's own, removed when dropped.
-struct Removed(PathBuf);
-
-impl Drop for Removed {
+impl Drop for Folder {
     fn drop(&mut self) {
-        drop(Sweep(&self.0));
+        kill_all_in(self.path());
+    }
+}
+
+fn folder() -> Folder {
+    Folder(temporary_folder().expect("a folder"))
+}
+
+/// A folder outside of the test's own, removed when dropped.
+struct Elsewhere(PathBuf);
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        kill_all_in(&self.0);
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-fn folder() -> TempDir {
-    temporary_folder().expect("a folder")
+fn kill_all_in(folder: &Path) {
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_string_lossy().parse().ok() else { continue };
+        if std::fs::read_link(entry.path().join("cwd")).is_ok_and(|place| place.starts_with(folder)) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// A failure in one line on standard error, and nothing on standard output.
@@ -216,7 +226,6 @@ fn secrets_are_for_the_owner_alone() {
 #[test]
 fn a_killed_up_is_no_trouble_to_the_next() {
     let folder = folder();
-    let _sweep = Sweep(folder.path());
     let first = Up::start(folder.path());
     let key = first.key.clone();
     first.kill();
@@ -232,7 +241,6 @@ fn a_killed_up_is_no_trouble_to_the_next() {
 #[test]
 fn a_start_that_was_cut_off_is_no_trouble_to_the_next() {
     let folder = folder();
-    let _sweep = Sweep(folder.path());
     let mut command = program(folder.path());
     let mut first = command.arg("up").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start the program");
     let draft = folder.path().join(".metriqlab/postgres/data.new");
@@ -312,7 +320,7 @@ fn a_folder_that_is_closed_to_others_works() {
     let first = Up::start(folder.path());
     let key = first.key.clone();
     let elsewhere = folder.path().join(".metriqlab/elsewhere").canonicalize().ok();
-    let _removed = elsewhere.clone().map(Removed);
+    let _removed = elsewhere.clone().map(Elsewhere);
     assert_eq!(elsewhere.is_some(), geteuid().is_root());
     first.kill();
     let second = Up::start(folder.path());

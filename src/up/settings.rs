@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use shared::crypto::KeyRing;
 use shared::settings::{
     ApiArgs, ApiSettings, DEFAULT_BIND, DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings,
-    ShutdownArgs, TikTokArgs, TikTokSettings, WorkerArgs, WorkerSettings,
+    SettingsError, ShutdownArgs, TikTokArgs, TikTokSettings, WorkerArgs, WorkerSettings,
 };
 
 /// How many ports after the default one are tried when that is taken.
@@ -48,9 +48,8 @@ pub(super) struct Plan {
     pub(super) redis_prefix: String,
     /// The keys to use instead of the folder's.
     pub(super) encryption: Option<KeyRing>,
-    pub(super) api: ApiSettings,
-    /// Bound already: the redirect URI needs the port's number before anything starts.
-    pub(super) listener: TcpListener,
+    /// Good, and still without the port that it gets if none was asked for.
+    pub(super) api: ApiArgs,
     pub(super) worker: WorkerSettings,
     /// The app; the sandbox's, with addresses that it is given when it runs, if `sandbox` says so.
     pub(super) tiktok: TikTokSettings,
@@ -59,33 +58,34 @@ pub(super) struct Plan {
 }
 
 impl Args {
-    /// Checks everything, and decides what was left open: the port, and whether there is a sandbox.
-    pub(super) fn check(mut self) -> anyhow::Result<Plan> {
+    /// Checks everything, and decides whether there is a sandbox. Touches nothing yet.
+    pub(super) fn check(mut self) -> Result<Plan, SettingsError> {
         let sandbox = !self.tiktok.is_configured();
         if sandbox {
             self.tiktok.tiktok_client_key = Some(SANDBOX_CLIENT_KEY.into());
             self.tiktok.tiktok_client_secret = Some(SecretString::from(SANDBOX_CLIENT_SECRET));
         }
-        let asked_for = self.api.has_bind();
-        let bind = self.api.check()?.bind;
-        let redis_prefix = self.redis.prefix()?;
-        let (database, redis, encryption) = (self.database.check()?, self.redis.check()?, self.encryption.check()?);
-        let (worker, tiktok, grace) = (self.worker.check()?, self.tiktok.check()?, self.shutdown.check()?);
-        let listener = if asked_for { listen(bind)? } else { listen_on_a_default()? };
-        self.api.bind = Some(listener.local_addr()?.to_string());
+        self.api.check()?;
         Ok(Plan {
-            database,
-            redis,
-            redis_prefix,
-            encryption,
-            api: self.api.check()?,
-            listener,
-            worker,
-            tiktok,
+            database: self.database.check()?,
+            redis: self.redis.check()?,
+            redis_prefix: self.redis.prefix()?,
+            encryption: self.encryption.check()?,
+            api: self.api,
+            worker: self.worker.check()?,
+            tiktok: self.tiktok.check()?,
             sandbox,
-            grace: grace.min(LONGEST_GRACE),
+            grace: self.shutdown.check()?.min(LONGEST_GRACE),
         })
     }
+}
+
+/// Listens for the API. Before anything else starts: the redirect URI needs the port's number, and nobody can take the port
+/// in between.
+pub(super) fn listen_for(mut api: ApiArgs) -> anyhow::Result<(TcpListener, ApiSettings)> {
+    let listener = if api.has_bind() { listen(api.check()?.bind)? } else { listen_on_a_default()? };
+    api.bind = Some(listener.local_addr()?.to_string());
+    Ok((listener, api.check()?))
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -99,7 +99,12 @@ fn listen_on_a_default() -> anyhow::Result<TcpListener> {
     let default: SocketAddr = DEFAULT_BIND.parse()?;
     let mut ports = default.port()..=default.port().saturating_add(OTHER_PORTS);
     let found = ports.find_map(|port| TcpListener::bind((default.ip(), port)).ok());
-    found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))
+    let found = found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))?;
+    let address = found.local_addr()?;
+    if address != default {
+        tracing::warn!("another program listens on {default}: this one takes {address}");
+    }
+    Ok(found)
 }
 
 /// Where a process of this machine reaches what listens on `address`.

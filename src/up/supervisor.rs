@@ -8,7 +8,7 @@ use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
-use shared::settings::{DatabaseSettings, RedisSettings};
+use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, TikTokSettings};
 use shared::store::Store;
 use url::Url;
 use worker::Worker;
@@ -18,7 +18,7 @@ use super::greeting::Greeting;
 use super::home::Home;
 use super::postgres::{Postgres, PostgresOptions};
 use super::redis::{Redis, RedisOptions};
-use super::settings::{Args, Plan, loopback};
+use super::settings::{Args, Plan, listen_for, loopback};
 use crate::parts::{CALLBACK, Common, Parts};
 use crate::signals::Signals;
 
@@ -63,28 +63,29 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)> {
+    let (listener, api) = listen_for(plan.api.clone())?;
+    // What can fail at once comes before what takes its time.
+    let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan.tiktok, &api)?) } else { None };
     let place = home.servers();
-    // All three take their time by themselves.
     let (postgres, redis) =
         tokio::try_join!(start_postgres(&plan, place.join("postgres")), start_redis(&plan, place.join("redis")))?;
-    let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan)?) } else { None };
     let common = Common {
         database: database(plan.database, postgres.as_ref())?,
         redis: redis_settings(plan.redis, plan.redis_prefix, redis.as_ref())?,
         keyring: keyring(plan.encryption, home)?,
         tiktok: plan.tiktok,
     };
-    let parts = Parts::new(common, plan.api.public_url.with_path(CALLBACK))?;
+    let parts = Parts::new(common, api.public_url.with_path(CALLBACK))?;
     parts.store().migrate().await?;
     let key = api_key(parts.store(), home).await?;
     let metrics = shared::telemetry::init_metrics()?;
     let greeting = Greeting {
-        url: plan.api.public_url.to_string(),
+        url: api.public_url.to_string(),
         key: SecretString::from(key.expose()),
         sandbox: sandbox.as_ref().map(Sandbox::base_url),
     };
     let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
-    let api = parts.start_api(plan.api, Some(plan.listener), plan.grace, metrics).await?;
+    let api = parts.start_api(api, Some(listener), plan.grace, metrics).await?;
     Ok((System { api, worker, sandbox, postgres, redis }, greeting))
 }
 
@@ -106,13 +107,11 @@ fn redis_settings(
 
 /// The keys that were given, else the folder's.
 fn keyring(given: Option<KeyRing>, home: &Home) -> anyhow::Result<KeyRing> {
-    match given {
-        Some(keyring) => Ok(keyring),
-        None => {
-            let key = home.encryption_key()?;
-            key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
-        }
+    if let Some(keyring) = given {
+        return Ok(keyring);
     }
+    let key = home.encryption_key()?;
+    key.expose_secret().parse().context("the encryption-key in the folder .metriqlab is broken")
 }
 
 async fn start_postgres(plan: &Plan, folder: PathBuf) -> Result<Option<Postgres>, ServerError> {
@@ -131,21 +130,21 @@ async fn start_redis(plan: &Plan, folder: PathBuf) -> Result<Option<Redis>, Serv
 }
 
 /// Starts the sandbox and points the TikTok settings to it.
-fn start_sandbox(plan: &mut Plan) -> anyhow::Result<Sandbox> {
+fn start_sandbox(tiktok: &mut TikTokSettings, api: &ApiSettings) -> anyhow::Result<Sandbox> {
     let config = |bind: &str| SandboxConfig {
         bind: bind.to_owned(),
-        client_key: plan.tiktok.client_key.clone(),
-        client_secret: plan.tiktok.client_secret.expose_secret().to_owned(),
-        redirect_uris: vec![plan.api.public_url.with_path(CALLBACK)],
-        rate_limit: plan.tiktok.rate_per_minute,
-        rate_window: plan.tiktok.rate_window,
-        webhook_url: Some(format!("http://{}/webhooks/tiktok", loopback(plan.api.bind))),
+        client_key: tiktok.client_key.clone(),
+        client_secret: tiktok.client_secret.expose_secret().to_owned(),
+        redirect_uris: vec![api.public_url.with_path(CALLBACK)],
+        rate_limit: tiktok.rate_per_minute,
+        rate_window: tiktok.rate_window,
+        webhook_url: Some(format!("http://{}/webhooks/tiktok", loopback(api.bind))),
         ..SandboxConfig::default()
     };
     let sandbox = sandbox::start(config(SANDBOX_BIND)).or_else(|_| sandbox::start(config(ANY_LOOPBACK)))?;
     let base = Url::parse(&sandbox.base_url()).context("the sandbox's address")?;
-    plan.tiktok.auth_url = base.clone();
-    plan.tiktok.api_url = base;
+    tiktok.auth_url = base.clone();
+    tiktok.api_url = base;
     Ok(sandbox)
 }
 

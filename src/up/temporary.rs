@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ pub struct TemporaryServers {
     /// The Redis.
     pub redis: Redis,
     /// The last field: it is dropped last.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TemporaryServers {
@@ -31,7 +31,12 @@ impl TemporaryServers {
         let (postgres_folder, redis_folder) = (folder.path().join("postgres"), folder.path().join("redis"));
         let (postgres, redis) =
             tokio::try_join!(Postgres::start(&postgres_folder, &postgres), Redis::start(&redis_folder, &redis))?;
-        Ok(Self { postgres, redis, _folder: folder })
+        Ok(Self { postgres, redis, folder })
+    }
+
+    /// Where their files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends both and removes their folder.
