@@ -26,6 +26,17 @@ const SECURITY: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
+/// Says what the figures mean, once a process.
+pub fn describe_metrics() {
+    metrics::describe_counter!("metriqlab_http_requests_total", "Requests answered, by method, route and status");
+    metrics::describe_histogram!(
+        "metriqlab_http_request_duration_seconds",
+        metrics::Unit::Seconds,
+        "From a request's head to its answer's head, the wait for a job included"
+    );
+    metrics::describe_gauge!("metriqlab_postgres_connections", "Connections to Postgres, in use and open");
+}
+
 /// The outermost layer of the app.
 ///
 /// A HEAD is routed as the GET that it asks about (RFC 9110, section 9.3.2); the server leaves the body out by itself.

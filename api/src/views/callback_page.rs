@@ -80,7 +80,7 @@ impl ConsentOutcome {
             Self::Connected { .. } => "Your TikTok account is connected. Your profile and videos are being read now.",
             Self::Declined => "You chose not to connect your TikTok account. Nothing was stored.",
             Self::UnknownState => {
-                "It was used already, is older than ten minutes, or is not complete. Nothing was stored. Go back to the \
+                "It was used already, is older than ten minutes, or is not complete. Nothing was changed. Go back to the \
                  app that you came from, and start again."
             }
             Self::Refused => "Nothing was stored. Go back to the app that you came from, and start again.",
