@@ -1,5 +1,12 @@
 //! End-to-end tests: the real program, over HTTP, on real Postgres, Redis and the TikTok sandbox.
-#![allow(missing_docs, clippy::missing_panics_doc, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod support;
 

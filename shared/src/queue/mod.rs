@@ -37,7 +37,9 @@ const CHUNK: usize = 500;
 pub const CRASHES_OF_A_POISON: u32 = 3;
 
 /// The queues that a worker serves, each with its own concurrency.
-#[derive(AsExpression, FromSqlRow, Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString, VariantArray)]
+#[derive(
+    AsExpression, FromSqlRow, Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString, VariantArray,
+)]
 #[strum(serialize_all = "lowercase")]
 #[diesel(sql_type = Text)]
 pub enum Lane {

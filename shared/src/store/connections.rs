@@ -77,6 +77,7 @@ impl Store {
 /// The profile as columns; `None` is written as null: the platform did not say.
 #[derive(AsChangeset)]
 #[diesel(table_name = creators, treat_none_as_null = true)]
+#[allow(clippy::ref_option_ref, reason = "the derive borrows the fields")]
 pub(super) struct ProfileColumns<'a> {
     username: Option<&'a str>,
     display_name: Option<&'a str>,

@@ -96,7 +96,7 @@ impl Client {
             let data = page.data(200).clone();
             videos.extend(data["items"].as_array().expect("items").iter().cloned());
             match data["nextCursor"].as_str() {
-                Some(next) => cursor = next.to_owned(),
+                Some(next) => next.clone_into(&mut cursor),
                 None => return videos,
             }
         }

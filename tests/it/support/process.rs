@@ -75,12 +75,4 @@ impl Process {
         let kilobytes: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kilobytes * 1024
     }
-
-    /// Processor time it has used, in clock ticks (hundredths of a second on Linux).
-    pub fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process's times");
-        // proc(5): the name ends with the last `)`; user and system time are the 12th and 13th fields after it.
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
-    }
 }

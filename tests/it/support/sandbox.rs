@@ -29,7 +29,7 @@ pub struct TestSandbox {
 }
 
 impl TestSandbox {
-    pub async fn start(config: SandboxConfig) -> Self {
+    pub fn start(config: SandboxConfig) -> Self {
         let server = sandbox::start(config).expect("start the sandbox");
         let http =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("an HTTP client");
@@ -58,10 +58,6 @@ impl TestSandbox {
     pub async fn make_user(&self, body: Value) -> String {
         let made = self.control("POST", "/users", Some(body)).await;
         made["users"][0]["open_id"].as_str().expect("an open_id").to_owned()
-    }
-
-    pub async fn change_user(&self, open_id: &str, changes: Value) {
-        self.control("PATCH", &format!("/users/{open_id}"), Some(changes)).await;
     }
 
     pub async fn settings(&self, changes: Value) {

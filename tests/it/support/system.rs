@@ -37,7 +37,6 @@ pub struct System {
     pub clients: Vec<Client>,
     pub database_url: String,
     pub redis_url: String,
-    pub prefix: String,
     pub folder: TempDir,
     pub variables: Vec<(String, String)>,
     started_workers: usize,
@@ -167,7 +166,7 @@ impl SystemBuilder {
         let public = format!("http://127.0.0.1:{}", ports[0]);
         let mut config = self.sandbox;
         config.redirect_uris = vec![format!("{public}/oauth/tiktok/callback")];
-        let sandbox = TestSandbox::start(config).await;
+        let sandbox = TestSandbox::start(config);
         let mut variables: Vec<(String, String)> = [
             ("DATABASE_URL", database_url.as_str()),
             ("REDIS_URL", &redis_url),
@@ -207,7 +206,6 @@ impl SystemBuilder {
             clients,
             database_url,
             redis_url,
-            prefix,
             folder,
             variables,
             started_workers: 0,
