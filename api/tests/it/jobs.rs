@@ -244,3 +244,21 @@ async fn without_redis_a_promise_is_kept_in_postgres() {
     let (answer, ()) = tokio::join!(waiting, ending);
     assert_eq!(answer.data(200), &json!({"synced": true}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_costs_no_more_than_the_wait() {
+    // It takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let redis = format!("redis://{}", silent.local_addr().expect("an address"));
+    let world = World::with(Options { redis: Some(redis), ..Options::default() }).await;
+    let creator = world.creator("open-1").await;
+    let path = format!("/api/v1/creators/{creator}");
+    for (method, path) in [(Method::POST, sync_path(creator)), (Method::DELETE, path)] {
+        let began = Instant::now();
+        let answer = send(world.client.request(method, &path).header("prefer", "wait=3")).await;
+        answer.data(202);
+        assert!((3..5).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), &ready.body["redis"]), (200, &json!("down")));
+}
