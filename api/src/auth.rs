@@ -94,38 +94,52 @@ async fn find(api: &Api, hash: &[u8; 32]) -> Result<Option<ActiveKey>, ApiError>
     // The time before the query: what the answer says was true then at the earliest.
     let asked = Instant::now();
     if let Some(known) = api.keys.get(hash, asked) {
-        return Ok(known);
+        return Ok(known.key);
     }
-    let found = api.within(api.store.active_key(hash)).await?;
-    api.keys.put(*hash, found, asked);
-    Ok(found)
+    let key = api.within(api.store.active_key(hash)).await?;
+    api.keys.put(*hash, Known { key, asked });
+    Ok(key)
 }
 
 /// What was found out about keys within the last second, the unknown ones included.
 #[derive(Default)]
 pub struct KeyCache {
-    entries: Mutex<HashMap<[u8; 32], (Option<ActiveKey>, Instant)>>,
+    entries: Mutex<Entries>,
+}
+
+type Entries = HashMap<[u8; 32], Known>;
+
+/// What Postgres said of a hash, and when it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    /// `None`: there is no such key, or it was revoked.
+    key: Option<ActiveKey>,
+    asked: Instant,
+}
+
+impl Known {
+    fn is_fresh(&self, present: Instant) -> bool {
+        present.saturating_duration_since(self.asked) < CACHE_TTL
+    }
 }
 
 impl KeyCache {
-    fn get(&self, hash: &[u8; 32], present: Instant) -> Option<Option<ActiveKey>> {
-        let entries = self.lock();
-        let (key, asked) = entries.get(hash)?;
-        (present.saturating_duration_since(*asked) < CACHE_TTL).then_some(*key)
+    fn get(&self, hash: &[u8; 32], present: Instant) -> Option<Known> {
+        self.lock().get(hash).copied().filter(|known| known.is_fresh(present))
     }
 
-    fn put(&self, hash: [u8; 32], key: Option<ActiveKey>, asked: Instant) {
+    fn put(&self, hash: [u8; 32], known: Known) {
         let mut entries = self.lock();
         if entries.len() >= CACHE_SIZE {
-            entries.retain(|_, (_, then)| asked.saturating_duration_since(*then) < CACHE_TTL);
+            entries.retain(|_, other| other.is_fresh(known.asked));
         }
         if entries.len() < CACHE_SIZE {
-            entries.insert(hash, (key, asked));
+            entries.insert(hash, known);
         }
     }
 
     /// A panic elsewhere leaves the map whole: every change is one call.
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Option<ActiveKey>, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,29 +148,27 @@ impl KeyCache {
 mod tests {
     use super::*;
 
-    fn key() -> ActiveKey {
-        ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() }
-    }
-
     #[test]
     fn knowledge_about_a_key_lasts_less_than_a_second() {
-        let (cache, start, key) = (KeyCache::default(), Instant::now(), key());
-        cache.put([1; 32], Some(key), start);
-        assert_eq!(cache.get(&[1; 32], start + Duration::from_millis(899)), Some(Some(key)));
-        assert_eq!(cache.get(&[1; 32], start + Duration::from_millis(900)), None);
-        assert_eq!(cache.get(&[2; 32], start), None);
+        let (cache, asked) = (KeyCache::default(), Instant::now());
+        let key = ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() };
+        let known = Known { key: Some(key), asked };
+        cache.put([1; 32], known);
+        assert_eq!(cache.get(&[1; 32], asked + Duration::from_millis(899)), Some(known));
+        assert_eq!(cache.get(&[1; 32], asked + Duration::from_millis(900)), None);
+        assert_eq!(cache.get(&[2; 32], asked), None);
     }
 
     #[test]
     fn the_cache_does_not_grow_beyond_its_size() {
-        let (cache, start) = (KeyCache::default(), Instant::now());
+        let (cache, asked) = (KeyCache::default(), Instant::now());
         for number in 0..CACHE_SIZE + 500 {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_be_bytes());
-            cache.put(hash, None, start);
+            cache.put(hash, Known { key: None, asked });
         }
         assert_eq!(cache.lock().len(), CACHE_SIZE);
-        cache.put([255; 32], None, start + Duration::from_secs(1));
+        cache.put([255; 32], Known { key: None, asked: asked + Duration::from_secs(1) });
         assert_eq!(cache.lock().len(), 1, "those that are too old make room");
     }
 }

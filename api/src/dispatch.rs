@@ -47,7 +47,7 @@ pub async fn sync(
                     tell(work.queue.promote(Lane::Bulk, &message(id, JobKind::Sync, &trace))).await;
                 }
                 // It may have ended between the two statements, before this watch began.
-                let ended = last_word(&work, id).await?;
+                let ended = watching.check_now().await;
                 Ok(Queued { id, watching, ended })
             }
             OpenSync::ReauthorizationRequired => Err(ApiError::ReauthorizationRequired),
@@ -77,7 +77,7 @@ pub async fn disconnect(
             }
             Disconnect::Shared(id) => {
                 let watching = work.waiter.watch(id);
-                let ended = last_word(&work, id).await?;
+                let ended = watching.check_now().await;
                 Ok(Queued { id, watching, ended })
             }
             Disconnect::NotFound => Err(ApiError::NotFound("creator")),
@@ -111,11 +111,6 @@ fn message(id: JobId, kind: JobKind, trace: &TraceContext) -> Message {
 
 async fn push(api: &Api, lane: Lane, message: &Message) {
     tell(api.queue.push(lane, message, None)).await;
-}
-
-async fn last_word(api: &Api, id: JobId) -> Result<Option<Final>, ApiError> {
-    let words = api.within(api.store.last_words(&[id])).await?;
-    Ok(words.into_iter().next().map(|(_, word)| word))
 }
 
 /// Says something to Redis. That it did not get through is no failure: the rows stand, and the sweeper reads them.

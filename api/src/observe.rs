@@ -27,13 +27,18 @@ const SECURITY: [(HeaderName, &str); 4] = [
 ];
 
 /// The outermost layer of the app.
+///
+/// A HEAD is routed as the GET that it asks about (RFC 9110, section 9.3.2); the server leaves the body out by itself.
 pub async fn observe(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
     let seen = Seen { method: request.method().clone(), is_api: is_api(request.path()), id: id.clone(), started };
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
+    }
     let trace = TraceContext::of(request.headers());
     let span = info_span!("request", request_id = %id, trace_id = trace.trace_id());
     let observed = async {
@@ -44,9 +49,9 @@ pub async fn observe(
             Ok(Ok(response)) => {
                 let mut response = response.map_into_boxed_body();
                 let route = response.request().match_pattern();
-                let detail = response.response().error().map(|error| detail(error));
+                let detail = response.response().error().and_then(detail);
                 let status = response.status();
-                seen.finish(route.as_deref(), status, detail.flatten(), response.headers_mut());
+                seen.finish(route.as_deref(), status, detail, response.headers_mut());
                 return Ok(response);
             }
             Ok(Err(error)) => error,
@@ -127,4 +132,32 @@ fn detail(error: &Error) -> Option<String> {
 fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::to_bytes;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, init_service, try_call_service};
+    use actix_web::{App, HttpResponse, web};
+
+    async fn panics() -> HttpResponse {
+        panic!("a secret of ours")
+    }
+
+    #[actix_web::test]
+    async fn a_panic_is_a_500_with_the_requests_id_and_no_details() {
+        let app = init_service(App::new().route("/", web::get().to(panics)).wrap(from_fn(observe))).await;
+        let request = TestRequest::get().uri("/").insert_header(("x-request-id", "find-me")).to_request();
+        let error = try_call_service(&app, request).await.expect_err("a panic is an error");
+        let response = error.error_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers().get("x-request-id").expect("an id"), "find-me");
+        assert_eq!(response.headers().get("x-content-type-options").expect("a header"), "nosniff");
+        let body = to_bytes(response.into_body()).await.expect("a body");
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains(r#""code":"internal""#) && text.contains(r#""requestId":"find-me""#), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
 }

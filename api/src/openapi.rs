@@ -82,6 +82,7 @@ fn segments(path: &str) -> Vec<String> {
 fn methods(item: &PathItem) -> String {
     let methods = [
         ("GET", item.get.is_some()),
+        ("HEAD", item.get.is_some()),
         ("POST", item.post.is_some()),
         ("PUT", item.put.is_some()),
         ("PATCH", item.patch.is_some()),

@@ -62,37 +62,31 @@ pub struct ApiServer {
     upkeep: JoinHandle<()>,
 }
 
-/// Binds `settings.bind` and serves in the background, on threads of its own. Must be called inside a Tokio runtime, on
-/// which what outlives a request runs.
+/// Binds `settings.bind` and serves; see [`start_on`].
 pub async fn start(config: ApiConfig) -> io::Result<ApiServer> {
-    serve(config, None)
+    let listener = TcpListener::bind(config.settings.bind)?;
+    start_on(listener, config).await
 }
 
-/// As [`start`], on an address that was bound before: who has to know the port first keeps it this way.
+/// Serves in the background, on threads of its own, on a listener that is bound already: for who must know the port before
+/// there is a server. Must be called inside a Tokio runtime, on which what outlives a request runs.
 pub async fn start_on(listener: TcpListener, config: ApiConfig) -> io::Result<ApiServer> {
-    serve(config, Some(listener))
-}
-
-fn serve(config: ApiConfig, listener: Option<TcpListener>) -> io::Result<ApiServer> {
     let stopping = CancellationToken::new();
-    let bind = config.settings.bind;
+    let addr = listener.local_addr()?;
     let grace = config.grace;
     let api = Data::new(state(config, stopping.clone()));
-    let upkeep = tokio::spawn(keep_up(Data::clone(&api)));
-    let server = HttpServer::new(move || build(Data::clone(&api)))
+    let shared = Data::clone(&api);
+    let server = HttpServer::new(move || build(Data::clone(&shared)))
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(CLOSE_TIMEOUT)
         .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
         .shutdown_timeout(grace.as_secs().max(1))
-        .disable_signals();
-    let server = match listener {
-        Some(listener) => server.listen(listener)?,
-        None => server.bind(bind)?,
-    };
-    let addr = server.addrs().first().copied().unwrap_or(bind);
-    let server = server.run();
+        .disable_signals()
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
+    let upkeep = tokio::spawn(keep_up(api));
     Ok(ApiServer { addr, handle, stopping, serving, upkeep })
 }
 

@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
-use shared::queue::{Queue, Liveness};
+use shared::queue::{Liveness, Queue};
 use shared::store::Store;
 use shared::telemetry::Metrics;
 

@@ -72,9 +72,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         Arc::new(jobs::Context { store: store.clone(), queue: queue.clone(), tokens: tokens.clone(), tiktok });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
-    let pool = WorkerPool::start(&queue, pool_settings, move |delivery| {
-        jobs::handle(Arc::clone(&context), delivery)
-    });
+    let pool = WorkerPool::start(&queue, pool_settings, move |delivery| jobs::handle(Arc::clone(&context), delivery));
     let health = match settings.metrics_bind {
         Some(address) => Some(
             health::serve(address, health::State::new(store.clone(), queue.clone(), pool.liveness(), metrics))

@@ -52,7 +52,7 @@ pub async fn readyz(api: Data<Api>) -> HttpResponse {
         tokio::time::timeout(PROBE_TIMEOUT, api.store.schema_version()),
         tokio::time::timeout(PROBE_TIMEOUT, api.queue.ping()),
     );
-    let redis = if matches!(redis, Ok(Ok(_))) { None } else { Some("down") };
+    let redis = if matches!(redis, Ok(Ok(()))) { None } else { Some("down") };
     let readiness = match schema {
         Ok(Ok(version)) if version.is_sufficient() => {
             Readiness { status: if redis.is_none() { "ok" } else { "degraded" }, redis, ..Readiness::default() }

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::harness::{CLIENT_KEY, Options, PUBLIC_URL, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_consent_page_gets_what_tiktok_asks_for() {
     let world = World::start().await;
     let answer = world.client.post("/api/v1/connect/tiktok").await;
@@ -24,7 +24,7 @@ async fn the_consent_page_gets_what_tiktok_asks_for() {
     assert!(text.starts_with(r#"{"success":true,"data":{"authUrl":"#), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_state_is_new_each_time_and_stored_as_a_hash() {
     let world = World::start().await;
     let mut states = Vec::new();
@@ -32,8 +32,8 @@ async fn the_state_is_new_each_time_and_stored_as_a_hash() {
         let answer = world.client.post("/api/v1/connect/tiktok").await;
         states.push(answer.data(200)["state"].as_str().expect("a state").to_owned());
     }
-    let rows = world.sql().await.query("SELECT state_hash, extract(epoch from expires_at - now())::float8 FROM oauth_states", &[]);
-    let rows = rows.await.expect("rows");
+    let select = "SELECT state_hash, extract(epoch from expires_at - now())::float8 FROM oauth_states";
+    let rows = world.sql().await.query(select, &[]).await.expect("rows");
     assert_eq!(rows.len(), 20);
     for row in rows {
         let (hash, left): (Vec<u8>, f64) = (row.get(0), row.get(1));
@@ -45,20 +45,22 @@ async fn the_state_is_new_each_time_and_stored_as_a_hash() {
     assert_eq!(states.len(), 20);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn only_safe_redirects_are_taken() {
     let world = World::start().await;
     for good in ["https://app.example.com/x?y=z#f", "http://localhost:3000/", "http://127.0.0.1/", "http://[::1]:8/"] {
         world.client.post_json("/api/v1/connect/tiktok", &json!({"redirectUrl": good})).await.data(200);
     }
-    for wrong in ["", "http://example.com", "javascript:alert(1)", "//x.example", "ftp://localhost", "https://a:b@c.example"] {
+    for wrong in
+        ["", "http://example.com", "javascript:alert(1)", "//x.example", "ftp://localhost", "https://a:b@c.example"]
+    {
         let answer = world.client.post_json("/api/v1/connect/tiktok", &json!({"redirectUrl": wrong})).await;
         assert_eq!(answer.error(400), "invalid_request", "{wrong}");
         assert!(answer.message().starts_with("redirectUrl: "), "{}", answer.message());
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn pkce_goes_by_the_setting_and_its_secret_stays_here() {
     for (pkce, length) in [(PkceMode::Hex, 64), (PkceMode::Base64url, 43)] {
         let world = World::with(Options { pkce, ..Options::default() }).await;

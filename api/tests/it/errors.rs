@@ -7,7 +7,7 @@ use shared::ids::CreatorId;
 
 use crate::harness::{World, send};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_name_the_field() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -35,7 +35,7 @@ async fn malformed_requests_name_the_field() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_parameters_and_fields_are_ignored() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -44,7 +44,7 @@ async fn unknown_parameters_and_fields_are_ignored() {
     world.client.post_json("/api/v1/connect/tiktok", &json!({"other": [1], "redirectUrl": null})).await.data(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_exist_is_not_found() {
     let world = World::start().await;
     let unknown = CreatorId::new();
@@ -62,7 +62,9 @@ async fn what_does_not_exist_is_not_found() {
         format!("{{{spelled}}}"),
         format!("urn:uuid:{spelled}"),
     ] {
-        for path in [format!("/api/v1/creators/{id}"), format!("/api/v1/creators/{id}/profile"), format!("/api/v1/jobs/{id}")] {
+        for path in
+            [format!("/api/v1/creators/{id}"), format!("/api/v1/creators/{id}/profile"), format!("/api/v1/jobs/{id}")]
+        {
             assert_eq!(world.client.get(&path).await.error(404), "not_found", "{path}");
         }
         assert_eq!(world.client.post(&format!("/api/v1/creators/{id}/sync")).await.error(404), "not_found");
@@ -76,20 +78,20 @@ async fn what_does_not_exist_is_not_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn another_method_is_told_which_ones_there_are() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
     for (method, path, allow) in [
-        (Method::DELETE, "/api/v1/creators".to_owned(), "GET"),
-        (Method::PUT, format!("/api/v1/creators/{creator}"), "GET, DELETE"),
-        (Method::POST, format!("/api/v1/creators/{creator}/profile"), "GET"),
+        (Method::DELETE, "/api/v1/creators".to_owned(), "GET, HEAD"),
+        (Method::PUT, format!("/api/v1/creators/{creator}"), "GET, HEAD, DELETE"),
+        (Method::POST, format!("/api/v1/creators/{creator}/profile"), "GET, HEAD"),
         (Method::GET, format!("/api/v1/creators/{creator}/sync"), "POST"),
         (Method::GET, "/api/v1/connect/tiktok".to_owned(), "POST"),
-        (Method::from_bytes(b"BREW").expect("a method"), "/api/v1/creators".to_owned(), "GET"),
+        (Method::from_bytes(b"BREW").expect("a method"), "/api/v1/creators".to_owned(), "GET, HEAD"),
         (Method::GET, "/webhooks/tiktok".to_owned(), "POST"),
-        (Method::POST, "/oauth/tiktok/callback".to_owned(), "GET"),
-        (Method::DELETE, "/healthz".to_owned(), "GET"),
+        (Method::POST, "/oauth/tiktok/callback".to_owned(), "GET, HEAD"),
+        (Method::DELETE, "/healthz".to_owned(), "GET, HEAD"),
     ] {
         let answer = send(world.client.request(method.clone(), &path)).await;
         assert_eq!(answer.error(405), "method_not_allowed", "{method} {path}");
@@ -97,12 +99,16 @@ async fn another_method_is_told_which_ones_there_are() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_json_of_sixty_four_kibibytes() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
     let post = |body: String| {
-        world.client.request(Method::POST, "/api/v1/connect/tiktok").header("content-type", "application/json").body(body)
+        world
+            .client
+            .request(Method::POST, "/api/v1/connect/tiktok")
+            .header("content-type", "application/json")
+            .body(body)
     };
     for malformed in ["{", "nonsense", "[]", "5", "\"text\"", "{}{}", "{\"redirectUrl\": 5}", "{\"redirectUrl\": {}}"] {
         let answer = send(post(malformed.to_owned())).await;

@@ -15,7 +15,7 @@ use shared::budget::{Budget, BudgetSettings};
 use shared::crypto::KeyRing;
 use shared::ids::{CreatorId, ProjectId};
 use shared::platforms::tiktok::{PkceMode, TikTok, TikTokSettings};
-use shared::platforms::{Platform, Scopes, Video};
+use shared::platforms::{Platform, Scopes};
 use shared::queue::{Queue, Waiter};
 use shared::settings::{ApiArgs, ApiSettings};
 use shared::store::Store;
@@ -141,19 +141,16 @@ impl World {
     /// A connected creator, by the store alone; its first sync is ended, so that no test trips over it.
     pub async fn creator(&self, external_id: &str) -> CreatorId {
         let connected = self.connect(external_id).await;
-        let ended = "UPDATE jobs SET state = 'done', finished_at = now() WHERE creator_id = $1";
-        self.sql().await.execute(ended, &[&connected.creator.uuid()]).await.expect("end the first sync");
+        let creator = connected.creator;
+        let ended = format!("UPDATE jobs SET state = 'done', finished_at = now() WHERE creator_id = '{creator}'");
+        self.sql().await.batch_execute(&ended).await.expect("end the first sync");
         connected.creator
     }
 
     pub async fn connect(&self, external_id: &str) -> Connected {
         let new = NewConnection {
             project: self.project,
-            account: Account {
-                platform: Platform::Tiktok,
-                app: CLIENT_KEY.into(),
-                external_id: external_id.into(),
-            },
+            account: Account { platform: Platform::Tiktok, app: CLIENT_KEY.into(), external_id: external_id.into() },
             pair: SealedPair {
                 access_token: b"sealed".to_vec(),
                 refresh_token: None,
@@ -168,31 +165,33 @@ impl World {
         self.store.connect(&new, None).await.expect("a connection")
     }
 
-    /// Stores videos as a sync does, `number` of them, one a second from `newest` back, all with these views.
+    /// Stores videos as a sync does: `number` of them, one a second from `newest` back; the nth has n views.
     pub async fn add_videos(&self, creator: CreatorId, number: i64, newest: DateTime<Utc>) {
-        let sql = self.sql().await;
-        for position in 0..number {
-            let published = newest - chrono::TimeDelta::seconds(position);
-            let insert = "INSERT INTO videos (id, creator_id, external_id, title, views, published_at)
-                VALUES ($1, $2, $3, 'A title', $4, to_timestamp($5))";
-            let id = Uuid::now_v7();
-            #[allow(clippy::cast_precision_loss, reason = "a time in seconds")]
-            let seconds = published.timestamp() as f64;
-            sql.execute(insert, &[&id, &creator.uuid(), &format!("v{position}"), &position, &seconds])
-                .await
-                .expect("a video");
-        }
+        let insert = format!(
+            "INSERT INTO videos (id, creator_id, external_id, title, views, published_at)
+            SELECT gen_random_uuid(), '{creator}', 'v' || n, 'A title', n, to_timestamp({}) - n * interval '1 second'
+            FROM generate_series(0, {} - 1) AS n",
+            newest.timestamp(),
+            number
+        );
+        self.sql().await.batch_execute(&insert).await.expect("videos");
+    }
+
+    /// Creators without tokens worth the name, for the list alone.
+    pub async fn add_creators(&self, number: i64) {
+        let first = self.connect("first").await;
+        let insert = format!(
+            "INSERT INTO creators (id, project_id, credential_id, platform, external_id, username, bio, connected_at)
+            SELECT gen_random_uuid(), project_id, credential_id, platform, 'open-' || n, 'user' || n,
+                repeat('bio ', 20), connected_at + (n / 3) * interval '1 second'
+            FROM creators, generate_series(1, {number} - 1) AS n WHERE id = '{}'",
+            first.creator
+        );
+        self.sql().await.batch_execute(&insert).await.expect("creators");
     }
 }
 
-fn config(
-    options: &Options,
-    store: &Store,
-    queue: &Queue,
-    redis: &str,
-    prefix: &str,
-    sandbox: &Sandbox,
-) -> ApiConfig {
+fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: &str, sandbox: &Sandbox) -> ApiConfig {
     let budget = Budget::new(redis, prefix, CLIENT_KEY, BudgetSettings::per_minute(600), store.clone());
     let settings = TikTokSettings {
         client_key: CLIENT_KEY.into(),
@@ -231,22 +230,6 @@ fn settings_of(options: &Options) -> ApiSettings {
         cors_origins: options.cors.map(str::to_owned),
     };
     args.check().expect("good settings")
-}
-
-pub fn video(external_id: &str, views: i64, published_at: DateTime<Utc>) -> Video {
-    Video {
-        external_id: external_id.into(),
-        title: Some("A title".into()),
-        description: None,
-        url: None,
-        cover_url: None,
-        duration: Some(30),
-        views: Some(views),
-        likes: None,
-        comments: None,
-        shares: None,
-        published_at,
-    }
 }
 
 /// An answer: status, headers, text, and JSON where it is some.

@@ -1,9 +1,12 @@
 //! The API over HTTP, on a real Postgres and Redis, with the sandbox as TikTok. Where a job must be done, the test does it
 //! through the store and the queue, as a worker would: the API and the workers never see each other.
+#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
 mod auth;
 mod callback;
 mod connect;
+mod consent;
 mod creators;
 mod errors;
 mod harness;

@@ -135,6 +135,12 @@ impl WorkerPool {
         self.liveness().last_fetch_age()
     }
 
+    /// [`last_fetch_age`](Self::last_fetch_age) for a health check that outlives the pool.
+    pub fn fetch_age(&self) -> impl Fn() -> Duration + Clone + Send + Sync + 'static {
+        let lanes: Vec<Arc<LaneState>> = self.lanes.iter().map(|lane| lane.state.clone()).collect();
+        move || lanes.iter().map(|lane| lane.last_fetch_age()).max().unwrap_or_default()
+    }
+
     /// Jobs that this worker holds.
     pub fn running(&self) -> usize {
         self.lanes.iter().map(|lane| lane.state.running().len()).sum()

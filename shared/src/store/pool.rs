@@ -57,7 +57,9 @@ pub(super) fn open(
         let (config, tls) = (config.clone(), tls.clone());
         let connecting = async move { connect(&config, tls, statement_timeout).await };
         match &runtime {
-            Some(runtime) => runtime.spawn(connecting).map(|joined| joined.unwrap_or_else(interrupted)).boxed(),
+            Some(runtime) => {
+                runtime.spawn(connecting).map(|joined| joined.unwrap_or_else(|error| interrupted(&error))).boxed()
+            }
             None => connecting.boxed(),
         }
     });
@@ -100,7 +102,7 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn interrupted(error: JoinError) -> ConnectionResult<AsyncPgConnection> {
+fn interrupted(error: &JoinError) -> ConnectionResult<AsyncPgConnection> {
     Err(ConnectionError::BadConnection(error.to_string()))
 }
 

@@ -19,9 +19,6 @@ use tracing::Instrument as _;
 
 use halt::Halt;
 
-/// A job that ended its worker this many times while it ran alone is given up.
-const MAX_CRASHES: u32 = 3;
-
 /// What the jobs work with.
 pub(crate) struct Context {
     pub store: Store,
@@ -61,7 +58,7 @@ async fn run(context: &Context, delivery: &Delivery) -> Outcome {
         Err(error) => return store_failed(&error),
     };
     let result = match job.kind {
-        JobKind::Sync if delivery.crashes >= MAX_CRASHES => Err(Halt::Fail(crashed(delivery.crashes))),
+        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
         JobKind::Sync => sync::run(context, delivery, &job).await,
         JobKind::Revoke => revoke::run(context, &job).await,
     };

@@ -5,7 +5,7 @@ use serde_json::json;
 use shared::platforms::Scopes;
 use shared::queue::{Final, Lane};
 use shared::store::jobs::JobState;
-use shared::tokens::NewGrant;
+use shared::tokens::{NewGrant, TokenError};
 
 use crate::support::{SCOPES, System, wait_for};
 
@@ -176,5 +176,38 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
     assert_eq!(system.last_word(revoke).await, Final::Done, "it was done before the connection");
     assert_ne!(new.creator, old.creator);
     assert_eq!(system.creator(new.creator).await.id, new.creator);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_on_its_way_is_awaited_and_none_starts_after_the_disconnect() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(1).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    let credential = system.credential(connected.creator).await;
+    // A renewal ends the older access token, so that a revocation with that one would be refused.
+    system.control("PATCH", "/settings", json!({ "refresh_ends_access": true })).await;
+    system.age_tokens(600).await;
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 800, "times": 1 })).await;
+    let renewing = tokio::spawn({
+        let tokens = system.tokens.clone();
+        async move { tokens.usable(credential).await }
+    });
+    wait_for("the renewal to be on its way", async || {
+        (system.count("SELECT count(*) FROM credentials WHERE lease_owner IS NOT NULL").await == 1).then_some(())
+    })
+    .await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert!(renewing.await.expect("no panic").is_ok());
+    assert_eq!((system.refreshes(&open_id).await, revocations(&system, &open_id).await), (1, 1));
+    let said = system.control("GET", &format!("/users/{open_id}"), serde_json::Value::Null).await;
+    assert!(said["scopes"].is_null(), "{said}");
+    assert_erased(&system).await;
+    assert!(matches!(system.tokens.usable(credential).await, Err(TokenError::Gone)));
+    assert!(matches!(system.tokens.renewed(credential, 1).await, Err(TokenError::Gone)));
+    assert_eq!(system.refreshes(&open_id).await, 1);
     worker.stop().await;
 }

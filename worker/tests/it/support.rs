@@ -42,6 +42,7 @@ pub struct System {
     pub project: ProjectId,
     pub key: SecretString,
     pub database_url: String,
+    prefix: String,
     sandbox: Sandbox,
     http: reqwest::Client,
 }
@@ -76,7 +77,7 @@ impl System {
         let tokens = tokens(&store, &tiktok, key.expose_secret());
         let queue = Queue::connect(&redis, &prefix).expect("a queue");
         let http = reqwest::Client::new();
-        Self { store, queue, tokens, tiktok, project, key, database_url, sandbox, http }
+        Self { store, queue, tokens, tiktok, project, key, database_url, prefix, sandbox, http }
     }
 
     /// Tokens of another process, with these keys.
@@ -236,6 +237,25 @@ impl System {
 
     pub async fn count(&self, query: &str) -> i64 {
         postgres(&self.database_url).await.query_one(query, &[]).await.expect("a count").get(0)
+    }
+
+    /// Forgets what Redis knows of this system, as a flush does.
+    pub async fn flush(&self) {
+        let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+        let pattern = format!("*{}*", self.prefix);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.expect("keys");
+        assert!(!keys.is_empty());
+        redis::cmd("DEL").arg(keys).exec_async(&mut connection).await.expect("deleted");
+    }
+
+    /// Ends every connection to the database, as a restart of Postgres does.
+    pub async fn cut_postgres(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
     }
 
     /// Makes the stored access tokens look so old: they were issued for two hours, and so much is left.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use shared::queue::Final;
-use shared::store::jobs::OpenSync;
+use shared::store::jobs::{JobState, OpenSync};
 use tokio::time::Instant;
 
-use crate::support::System;
+use crate::support::{System, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_never_came_to_redis_is_done_within_seconds() {
@@ -21,6 +22,46 @@ async fn a_job_that_never_came_to_redis_is_done_within_seconds() {
     let began = Instant::now();
     assert_eq!(system.last_word(id).await, Final::Done);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_flush_every_open_job_is_done_within_seconds() {
+    let system = System::start().await;
+    let mut open = Vec::new();
+    for _ in 0..12 {
+        let open_id = system.account(1).await;
+        open.push(system.connect(&open_id).await.sync.expect("a first sync"));
+    }
+    // One of them waits for its next try, one was running.
+    system.sql(&format!("UPDATE jobs SET state = 'retrying', attempts = 1 WHERE id = '{}'", open[0])).await;
+    system.sql(&format!("UPDATE jobs SET state = 'running', attempts = 1, claim = 1 WHERE id = '{}'", open[1])).await;
+    system.flush().await;
+    let began = Instant::now();
+    let workers = [system.worker(), system.worker()];
+    for id in &open {
+        assert_eq!(system.last_word(*id).await, Final::Done);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(system.job(open[0]).await.attempts, 2);
+    assert_eq!(system.job(open[1]).await.attempts, 1, "it was left running: no new attempt");
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_under_a_running_job_does_not_start_it_twice() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(1).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 6000, "times": 1 })).await;
+    let id = system.connect(&open_id).await.sync.expect("a first sync");
+    wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
+    system.flush().await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    let job = system.job(id).await;
+    assert_eq!((job.claim, job.attempts), (1, 1));
     worker.stop().await;
 }
 

@@ -375,3 +375,27 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
     assert_eq!((job.lane, job.attempts), (Lane::Sync, 2));
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_restarts_costs_a_job_time_and_no_attempt() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(45).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 300 })).await;
+    let connected = system.connect(&open_id).await;
+    let id = connected.sync.expect("a first sync");
+    wait_for("the job to be in the middle", async || {
+        (system.requests(&open_id, "path=/v2/user/info/").await > 0).then_some(())
+    })
+    .await;
+    system.cut_postgres().await;
+    // The test's own store is cut off as well.
+    wait_for("the job's last word", async || {
+        let words = system.store.last_words(&[id]).await.ok()?;
+        words.into_iter().next().filter(|(_, word)| *word == Final::Done)
+    })
+    .await;
+    assert_eq!(system.job(id).await.attempts, 1);
+    assert_eq!(system.videos(connected.creator).await.len(), 45);
+    worker.stop().await;
+}

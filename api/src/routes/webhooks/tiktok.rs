@@ -50,7 +50,7 @@ pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>)
             let marked = api.within(api.store.note_removal(&account, at, reason.as_ref())).await?;
             tracing::info!(marked, %reason, "TikTok says that an authorization was removed");
         }
-        other => tracing::debug!(event = ?other, "an event from TikTok that asks for nothing"),
+        WebhookEvent::Ignored { event } => tracing::debug!(event, "an event from TikTok that asks for nothing"),
     }
     Ok(ok(Received { received: true }))
 }

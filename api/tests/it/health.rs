@@ -1,0 +1,49 @@
+//! What operators ask.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Options, World, database, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_is_ok() {
+    let world = World::start().await;
+    let alive = send(world.client.bare(Method::GET, "/healthz")).await;
+    assert_eq!((alive.status.as_u16(), alive.text.as_str()), (200, "ok\n"));
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), ready.body), (200, json!({"status": "ok"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_it_is_degraded() {
+    let world = World::with(Options { redis: Some("redis://127.0.0.1:1".into()), ..Options::default() }).await;
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), ready.body), (200, json!({"status": "degraded", "redis": "down"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgres_or_its_schema_it_is_not_ready_and_says_why() {
+    let away = "postgres://nobody@127.0.0.1:1/none".to_owned();
+    let world = World::with(Options { database: Some(away), ..Options::default() }).await;
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), ready.body), (503, json!({"status": "unavailable", "postgres": "down"})));
+    assert_eq!(send(world.client.bare(Method::GET, "/healthz")).await.status, 200, "it lives");
+
+    let world = World::with(Options { database: Some(database().await), ..Options::default() }).await;
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!(ready.status, 503);
+    let schema = ready.body["schema"].as_str().expect("a word on the schema");
+    assert!(schema.starts_with("found none, expected 2"), "{schema}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_route() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    world.client.get(&format!("/api/v1/creators/{creator}/profile")).await.data(200);
+    let text = send(world.client.bare(Method::GET, "/metrics")).await.text;
+    let route = r#"metriqlab_http_requests_total{method="GET",route="/api/v1/creators/{id}/profile",status="200"}"#;
+    assert!(text.contains(route), "{text}");
+    assert!(text.contains("metriqlab_http_request_duration_seconds_bucket"), "{text}");
+    assert!(!text.contains(&creator.to_string()), "no id is a label");
+}

@@ -1,0 +1,205 @@
+//! Syncs and disconnects: queued, waited for, joined, and answered by the job's last word.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::ids::{CreatorId, JobId};
+use shared::queue::Final;
+use shared::store::jobs::{Failure, Fence, Start};
+
+use crate::harness::{Answer, Client, Options, World, eventually, send};
+
+fn sync_path(creator: CreatorId) -> String {
+    format!("/api/v1/creators/{creator}/sync")
+}
+
+async fn open_job(world: &World, creator: CreatorId, kind: &str) -> JobId {
+    let select =
+        format!("SELECT id::text FROM jobs WHERE creator_id = '{creator}' AND kind = '{kind}' AND finished_at IS NULL");
+    let sql = world.sql().await;
+    eventually("an open job", || async {
+        let row = sql.query_opt(&select, &[]).await.expect("rows");
+        row.map(|row| row.get::<_, String>(0).parse().expect("an id"))
+    })
+    .await
+}
+
+async fn claim(world: &World, job: JobId) -> Fence {
+    match world.store.start_job(job).await.expect("started") {
+        Start::Claimed(job) => job.fence(),
+        other => panic!("not claimed: {other:?}"),
+    }
+}
+
+/// Ends a job as a worker does: the row, then the notice.
+async fn finish(world: &World, job: JobId, state: &str) {
+    let update = format!("UPDATE jobs SET state = '{state}', finished_at = now() WHERE id = '{job}'");
+    world.sql().await.batch_execute(&update).await.expect("ended");
+    world.queue.notify(job, &if state == "done" { Final::Done } else { Final::Cancelled }).await.expect("told");
+}
+
+fn in_background(client: &Client, method: Method, path: String) -> tokio::task::JoinHandle<Answer> {
+    let client = client.clone();
+    tokio::spawn(async move { send(client.request(method, &path)).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_is_answered_when_its_job_is_done_and_shared_by_all_who_ask() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let asking: Vec<_> = (0..5).map(|_| in_background(&world.client, Method::POST, sync_path(creator))).collect();
+    let job = open_job(&world, creator, "sync").await;
+    let late = in_background(&world.client, Method::POST, sync_path(creator));
+    finish(&world, job, "done").await;
+    for answer in asking {
+        let answer = answer.await.expect("an answer");
+        if answer.status == 200 {
+            assert_eq!(answer.data(200), &json!({"synced": true}));
+        }
+    }
+    late.abort();
+    let jobs: i64 =
+        world.sql().await.query_one("SELECT count(*) FROM jobs WHERE kind = 'sync'", &[]).await.expect("a row").get(0);
+    assert!((2..=3).contains(&jobs), "the first sync, the shared one, and at most one that was asked for after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_takes_longer_is_accepted_and_told_where_to_ask() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let began = Instant::now();
+    let answer = send(world.client.request(Method::POST, &sync_path(creator)).header("prefer", "wait=1")).await;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let data = answer.data(202).clone();
+    let job = data["jobId"].as_str().expect("a job").to_owned();
+    assert_eq!(data, json!({"synced": false, "jobId": job, "status": "queued"}));
+    assert_eq!(answer.header("preference-applied"), Some("wait=1"));
+    assert_eq!(answer.header("location"), Some(format!("/api/v1/jobs/{job}").as_str()));
+    assert!(answer.header("retry-after").expect("a time").parse::<u64>().expect("seconds") >= 1);
+
+    let async_ = send(world.client.request(Method::POST, &sync_path(creator)).header("prefer", "respond-async")).await;
+    assert_eq!(async_.data(202)["jobId"], job, "the same job");
+    assert_eq!(async_.header("preference-applied"), Some("respond-async"));
+
+    let shown = world.client.get(&format!("/api/v1/jobs/{job}")).await;
+    let expected = json!({"id": job, "kind": "sync", "creatorId": creator.to_string(), "status": "queued", "attempts": 0,
+        "error": null, "createdAt": shown.data(200)["createdAt"], "finishedAt": null});
+    assert_eq!(shown.data(200), &expected);
+    let fence = claim(&world, job.parse().expect("an id")).await;
+    assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["status"], "running");
+    let failure = Failure { code: "platform_error", message: "TikTok is down".into(), log_id: None };
+    world.store.retry_job(fence, Duration::from_secs(1), &failure).await.expect("retried");
+    let shown = world.client.get(&format!("/api/v1/jobs/{job}")).await;
+    assert_eq!(shown.data(200)["status"], "retrying");
+    assert_eq!(shown.data(200)["attempts"], 1);
+    assert_eq!(shown.data(200)["error"], json!({"code": "platform_error", "message": "TikTok is down"}));
+    finish(&world, job.parse().expect("an id"), "done").await;
+    let shown = world.client.get(&format!("/api/v1/jobs/{job}")).await;
+    assert_eq!((&shown.data(200)["status"], &shown.data(200)["error"]), (&json!("done"), &Value::Null));
+    assert!(shown.data(200)["finishedAt"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_is_the_contracts_error() {
+    let world = World::start().await;
+    for (code, status) in [("platform_error", 502), ("reauthorization_required", 409), ("internal", 500)] {
+        let creator = world.creator(code).await;
+        let answer = in_background(&world.client, Method::POST, sync_path(creator));
+        let job = open_job(&world, creator, "sync").await;
+        let fence = claim(&world, job).await;
+        let failure = Failure { code, message: "a secret detail".into(), log_id: None };
+        assert!(world.store.fail_job(fence, &failure).await.expect("failed"));
+        world.queue.notify(job, &Final::Failed { code: code.into() }).await.expect("told");
+        let answer = answer.await.expect("an answer");
+        assert_eq!(answer.error(status), code);
+        assert!(!answer.text.contains("secret"), "{}", answer.text);
+        assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["error"]["code"], code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creator_that_must_connect_again_is_not_queued() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    world.sql().await.batch_execute("UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED'").await.expect("marked");
+    assert_eq!(world.client.post(&sync_path(creator)).await.error(409), "reauthorization_required");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_bulk_job_becomes_interactive() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let insert = format!(
+        "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, run_at)
+        SELECT gen_random_uuid(), 'sync', 'bulk', id, project_id, 'waiting', now() + interval '1 hour' FROM creators WHERE id = '{creator}'"
+    );
+    world.sql().await.batch_execute(&insert).await.expect("a bulk job");
+    let bulk = open_job(&world, creator, "sync").await;
+    let answer = send(world.client.request(Method::POST, &sync_path(creator)).header("prefer", "respond-async")).await;
+    assert_eq!(answer.data(202)["jobId"], bulk.to_string());
+    let select = "SELECT lane, state, run_at <= now() FROM jobs WHERE finished_at IS NULL";
+    let row = world.sql().await.query_one(select, &[]).await.expect("a row");
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1), row.get::<_, bool>(2)), ("sync", "enqueued", true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_does_not_end_its_job() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let asking = in_background(&world.client, Method::POST, sync_path(creator));
+    let job = open_job(&world, creator, "sync").await;
+    asking.abort();
+    assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["status"], "queued");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnected_creator_is_gone_at_once_and_its_waiting_sync_is_told() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let sync = in_background(&world.client, Method::POST, sync_path(creator));
+    open_job(&world, creator, "sync").await;
+    let path = format!("/api/v1/creators/{creator}");
+    let first = in_background(&world.client, Method::DELETE, path.clone());
+    let job = open_job(&world, creator, "revoke").await;
+    for gone in ["", "/profile", "/videos"] {
+        assert_eq!(world.client.get(&format!("{path}{gone}")).await.error(404), "not_found");
+    }
+    assert_eq!(world.client.get("/api/v1/creators").await.data(200), &json!([]));
+    assert_eq!(world.client.post(&sync_path(creator)).await.error(404), "not_found");
+    assert_eq!(sync.await.expect("an answer").error(404), "not_found");
+    let joined = send(world.client.request(Method::DELETE, &path).header("prefer", "wait=0")).await;
+    assert_eq!(joined.data(202), &json!({"disconnected": false, "jobId": job.to_string(), "status": "queued"}));
+    assert_eq!(joined.header("location"), Some(format!("/api/v1/jobs/{job}").as_str()));
+    assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["kind"], "revoke");
+    world.sql().await.batch_execute("DELETE FROM creators").await.expect("erased");
+    finish(&world, job, "done").await;
+    assert_eq!(first.await.expect("an answer").data(200), &json!({"disconnected": true}));
+    assert_eq!(world.client.delete(&path).await.error(404), "not_found", "after it, there is nothing");
+    assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["status"], "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_a_promise_is_kept_in_postgres() {
+    let nowhere = Options { redis: Some("redis://127.0.0.1:1".into()), sync_wait: "1s", ..Options::default() };
+    let world = World::with(nowhere).await;
+    let creator = world.creator("open-1").await;
+    world.client.get(&format!("/api/v1/creators/{creator}/profile")).await.data(200);
+    world.client.post("/api/v1/connect/tiktok").await.data(200);
+    let answer = world.client.post(&sync_path(creator)).await;
+    assert_eq!(answer.data(202)["status"], "queued");
+    let answer = world.client.delete(&format!("/api/v1/creators/{creator}")).await;
+    assert_eq!(answer.data(202)["disconnected"], false);
+    assert_eq!(world.client.get("/api/v1/creators").await.data(200), &json!([]));
+    // The row's word is enough.
+    let other = world.creator("open-2").await;
+    let path = sync_path(other);
+    let waiting = send(world.client.request(Method::POST, &path).header("prefer", "wait=20"));
+    let ending = async {
+        let job = open_job(&world, other, "sync").await;
+        let done = format!("UPDATE jobs SET state = 'done', finished_at = now() WHERE id = '{job}'");
+        world.sql().await.batch_execute(&done).await.expect("ended");
+    };
+    let (answer, ()) = tokio::join!(waiting, ending);
+    assert_eq!(answer.data(200), &json!({"synced": true}));
+}

@@ -1,0 +1,50 @@
+//! The key's own limit, and the one for who shows no good key.
+
+use reqwest::Method;
+
+use crate::harness::{Options, World, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_its_limit_and_is_told_of_it() {
+    let world = World::with(Options { rate: 5, ..Options::default() }).await;
+    for left in (0..5).rev() {
+        let answer = world.client.get("/api/v1/creators?limit=1").await;
+        answer.data(200);
+        assert_eq!(answer.header("ratelimit-limit"), Some("5"));
+        assert_eq!(answer.header("ratelimit-remaining"), Some(left.to_string().as_str()));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=5;w=60"));
+        assert!(answer.header("ratelimit").expect("a state").starts_with(&format!("\"default\";r={left};t=")));
+    }
+    let refused = world.client.get("/api/v1/no/such/route").await;
+    assert_eq!(refused.error(429), "rate_limited");
+    let wait: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=12).contains(&wait), "five a minute is one in 12 s: {wait}");
+    assert_eq!(refused.header("ratelimit-remaining"), Some("0"));
+    assert_eq!(refused.header("ratelimit-limit"), Some("5"));
+    world.stranger().await.get("/api/v1/creators").await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_turns_the_limit_off() {
+    let world = World::with(Options { rate: 0, ..Options::default() }).await;
+    let answer = world.client.get("/api/v1/creators").await;
+    answer.data(200);
+    assert!(answer.header("ratelimit-limit").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_without_a_good_key_is_slowed_and_good_keys_are_not() {
+    let world = World::start().await;
+    let mut statuses = Vec::new();
+    for _ in 0..700 {
+        let answer = send(world.client.bare(Method::GET, "/api/v1/creators").header("x-api-key", "mlk_wrong")).await;
+        if answer.status == 429 {
+            assert_eq!(answer.error(429), "rate_limited");
+            assert!(answer.header("retry-after").is_some());
+        }
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses[0], 401);
+    assert!(statuses.contains(&429), "600 a minute");
+    world.client.get("/api/v1/creators").await.data(200);
+}

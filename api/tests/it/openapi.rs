@@ -1,0 +1,139 @@
+//! The document, and that every route answers as it says.
+
+use std::collections::BTreeSet;
+
+use chrono::Utc;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Options, World, send};
+use crate::schema;
+
+async fn document(world: &World) -> Value {
+    let answer = send(world.client.bare(Method::GET, "/openapi.json")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
+    answer.body
+}
+
+/// Every operation of the document, as `GET /path`.
+fn operations(document: &Value) -> BTreeSet<String> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("an item").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_holds_every_route_and_its_errors() {
+    let world = World::start().await;
+    let document = document(&world).await;
+    assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
+    let expected = [
+        "DELETE /api/v1/creators/{id}",
+        "GET /api/v1/creators",
+        "GET /api/v1/creators/{id}",
+        "GET /api/v1/creators/{id}/profile",
+        "GET /api/v1/creators/{id}/videos",
+        "GET /api/v1/jobs/{id}",
+        "GET /healthz",
+        "GET /metrics",
+        "GET /oauth/tiktok/callback",
+        "GET /openapi.json",
+        "GET /readyz",
+        "POST /api/v1/connect/tiktok",
+        "POST /api/v1/creators/{id}/sync",
+        "POST /webhooks/tiktok",
+    ];
+    assert_eq!(operations(&document).iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    let scheme = &document["components"]["securitySchemes"]["apiKey"];
+    assert_eq!(
+        (&scheme["type"], &scheme["in"], &scheme["name"]),
+        (&json!("apiKey"), &json!("header"), &json!("x-api-key"))
+    );
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for operation in item.as_object().expect("an item").values() {
+            assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{path}");
+            if path.starts_with("/api/") {
+                assert_eq!(operation["security"], json!([{"apiKey": []}]), "{path}");
+                for status in ["401", "429", "500", "503"] {
+                    assert!(operation["responses"][status].is_object(), "{path} {status}");
+                }
+            }
+        }
+    }
+}
+
+/// What was answered by which operation.
+struct Seen<'a> {
+    document: &'a Value,
+    operations: BTreeSet<String>,
+}
+
+impl Seen<'_> {
+    /// Checks an answer against the document: the status is described, and the body is as its schema says.
+    #[track_caller]
+    fn check(&mut self, operation: &str, answer: &Answer) {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        let described = &self.document["paths"][path][method.to_lowercase()]["responses"][answer.status.as_str()];
+        assert!(described.is_object(), "{operation}: {} is not described: {}", answer.status, answer.text);
+        let content = described["content"].as_object().expect("content");
+        let given = answer.header("content-type").expect("a content type").split(';').next().expect("a type");
+        let schema = &content.get(given).unwrap_or_else(|| panic!("{operation}: {given} of {content:?}"))["schema"];
+        if given == "application/json" {
+            let errors = schema::errors(self.document, schema, &answer.body);
+            assert!(errors.is_empty(), "{operation} {}: {errors:?}\n{}", answer.status, answer.text);
+        }
+        self.operations.insert(operation.to_owned());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_as_its_schema_says() {
+    let world = World::with(Options { sync_wait: "1s", ..Options::default() }).await;
+    let document = document(&world).await;
+    let mut seen = Seen { document: &document, operations: BTreeSet::new() };
+    let creator = world.creator("open-1").await;
+    world.add_videos(creator, 3, Utc::now()).await;
+    let (get, bare) =
+        (|path: String| world.client.request(Method::GET, &path), |path| world.client.bare(Method::GET, path));
+    let path = format!("/api/v1/creators/{creator}");
+    for (operation, request) in [
+        ("GET /api/v1/creators", get("/api/v1/creators".into())),
+        ("GET /api/v1/creators", get("/api/v1/creators?limit=1".into())),
+        ("GET /api/v1/creators", get("/api/v1/creators?limit=x".into())),
+        ("GET /api/v1/creators", bare("/api/v1/creators")),
+        ("GET /api/v1/creators/{id}", get(path.clone())),
+        ("GET /api/v1/creators/{id}", get("/api/v1/creators/x".into())),
+        ("GET /api/v1/creators/{id}/profile", get(format!("{path}/profile"))),
+        ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos"))),
+        ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos?limit=2"))),
+        ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos?cursor=x"))),
+        ("GET /healthz", bare("/healthz")),
+        ("GET /readyz", bare("/readyz")),
+        ("GET /metrics", bare("/metrics")),
+        ("GET /openapi.json", bare("/openapi.json")),
+        ("GET /oauth/tiktok/callback", bare("/oauth/tiktok/callback")),
+        ("POST /webhooks/tiktok", world.client.bare(Method::POST, "/webhooks/tiktok")),
+        ("POST /api/v1/connect/tiktok", world.client.request(Method::POST, "/api/v1/connect/tiktok")),
+        ("POST /api/v1/connect/tiktok", world.client.request(Method::POST, "/api/v1/connect/tiktok").body("x")),
+    ] {
+        seen.check(operation, &send(request).await);
+    }
+    let synced = send(world.client.request(Method::POST, &format!("{path}/sync"))).await;
+    assert_eq!(synced.status, 202);
+    seen.check("POST /api/v1/creators/{id}/sync", &synced);
+    let job = synced.body["data"]["jobId"].as_str().expect("a job");
+    seen.check("GET /api/v1/jobs/{id}", &world.client.get(&format!("/api/v1/jobs/{job}")).await);
+    let failed = format!(
+        "UPDATE jobs SET state = 'failed', error_code = 'platform_error', error = 'x', finished_at = now() WHERE id = '{job}'"
+    );
+    world.sql().await.batch_execute(&failed).await.expect("failed");
+    seen.check("GET /api/v1/jobs/{id}", &world.client.get(&format!("/api/v1/jobs/{job}")).await);
+    seen.check("DELETE /api/v1/creators/{id}", &world.client.delete(&path).await);
+    seen.check("DELETE /api/v1/creators/{id}", &world.client.delete("/api/v1/creators/x").await);
+    assert_eq!(seen.operations, operations(&document), "every operation was asked");
+}
