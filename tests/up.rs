@@ -9,9 +9,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use metriqlab::up::temporary_folder;
+use metriqlab::up::{TemporaryServers, temporary_folder};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 /// How long anything may take here; the machine may be busy with other tests.
@@ -357,6 +358,21 @@ fn a_user_without_rights_can_run_it() {
     assert!(third.stop(Signal::SIGTERM).success());
     let fourth = Up::start_as(&mut as_nobody(&binary));
     assert!(fourth.stop(Signal::SIGTERM).success());
+}
+
+#[test]
+fn servers_that_are_set_are_used_instead() {
+    let folder = folder();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let servers = runtime.block_on(TemporaryServers::start()).expect("servers");
+    let mut command = program(folder.path());
+    command.env("DATABASE_URL", servers.postgres.url().expose_secret());
+    command.env("REDIS_URL", servers.redis.url().expose_secret());
+    let up = Up::start_as(&mut command);
+    assert!(up.answers());
+    assert!(!folder.path().join(".metriqlab/postgres").exists() && !folder.path().join(".metriqlab/redis").exists());
+    assert!(up.stop(Signal::SIGTERM).success());
+    runtime.block_on(servers.stop());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
@@ -17,6 +18,8 @@ use super::account::Account;
 use super::error::ServerError;
 use super::files::{self, PASSAGE, make_folder};
 
+/// How long the kernel may take to free the lock of a process that was just killed.
+const DYING: Duration = Duration::from_millis(400);
 const ELSEWHERE: &str = "/var/lib/metriqlab";
 
 /// The folder, locked for us until this is dropped or the process ends, however it ends.
@@ -92,13 +95,17 @@ fn elsewhere(path: &Path) -> Result<PathBuf, ServerError> {
 /// The kernel frees this lock when the process ends; the number in it is for people.
 fn lock(path: &Path) -> Result<File, ServerError> {
     let mut file = files::open_lock(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = files::read(path)?.filter(|holder| !holder.is_empty());
-            return Err(ServerError::InUse { holder: holder.unwrap_or_else(|| "unknown".into()) });
+    let deadline = Instant::now() + DYING;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(DYING / 20),
+            Err(TryLockError::WouldBlock) => {
+                let holder = files::read(path)?.filter(|holder| !holder.is_empty());
+                return Err(ServerError::InUse { holder: holder.unwrap_or_else(|| "unknown".into()) });
+            }
+            Err(TryLockError::Error(error)) => return Err(ServerError::io("lock", path)(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(ServerError::io("lock", path)(error)),
     }
     let mut note = || {
         file.set_len(0)?;

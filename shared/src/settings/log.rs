@@ -9,8 +9,8 @@ use super::parse::{or_default, quoted};
 
 const FILTER: &str = "RUST_LOG";
 const FORMAT: &str = "METRIQLAB_LOG_FORMAT";
-/// The HTTP server tells of each of its threads.
-const DEFAULT_FILTER: &str = "info,actix_server=warn";
+/// The HTTP server tells of each of its threads, apalis of each lane.
+const DEFAULT_FILTER: &str = "info,actix_server=warn,apalis_core=warn";
 const DEFAULT_FORMAT: &str = "text";
 
 /// The log, which goes to standard error.
