@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{ApiConfig, ApiServer};
 use futures::FutureExt as _;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use shared::budget::{Budget, BudgetSettings};
 use shared::crypto::KeyRing;
 use shared::platforms::tiktok::{TikTok, TikTokSettings as TikTokApp};
@@ -20,6 +20,9 @@ use worker::{Worker, WorkerConfig};
 /// Connections to Postgres of one process: enough to keep it busy, and few enough that ten processes fit into the hundred
 /// that a server has by default.
 const CONNECTIONS: usize = 16;
+/// How long a statement of the API may take before Postgres ends it: the client gets a 503 (the API itself gives up after
+/// 10 s), and the connection is free for others. A worker's may take longer: it erases whole creators.
+const API_STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Between two clean-ups of the metrics' buffers, which grow otherwise.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Where TikTok sends a creator's browser, under the public URL.
@@ -28,6 +31,7 @@ pub const CALLBACK: &str = "/oauth/tiktok/callback";
 /// What every process of the system has.
 #[derive(Clone)]
 pub struct Parts {
+    database_url: SecretString,
     store: Store,
     queue: Queue,
     tiktok: TikTok,
@@ -71,7 +75,7 @@ impl Parts {
             Arc::new(budget),
         )?;
         let tokens = Tokens::new(store.clone(), tiktok.clone(), Arc::new(keyring), app_name);
-        Ok(Self { store, queue, tiktok, tokens })
+        Ok(Self { database_url: database.url, store, queue, tiktok, tokens })
     }
 
     /// Starts the API, on `listener` if that is bound to its address already.
@@ -82,7 +86,8 @@ impl Parts {
         grace: Duration,
         metrics: Metrics,
     ) -> anyhow::Result<ApiServer> {
-        let Self { store, queue, tiktok, tokens } = self;
+        let Self { database_url, queue, tiktok, tokens, .. } = self;
+        let store = Store::open_with_timeout(&database_url, CONNECTIONS, API_STATEMENT_TIMEOUT)?;
         let finals = store.clone();
         let waiter = Waiter::start(&queue, move |ids| {
             let store = finals.clone();
@@ -111,7 +116,7 @@ impl Parts {
         grace: Duration,
         metrics: Option<Metrics>,
     ) -> anyhow::Result<Worker> {
-        let Self { store, queue, tiktok, tokens } = self;
+        let Self { store, queue, tiktok, tokens, .. } = self;
         Ok(worker::start(WorkerConfig { settings, grace, store, queue, tokens, tiktok, metrics })?)
     }
 
