@@ -108,17 +108,21 @@ async fn every_video_is_read_though_pages_are_short_or_empty_and_seconds_are_sha
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cursor_that_repeats_ends_the_walk_and_hides_nothing() {
+async fn a_walk_that_does_not_come_to_the_end_stops_and_hides_nothing() {
     let system = System::start().await;
     let worker = system.worker();
     let open_id = system.account(60).await;
     let connected = system.connect(&open_id).await;
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
-    system.fault(json!({ "endpoint": "video_list", "kind": "repeated_cursor", "after": 1 })).await;
-    let before = system.requests(&open_id, "path=/v2/video/list/").await;
-    assert_eq!(system.sync(connected.creator).await, Final::Done);
-    assert!(system.requests(&open_id, "path=/v2/video/list/").await < before + 30);
-    assert_eq!(system.videos(connected.creator).await.len(), 60);
+    // From the second page on the cursor stands still; or it goes on for ever and shows nothing.
+    for kind in ["repeated_cursor", "empty_page"] {
+        system.fault(json!({ "endpoint": "video_list", "kind": kind, "after": 1 })).await;
+        let before = system.requests(&open_id, "path=/v2/video/list/").await;
+        assert_eq!(system.sync(connected.creator).await, Final::Done, "{kind}");
+        assert!(system.requests(&open_id, "path=/v2/video/list/").await < before + 30, "{kind}");
+        assert_eq!(system.videos(connected.creator).await.len(), 60, "{kind}");
+        system.clear_faults().await;
+    }
     worker.stop().await;
 }
 
