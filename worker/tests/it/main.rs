@@ -12,4 +12,5 @@ mod revoke;
 mod support;
 mod sweeper;
 mod sync;
+mod sync_faults;
 mod tokens;
