@@ -108,8 +108,7 @@ pub(super) async fn run(lane: Arc<LaneState>, handler: Handler, control: Arc<Con
         if control.stop.is_cancelled() {
             return;
         }
-        metrics::counter!("metriqlab_queue_worker_rebuilds_total", "lane" => lane.lane().as_ref().to_owned())
-            .increment(1);
+        metrics::counter!("metriqlab_queue_worker_rebuilds_total", "lane" => lane.lane().as_str()).increment(1);
         warn!(lane = %lane.lane(), reason = end, "building the apalis worker anew");
         if started.elapsed() > Duration::from_secs(60) {
             pause = Duration::from_millis(100);

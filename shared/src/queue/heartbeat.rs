@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::RedisResult;
 use tokio::time::MissedTickBehavior;
@@ -13,6 +13,9 @@ use super::CHUNK;
 use super::backend::Control;
 use super::claims::ClaimId;
 use super::lane::LaneState;
+
+/// A job that lies in the feed for so long has an apalis worker that does not take jobs.
+const DEAF_AFTER: Duration = Duration::from_secs(5);
 
 /// A lane, how to reach its apalis worker, and what its heartbeats have found so far.
 struct Pulse {
@@ -67,7 +70,7 @@ pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: Cancel
 impl Pulse {
     /// A worker that lives takes a job from the feed at once.
     fn watch(&self) {
-        if self.lane.feed.oldest().is_some_and(|age| age > self.lane.settings.dead_after) {
+        if self.lane.feed.oldest().is_some_and(|age| age > DEAF_AFTER) {
             self.control.deaf.notify_one();
         }
     }
@@ -105,7 +108,7 @@ impl Pulse {
             if let Some(held) = running.get_mut(&claim.number).filter(|held| !held.ended) {
                 held.lost = true;
                 held.stop.cancel();
-                metrics::counter!("metriqlab_queue_claims_lost_total", "lane" => self.lane.lane().as_ref().to_owned())
+                metrics::counter!("metriqlab_queue_claims_lost_total", "lane" => self.lane.lane().as_str())
                     .increment(1);
                 warn!(lane = %self.lane.lane(), id = %String::from_utf8_lossy(&claim.id), "another worker has this job by now");
             }
@@ -127,7 +130,7 @@ impl Pulse {
         match self.lane.claims.reclaim(dead, self.lane.settings.dead_after).await {
             Ok(0) => {}
             Ok(jobs) => {
-                metrics::counter!("metriqlab_queue_reclaimed_total", "lane" => self.lane.lane().as_ref().to_owned())
+                metrics::counter!("metriqlab_queue_reclaimed_total", "lane" => self.lane.lane().as_str())
                     .increment(jobs);
                 info!(lane = %self.lane.lane(), worker = dead, jobs, "took back the jobs of a dead worker");
             }

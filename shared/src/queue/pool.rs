@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use strum::VariantArray;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -88,13 +87,13 @@ impl WorkerPool {
         let handler: Handler = Arc::new(move |delivery| Box::pin(handler(delivery)));
         let name = unique_name();
         let slots = Arc::new(Slots::new(settings.concurrency));
-        let wakes: Vec<Arc<Notify>> = Lane::VARIANTS.iter().map(|_| Arc::default()).collect();
+        let wakes: Vec<Arc<Notify>> = Lane::ALL.iter().map(|_| Arc::default()).collect();
         let suspect = Arc::new(SuspectSlot::new(wakes.clone()));
-        let lanes: Vec<LaneTasks> = Lane::VARIANTS
-            .iter()
+        let lanes: Vec<LaneTasks> = Lane::ALL
+            .into_iter()
             .zip(wakes)
             .map(|(lane, wake)| {
-                let claims = Claims { queue: queue.clone(), lane: *lane, worker: name.clone() };
+                let claims = Claims { queue: queue.clone(), lane, worker: name.clone() };
                 LaneTasks::start(claims, settings, wake, slots.clone(), suspect.clone(), handler.clone())
             })
             .collect();
@@ -135,7 +134,7 @@ impl WorkerPool {
         // The heartbeat went on until here, so that nobody took over what was still running.
         self.end.cancel();
         for task in self.tasks {
-            let _ = task.await;
+            let _ = tokio::time::timeout(REDIS_AT_STOP, task).await;
         }
         for state in lanes {
             if !matches!(tokio::time::timeout(REDIS_AT_STOP, state.claims.deregister()).await, Ok(Ok(()))) {
@@ -213,7 +212,7 @@ async fn give_back(lane: &LaneState, mut numbers: Vec<u64>) {
     match tokio::time::timeout(REDIS_AT_STOP, lane.claims.release(&claims)).await {
         Ok(Ok(jobs)) => info!(lane = %lane.lane(), jobs, "gave jobs back"),
         _ => {
-            warn!(lane = %lane.lane(), jobs = claims.len(), "could not give jobs back: the others will take them over")
+            warn!(lane = %lane.lane(), jobs = claims.len(), "could not give jobs back: the others will take them over");
         }
     }
 }
@@ -222,14 +221,20 @@ async fn give_back(lane: &LaneState, mut numbers: Vec<u64>) {
 async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, stop: CancellationToken) {
     let channels = queue.channels().clone();
     let control = channels.control.clone();
-    let ring_all = || lanes.iter().for_each(|lane| lane.wake.notify_one());
+    let ring_all = || {
+        for lane in &lanes {
+            lane.wake.notify_one();
+        }
+    };
     let message = |channel: &str, payload: &str| {
         if channel == control {
             if let Ok(id) = payload.parse() {
-                lanes.iter().for_each(|lane| lane.promote(id));
+                for lane in &lanes {
+                    lane.promote(id);
+                }
             }
-        } else {
-            lanes.iter().filter(|lane| lane.lane().as_ref() == payload).for_each(|lane| lane.wake.notify_one());
+        } else if let Some(lane) = lanes.iter().find(|lane| lane.lane().as_str() == payload) {
+            lane.wake.notify_one();
         }
     };
     signals::listen(queue.link().client().clone(), vec![channels.wake, channels.control], stop, ring_all, message)
