@@ -74,15 +74,15 @@ async fn throughput(queue: &Queue) -> Result<(), Failure> {
     queue.push_many(Lane::Bulk, &jobs).await?;
     print_rate("bulk enqueue", BULK_JOBS, start.elapsed());
 
-    let left = Arc::new(AtomicUsize::new(BULK_JOBS));
-    let counted = left.clone();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counted = ran.clone();
     let start = Instant::now();
     let settings = WorkerSettings { concurrency: CONCURRENCY, ..WorkerSettings::default() };
     let pool = WorkerPool::start(queue, settings, move |_: Delivery| {
-        counted.fetch_sub(1, Ordering::Relaxed);
+        counted.fetch_add(1, Ordering::Relaxed);
         async { Outcome::Final(Final::Done) }
     });
-    while left.load(Ordering::Relaxed) > 0 || pool.running() > 0 {
+    while ran.load(Ordering::Relaxed) < BULK_JOBS || pool.running() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     print_rate(&format!("no-op jobs acknowledged, {CONCURRENCY} at a time"), BULK_JOBS, start.elapsed());

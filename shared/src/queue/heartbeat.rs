@@ -27,7 +27,8 @@ struct Pulse {
     surplus: u32,
 }
 
-/// Beats for all lanes until `stop`.
+/// Beats for all lanes until `stop`. No lane fetches before its first good beat: then the epoch is known under which its
+/// claims are made, and one that is gone later under the same epoch was taken over or has ended, not lost in a flush.
 pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: CancellationToken) {
     let Some(settings) = lanes.first().map(|(lane, _)| lane.settings) else { return };
     let mut pulses: Vec<Pulse> =
@@ -95,6 +96,7 @@ impl Pulse {
             warn!(lane = %self.lane.lane(), claims = held.len(), "Redis was emptied: running jobs are registered anew");
         }
         self.epoch = epoch;
+        self.lane.registered.cancel();
         self.reconcile(inflight);
         dead.retain(|name| *name != self.lane.claims.worker);
         Ok(dead)

@@ -38,6 +38,8 @@ pub(super) struct LaneState {
     pub confirmed: Notify,
     /// Set when Redis may hold claims for us that we do not know of.
     pub reconcile: AtomicBool,
+    /// Set by the first good heartbeat.
+    pub registered: CancellationToken,
     pub feed: Feed,
     running: Mutex<HashMap<u64, Running>>,
     promoted: Mutex<HashMap<JobId, Instant>>,
@@ -162,6 +164,7 @@ impl LaneState {
             wake,
             confirmed: Notify::new(),
             reconcile: AtomicBool::new(false),
+            registered: CancellationToken::new(),
             feed: Feed::default(),
             running: Mutex::default(),
             promoted: Mutex::default(),
@@ -225,6 +228,10 @@ impl LaneState {
     /// Fetches whenever there may be something to fetch and a slot to run it, until `stop`. A fetch under way is run to
     /// its end: its answer says what we hold.
     pub(super) async fn fetch_until(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.registered.cancelled() => {}
+        }
         let mut due = Some(Duration::ZERO);
         while !stop.is_cancelled() {
             // Idle, this is all: one ring, one timer for the next due job, and a slow look in case a ring got lost.

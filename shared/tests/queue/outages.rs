@@ -8,21 +8,22 @@ use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Sweep, Waite
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::support::{OwnRedis, SOON, Seen, fresh_prefix, message, no_rows, quick, raw, stuck_worker, until, worker};
+use crate::support::{OwnRedis, SOON, Seen, fresh_prefix, message, quick, raw, rows_of, stuck_worker, until, worker};
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
 /// A worker whose jobs end when the test adds permits.
-fn gated(queue: &Queue, seen: &Seen, gate: &Arc<Semaphore>) -> WorkerPool {
-    let (seen, gate) = (seen.clone(), gate.clone());
+fn gated(queue: &Queue, seen: &Seen, ended: &Seen, gate: &Arc<Semaphore>) -> WorkerPool {
+    let (seen, ended, gate) = (seen.clone(), ended.clone(), gate.clone());
     WorkerPool::start(queue, quick(), move |delivery: Delivery| {
         seen.add(delivery.message.id);
-        let gate = gate.clone();
+        let (ended, gate) = (ended.clone(), gate.clone());
         async move {
             tokio::select! {
                 permit = gate.acquire() => permit.unwrap().forget(),
                 () = delivery.stop.cancelled() => return Outcome::Gone,
             }
+            ended.add(delivery.message.id);
             DONE
         }
     })
@@ -44,8 +45,8 @@ async fn round_trip(queue: &Queue, waiter: &Waiter) {
 async fn everything_starts_with_redis_away_and_works_once_it_is_there() {
     let mut redis = OwnRedis::down_at_first();
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    let waiter = Waiter::start(&queue, no_rows);
     let seen = Seen::default();
+    let waiter = Waiter::start(&queue, rows_of(&seen));
     let pool = worker(&queue, quick(), &seen, DONE);
     assert!(queue.push(Lane::Sync, &message("noop"), None).await.is_err());
     assert!(queue.ping().await.is_err());
@@ -58,9 +59,9 @@ async fn everything_starts_with_redis_away_and_works_once_it_is_there() {
 async fn a_restart_of_redis_ends_no_worker_and_loses_no_job() {
     let mut redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    let waiter = Waiter::start(&queue, no_rows);
-    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    let pool = gated(&queue, &seen, &gate);
+    let (seen, ended, gate) = (Seen::default(), Seen::default(), Arc::new(Semaphore::new(0)));
+    let waiter = Waiter::start(&queue, rows_of(&ended));
+    let pool = gated(&queue, &seen, &ended, &gate);
     let name = pool.name().to_owned();
     let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
     let watching: Vec<_> = jobs.iter().map(|job| waiter.watch(job.id)).collect();
@@ -86,8 +87,8 @@ async fn a_restart_of_redis_ends_no_worker_and_loses_no_job() {
 async fn cut_connections_are_made_again_and_no_caller_sees_it() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    let waiter = Waiter::start(&queue, no_rows);
     let seen = Seen::default();
+    let waiter = Waiter::start(&queue, rows_of(&seen));
     let pool = worker(&queue, quick(), &seen, DONE);
     let mut connection = raw(&redis.url()).await;
     for kind in ["normal", "pubsub"] {
@@ -113,9 +114,9 @@ async fn cut_connections_are_made_again_and_no_caller_sees_it() {
 async fn after_a_flush_running_jobs_are_registered_anew_and_the_others_found_missing() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    let waiter = Waiter::start(&queue, no_rows);
-    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    let pool = gated(&queue, &seen, &gate);
+    let (seen, ended, gate) = (Seen::default(), Seen::default(), Arc::new(Semaphore::new(0)));
+    let waiter = Waiter::start(&queue, rows_of(&ended));
+    let pool = gated(&queue, &seen, &ended, &gate);
     let (running, waiting) = (message("noop"), message("noop"));
     let watching = waiter.watch(running.id);
     queue.push(Lane::Sync, &running, None).await.unwrap();

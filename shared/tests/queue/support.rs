@@ -35,6 +35,16 @@ pub fn no_rows(_: Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, 
     Box::pin(async { Ok(Vec::new()) })
 }
 
+/// Rows that are final once a handler has noted the job: notices may be lost, rows are not.
+pub fn rows_of(ended: &Seen) -> impl Fn(Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, String>> + use<> {
+    let ended = ended.clone();
+    move |ids| {
+        let ended = ended.ids();
+        let finals = ids.into_iter().filter(|id| ended.contains(id)).map(|id| (id, Final::Done)).collect();
+        Box::pin(async move { Ok(finals) })
+    }
+}
+
 /// Settings under which a death is found in a second.
 pub fn quick() -> WorkerSettings {
     WorkerSettings {
