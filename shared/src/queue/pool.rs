@@ -251,3 +251,54 @@ fn unique_name() -> String {
     let host = host.as_deref().map_or("host", str::trim);
     format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
 }
+
+#[cfg(test)]
+mod tests {
+    use apalis_core::worker::context::WorkerContext;
+
+    use super::*;
+    use crate::ids::JobId;
+    use crate::queue::lane::lock;
+    use crate::queue::{Final, Message};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn queue() -> Queue {
+        let url =
+            std::env::var("METRIQLAB_TEST_REDIS_URL").expect("METRIQLAB_TEST_REDIS_URL is not set: run `make test`");
+        Queue::connect(&url, &format!("test-{}", JobId::new())).unwrap()
+    }
+
+    fn context(pool: &WorkerPool) -> WorkerContext {
+        lock(&pool.lanes[1].control.context).clone().unwrap()
+    }
+
+    async fn run_one(queue: &Queue, ran: &Notify) {
+        let job = Message { id: JobId::new(), kind: "noop".to_owned(), trace: None };
+        queue.push(Lane::Sync, &job, None).await.unwrap();
+        tokio::time::timeout(SOON, ran.notified()).await.unwrap();
+    }
+
+    /// An apalis worker that ends for whatever reason, or takes no jobs any more, is replaced, and no job is lost.
+    #[tokio::test]
+    async fn an_apalis_worker_that_ends_or_goes_deaf_is_built_anew_under_a_fresh_name() {
+        let queue = queue();
+        let ran = Arc::new(Notify::new());
+        let noted = ran.clone();
+        let pool = WorkerPool::start(&queue, WorkerSettings::default(), move |_| {
+            noted.notify_one();
+            async { Outcome::Final(Final::Done) }
+        });
+        run_one(&queue, &ran).await;
+        let mut names = vec![context(&pool).name().to_owned()];
+        let harms: [fn(&WorkerContext); 2] = [|context| context.stop().unwrap(), |context| context.pause().unwrap()];
+        for harm in harms {
+            harm(&context(&pool));
+            run_one(&queue, &ran).await;
+            names.push(context(&pool).name().to_owned());
+        }
+        let distinct: std::collections::HashSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), 3, "{names:?}");
+        pool.stop(SOON).await;
+    }
+}
