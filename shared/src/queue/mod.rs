@@ -20,7 +20,7 @@ use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
-use strum::{AsRefStr, Display, EnumString, VariantArray};
+use strum::{AsRefStr, Display, EnumString, IntoStaticStr, VariantArray};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,19 @@ pub const CRASHES_OF_A_POISON: u32 = 3;
 
 /// The queues that a worker serves, each with its own concurrency.
 #[derive(
-    AsExpression, FromSqlRow, Debug, Clone, Copy, PartialEq, Eq, Hash, AsRefStr, Display, EnumString, VariantArray,
+    AsExpression,
+    AsRefStr,
+    Clone,
+    Copy,
+    Debug,
+    Display,
+    EnumString,
+    Eq,
+    FromSqlRow,
+    Hash,
+    IntoStaticStr,
+    PartialEq,
+    VariantArray,
 )]
 #[strum(serialize_all = "lowercase")]
 #[diesel(sql_type = Text)]
@@ -52,6 +64,14 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// All lanes.
+    pub const ALL: [Self; 3] = [Self::Revoke, Self::Sync, Self::Bulk];
+
+    /// The lane's name, as keys, rows and metrics have it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
     /// Whether somebody waits for this lane's jobs, so that they go first to the budget.
     pub fn is_interactive(self) -> bool {
         !matches!(self, Self::Bulk)
@@ -121,7 +141,10 @@ impl Delivery {
     }
 }
 
+/// The longest delay that the scripts are given, in ms: 35 thousand years, which Lua's numbers still count exactly.
+const LONGEST_DELAY: u64 = 1 << 50;
+
 /// A duration in whole milliseconds, rounded up, as the scripts take it: a short delay is still one.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).min(i32::MAX as u64 * 1000)
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).min(LONGEST_DELAY)
 }

@@ -2,4 +2,7 @@
 //! and those that harm Redis start one of their own.
 
 mod lanes;
+mod outages;
 mod support;
+mod takeover;
+mod waiting;

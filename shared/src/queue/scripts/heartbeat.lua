@@ -9,7 +9,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now, worker)
 redis.call('SET', KEYS[2], now, 'NX')
 local epoch = redis.call('GET', KEYS[2])
-local flushed = epoch ~= ARGV[2]
+local flushed = ARGV[2] ~= '' and epoch ~= ARGV[2]
 local lost = {}
 for i = 4, #ARGV, 3 do
   local id, claim = ARGV[i], worker .. ':' .. ARGV[i + 1]
