@@ -20,6 +20,7 @@ mod redirect;
 mod request_id;
 mod routes;
 mod server;
+mod strangers;
 mod trace;
 mod views;
 mod waiting;
