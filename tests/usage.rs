@@ -81,6 +81,17 @@ fn a_wrong_command_line_is_one_line() {
 }
 
 #[test]
+fn a_key_is_revoked_by_enough_of_it_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for short in ["", " ", "mlk_", "mlk_1234567"] {
+        let mut command = program(folder.path());
+        let command = command.args(["keys", "revoke", short]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+        let text = one_line(&command.output().expect("run it"), 2);
+        assert!(text.contains("first 12 characters"), "{text}");
+    }
+}
+
+#[test]
 fn a_value_that_is_no_text_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = program(folder.path());
