@@ -25,4 +25,5 @@ mod trace;
 mod views;
 mod waiting;
 
+pub use routes::oauth::tiktok_callback::PATH as CALLBACK_PATH;
 pub use server::{ApiConfig, ApiServer, start, start_on};
