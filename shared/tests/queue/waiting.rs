@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use shared::ids::JobId;
 use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool};
 use tokio::time::Instant;
 
-use crate::support::{OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, message, no_rows, quick, raw, until, worker};
+use crate::support::{
+    OwnRedis, ReadRows, SOON, Seen, fresh_prefix, fresh_queue, message, no_rows, quick, raw, until, worker,
+};
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
@@ -22,7 +23,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn reader(&self) -> impl Fn(Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, String>> + use<> {
+    fn reader(&self) -> impl Fn(Vec<JobId>) -> ReadRows + use<> {
         let rows = self.clone();
         move |ids| {
             rows.reads.fetch_add(1, Ordering::SeqCst);
