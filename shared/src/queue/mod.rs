@@ -77,6 +77,7 @@
 //! | t12 a waiter misses its notice | `a_notice_lost_with_the_connection_is_made_up_for_when_it_is_back`, `a_job_that_ended_before_its_waiter_listened_is_found_in_its_row` |
 //! | an outage taken for everybody's death | `an_outage_of_redis_is_not_the_death_of_its_workers` |
 //! | an unknown kind is thrown away in a rolling deploy | `an_unknown_kind_is_left_for_a_worker_that_knows_it` |
+//! | Redis is full, and the consumers stop too | `a_full_redis_refuses_pushes_but_not_the_work_that_is_there` |
 //! | a flush starts what still runs | `after_a_flush_running_jobs_are_registered_anew_and_the_others_found_missing` |
 
 mod acker;
