@@ -85,12 +85,15 @@ async fn a_notice_lost_with_the_connection_is_made_up_for_when_it_is_back() {
     let id = JobId::new();
     let watching = waiter.watch(id);
     until("the subscription caused a read", async || rows.reads.load(Ordering::SeqCst) > 0).await;
+    let subscribed = Instant::now();
     let mut connection = raw(&redis.url()).await;
     let mut kill = redis::cmd("CLIENT");
     let _: u64 = kill.arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut connection).await.unwrap();
     rows.finals.lock().unwrap().push((id, Final::Done));
     queue.notify(id, &Final::Done).await.unwrap();
     assert_eq!(watching.wait(Instant::now() + SOON).await, Some(Final::Done));
+    // Sooner than the regular read, which the one that the subscription caused has put off by two seconds.
+    assert!(subscribed.elapsed() < Duration::from_millis(1_800), "{:?}", subscribed.elapsed());
 }
 
 #[tokio::test]
