@@ -78,6 +78,7 @@
 //! | an outage taken for everybody's death | `an_outage_of_redis_is_not_the_death_of_its_workers` |
 //! | an unknown kind is thrown away in a rolling deploy | `an_unknown_kind_is_left_for_a_worker_that_knows_it` |
 //! | Redis is full, and the consumers stop too | `a_full_redis_refuses_pushes_but_not_the_work_that_is_there` |
+//! | a reconnect loop logs a million lines | `an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password` |
 //! | a flush starts what still runs | `after_a_flush_running_jobs_are_registered_anew_and_the_others_found_missing` |
 
 mod acker;
