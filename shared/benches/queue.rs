@@ -13,6 +13,7 @@ use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Waiter, Work
 
 const IDLE_JOBS: usize = 2_000;
 const BULK_JOBS: usize = 200_000;
+const IDLE_TIME: Duration = Duration::from_secs(10);
 const CONCURRENCY: usize = 128;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +26,7 @@ async fn main() -> Result<(), Failure> {
     queue.ping().await?;
     let before = memory(&url).await?;
     latency(&queue).await?;
+    idle(&queue).await?;
     throughput(&queue).await?;
     let after = memory(&url).await?;
     println!("redis memory: {before} bytes before, {after} after");
@@ -65,6 +67,30 @@ async fn latency(queue: &Queue) -> Result<(), Failure> {
     print_percentiles("enqueue to result, idle", &mut results);
     pool.stop(Duration::from_secs(5)).await;
     Ok(())
+}
+
+/// A worker and a waiter with nothing to do.
+async fn idle(queue: &Queue) -> Result<(), Failure> {
+    let pool = WorkerPool::start(queue, WorkerSettings::default(), |_: Delivery| async { Outcome::Gone });
+    let _waiter = Waiter::start(queue, |_| Box::pin(async { Ok::<_, String>(Vec::new()) }));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = cpu_time();
+    tokio::time::sleep(IDLE_TIME).await;
+    if let (Some(before), Some(after)) = (before, cpu_time()) {
+        println!("idle worker and waiter: {:?} of CPU in {IDLE_TIME:?}", after.saturating_sub(before));
+    } else {
+        println!("idle worker and waiter: no /proc here to tell the CPU time");
+    }
+    pool.stop(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// CPU time of this process, from `/proc/self/stat` (proc(5): fields 14 and 15, in ticks of 10 ms).
+fn cpu_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Duration::from_millis((user + system) * 10))
 }
 
 /// Everything pushed first, then worked off by one process.

@@ -263,6 +263,8 @@ impl LaneState {
                     if !fetched.more && suspect.is_none() {
                         return fetched.next_due;
                     }
+                    // Short jobs that are about to end free their slots for the same fetch.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     debug!(lane = %self.lane(), %error, "fetch failed");

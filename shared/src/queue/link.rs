@@ -150,3 +150,50 @@ fn is_broken(error: &RedisError) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Log {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password() {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(log.clone()).finish());
+        let link = Link::new(Client::open("redis://:hunter2@127.0.0.1:1").unwrap());
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            let failed: RedisResult<String> = link.command(&redis::cmd("PING")).await;
+            assert!(!failed.unwrap_err().to_string().contains("hunter2"));
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains("out of reach") && !log.contains("hunter2"), "{log}");
+    }
+}

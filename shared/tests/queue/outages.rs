@@ -221,3 +221,38 @@ async fn a_stop_ends_though_redis_is_away() {
     until("a worker that can't fetch says so", async || pool.last_fetch_age() > Duration::from_secs(2)).await;
     tokio::time::timeout(SOON, pool.stop(Duration::from_millis(100))).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_full_redis_refuses_pushes_but_not_the_work_that_is_there() {
+    let redis = OwnRedis::start().await;
+    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
+    let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
+    queue.push_many(Lane::Sync, &jobs[..10]).await.unwrap();
+    for job in &jobs[10..] {
+        queue.push(Lane::Sync, job, Some(Duration::from_millis(100))).await.unwrap();
+    }
+    let connection = raw(&redis.url()).await;
+    let limit = async |bytes: u64| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes);
+        let () = set.query_async(&mut connection.clone()).await.unwrap();
+    };
+    limit(1).await;
+    assert!(queue.push(Lane::Sync, &message("noop"), None).await.is_err());
+    let seen = Seen::default();
+    let noted = seen.clone();
+    // Each job fails once: what is delayed anew takes memory, too.
+    let pool = WorkerPool::start(&queue, quick(), move |delivery: Delivery| {
+        noted.add(delivery.message.id);
+        let again = noted.count(delivery.message.id) == 1;
+        async move { if again { Outcome::RetryIn(Duration::from_millis(10)) } else { DONE } }
+    });
+    until("all ran twice", async || jobs.iter().all(|job| seen.count(job.id) == 2)).await;
+    until("all left", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
+    assert_eq!(queue.workers().await.unwrap().len(), 1);
+    limit(0).await;
+    let job = message("noop");
+    queue.push(Lane::Sync, &job, None).await.unwrap();
+    until("pushes work again", async || seen.count(job.id) == 2).await;
+    pool.stop(SOON).await;
+}

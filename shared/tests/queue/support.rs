@@ -30,13 +30,16 @@ pub fn message(kind: &str) -> Message {
     Message { id: JobId::new(), kind: kind.to_owned(), trace: None }
 }
 
+/// A read of rows under way.
+pub type ReadRows = BoxFuture<'static, Result<Vec<(JobId, Final)>, String>>;
+
 /// What a waiter reads where the test wants notices alone to count.
-pub fn no_rows(_: Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, String>> {
+pub fn no_rows(_: Vec<JobId>) -> ReadRows {
     Box::pin(async { Ok(Vec::new()) })
 }
 
 /// Rows that are final once a handler has noted the job: notices may be lost, rows are not.
-pub fn rows_of(ended: &Seen) -> impl Fn(Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, String>> + use<> {
+pub fn rows_of(ended: &Seen) -> impl Fn(Vec<JobId>) -> ReadRows + use<> {
     let ended = ended.clone();
     move |ids| {
         let ended = ended.ids();

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use shared::ids::JobId;
 use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool};
 use tokio::time::Instant;
 
-use crate::support::{OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, message, no_rows, quick, raw, until, worker};
+use crate::support::{
+    OwnRedis, ReadRows, SOON, Seen, fresh_prefix, fresh_queue, message, no_rows, quick, raw, until, worker,
+};
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
@@ -22,7 +23,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn reader(&self) -> impl Fn(Vec<JobId>) -> BoxFuture<'static, Result<Vec<(JobId, Final)>, String>> + use<> {
+    fn reader(&self) -> impl Fn(Vec<JobId>) -> ReadRows + use<> {
         let rows = self.clone();
         move |ids| {
             rows.reads.fetch_add(1, Ordering::SeqCst);
@@ -84,12 +85,15 @@ async fn a_notice_lost_with_the_connection_is_made_up_for_when_it_is_back() {
     let id = JobId::new();
     let watching = waiter.watch(id);
     until("the subscription caused a read", async || rows.reads.load(Ordering::SeqCst) > 0).await;
+    let subscribed = Instant::now();
     let mut connection = raw(&redis.url()).await;
     let mut kill = redis::cmd("CLIENT");
     let _: u64 = kill.arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut connection).await.unwrap();
     rows.finals.lock().unwrap().push((id, Final::Done));
     queue.notify(id, &Final::Done).await.unwrap();
     assert_eq!(watching.wait(Instant::now() + SOON).await, Some(Final::Done));
+    // Sooner than the regular read, which the one that the subscription caused has put off by two seconds.
+    assert!(subscribed.elapsed() < Duration::from_millis(1_800), "{:?}", subscribed.elapsed());
 }
 
 #[tokio::test]
