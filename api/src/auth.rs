@@ -97,24 +97,18 @@ async fn find(api: &Api, hash: &[u8; 32], address: Option<IpAddr>) -> Result<Act
     let admission = api.limits.admit(address).await.map_err(ApiError::RateLimited)?;
     // The time before the query: what the answer says was true then at the earliest.
     let asked = Instant::now();
-    let found = match api.keys.get(hash, asked) {
-        // Somebody else has asked meanwhile.
-        Some(key) => Some(key),
-        None => {
-            let found = api.within(api.store.active_key(hash)).await?;
-            found.inspect(|key| api.keys.put(*hash, Known { key: *key, asked }))
-        }
-    };
-    match found {
-        Some(key) => {
-            admission.known();
-            Ok(key)
-        }
-        None => {
-            admission.unknown().map_err(ApiError::RateLimited)?;
-            Err(ApiError::InvalidApiKey)
-        }
+    if let Some(key) = api.keys.get(hash, asked) {
+        // Somebody else has asked while this waited for its turn.
+        admission.known();
+        return Ok(key);
     }
+    let Some(key) = api.within(api.store.active_key(hash)).await? else {
+        admission.unknown().map_err(ApiError::RateLimited)?;
+        return Err(ApiError::InvalidApiKey);
+    };
+    admission.known();
+    api.keys.put(*hash, Known { key, asked });
+    Ok(key)
 }
 
 /// Keys that worked within the last second. Unknown ones are not kept: anybody can make them up, and they would push the

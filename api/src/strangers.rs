@@ -104,8 +104,8 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn address(number: u32) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::from(number)))
+    fn address(number: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(number))
     }
 
     fn strangers(limit: u32, capacity: usize) -> Strangers {
@@ -117,21 +117,21 @@ mod tests {
     fn a_burst_and_then_an_even_flow() {
         let (strangers, start) = (strangers(3, 10), Instant::now());
         for _ in 0..3 {
-            strangers.count(address(1), start).expect("a burst of three");
+            strangers.count(Some(address(1)), start).expect("a burst of three");
         }
-        assert_eq!(strangers.count(address(1), start), Err(Duration::from_secs(20)));
+        assert_eq!(strangers.count(Some(address(1)), start), Err(Duration::from_secs(20)));
         let later = start + Duration::from_secs(20);
-        strangers.count(address(1), later).expect("one in 20 s");
-        assert_eq!(strangers.count(address(1), later), Err(Duration::from_secs(20)));
+        strangers.count(Some(address(1)), later).expect("one in 20 s");
+        assert_eq!(strangers.count(Some(address(1)), later), Err(Duration::from_secs(20)));
         let much_later = start + Duration::from_secs(600);
-        assert_eq!((0..10).filter(|_| strangers.count(address(1), much_later).is_ok()).count(), 3);
+        assert_eq!((0..10).filter(|_| strangers.count(Some(address(1)), much_later).is_ok()).count(), 3);
     }
 
     #[test]
     fn what_is_given_back_can_be_used_again() {
         let (strangers, start) = (strangers(1, 10), Instant::now());
         for _ in 0..5 {
-            let place = strangers.count(address(1), start).expect("it was given back");
+            let place = strangers.count(Some(address(1)), start).expect("it was given back");
             strangers.give_back(place);
         }
     }
@@ -140,26 +140,26 @@ mod tests {
     fn those_who_find_no_room_share_one_allowance() {
         let (strangers, start) = (strangers(2, 100), Instant::now());
         for number in 0..100 {
-            strangers.count(address(number), start).expect("room");
+            strangers.count(Some(address(number)), start).expect("room");
         }
-        let newcomers = (100..1_000).filter(|number| strangers.count(address(*number), start).is_ok()).count();
+        let newcomers = (100..1_000).filter(|number| strangers.count(Some(address(*number)), start).is_ok()).count();
         assert_eq!(newcomers, 2);
         assert_eq!(strangers.lock().full_at.len(), 101, "the memory has an end");
-        strangers.count(address(5), start).expect("who is counted already keeps its own");
+        strangers.count(Some(address(5)), start).expect("who is counted already keeps its own");
         // A minute later all are quiet, and make room.
         let later = start + Duration::from_secs(61);
-        assert_eq!((100..150).filter(|number| strangers.count(address(*number), later).is_ok()).count(), 50);
+        assert_eq!((100..150).filter(|number| strangers.count(Some(address(*number)), later).is_ok()).count(), 50);
     }
 
     #[test]
     fn a_search_for_room_is_rare() {
         let (strangers, start) = (strangers(60, 2), Instant::now());
-        strangers.count(address(1), start).expect("room");
-        strangers.count(address(2), start).expect("room");
-        strangers.count(address(3), start).expect("the shared allowance");
+        strangers.count(Some(address(1)), start).expect("room");
+        strangers.count(Some(address(2)), start).expect("room");
+        strangers.count(Some(address(3)), start).expect("the shared allowance");
         // Both are quiet by now, but the last search was less than a second ago.
         let soon = start + Duration::from_millis(999);
-        strangers.count(address(4), soon).expect("the shared allowance");
-        assert!(!strangers.lock().full_at.contains_key(&Place(address(4))));
+        strangers.count(Some(address(4)), soon).expect("the shared allowance");
+        assert!(!strangers.lock().full_at.contains_key(&Place(Some(address(4)))));
     }
 }

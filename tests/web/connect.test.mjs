@@ -111,6 +111,9 @@ test('a creator connects in a popup, and the app that opened it is told', async 
   assert.equal(origin, api);
   assert.equal(data.status, 'connected');
   assert.match(await popup.textContent('body'), /connected/i);
+  // An app that waits for its redirect, and not for the message, is a click away.
+  assert.ok(await popup.isVisible('#next') && await popup.isVisible('#close'));
+  assert.equal(await popup.getAttribute('#next', 'href'), `${app}/back?status=connected&creatorId=${data.creatorId}`);
   const creators = await ask('GET', '/api/v1/creators');
   assert.ok(creators.some((creator) => creator.id === data.creatorId));
   assert.deepEqual(await ask('POST', `/api/v1/creators/${data.creatorId}/sync`), { synced: true });

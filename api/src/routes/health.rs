@@ -56,14 +56,13 @@ pub async fn healthz() -> HttpResponse {
 pub async fn readyz(api: Data<Api>) -> HttpResponse {
     let mut probe = api.readiness.lock().await;
     let known = probe.as_ref().filter(|(began, _)| began.elapsed() < PROBE_TTL).map(|(_, known)| known.clone());
-    let readiness = match known {
-        Some(known) => known,
-        None => {
-            let began = Instant::now();
-            let found = look(&api).await;
-            *probe = Some((began, found.clone()));
-            found
-        }
+    let readiness = if let Some(known) = known {
+        known
+    } else {
+        let began = Instant::now();
+        let found = look(&api).await;
+        *probe = Some((began, found.clone()));
+        found
     };
     drop(probe);
     let ready = readiness.status != "unavailable";

@@ -116,8 +116,8 @@ fn grant(reply: &Reply, default_scopes: Option<&Scopes>) -> Result<Grant, Platfo
 }
 
 /// TikTok calls a code that it can't read a malformed request, and so it does a wrong redirect URI, a missing secret or a
-/// verifier of the wrong kind (reference, section 2). Only the words tell them apart, and those of the code name nothing: so what names a setting is
-/// the setting's fault, and all else the code's.
+/// verifier of the wrong kind (reference, section 2). Only the words tell them apart, and those about the code name
+/// nothing: so what names a setting is the setting's fault, and all else the code's.
 fn refused_code(error: PlatformError) -> PlatformError {
     match error {
         PlatformError::Rejected { code, message, log_id }
