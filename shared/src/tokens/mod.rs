@@ -87,6 +87,9 @@ pub enum TokenError {
     /// The renewal ended without a result; the process is about to end.
     #[error("the renewal was interrupted")]
     Interrupted,
+    /// A bug: the log says where.
+    #[error("the work on the tokens panicked")]
+    Panicked,
 }
 
 /// A consent that became a grant.
@@ -167,6 +170,17 @@ impl Tokens {
         self.0.renewals.close();
         self.0.renewals.wait().await;
         self.0.renewals.reopen();
+    }
+
+    /// Runs `work` to its end, whoever waits for it: a job may be stopped between two steps that belong together. It is
+    /// awaited by [`Tokens::settle`].
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, TokenError> {
+        self.0.renewals.spawn(work).await.map_err(|error| {
+            if error.is_panic() { TokenError::Panicked } else { TokenError::Interrupted }
+        })
     }
 
     async fn stored(&self, id: CredentialId) -> Result<Credential, TokenError> {

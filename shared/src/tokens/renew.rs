@@ -43,7 +43,7 @@ impl Tokens {
         wait: Duration,
     ) -> Result<UsableToken, TokenError> {
         let tokens = self.clone();
-        let renewal = self.0.renewals.spawn(async move {
+        let renewal = async move {
             let hold = tokens.hold(id, wait).await?;
             let result = match alive(hold.credential.clone()) {
                 Ok(credential) if renews.applies_to(&credential) => tokens.refresh(&credential).await,
@@ -52,8 +52,8 @@ impl Tokens {
             };
             tokens.release(hold).await;
             result
-        });
-        renewal.await.unwrap_or(Err(TokenError::Interrupted))
+        };
+        self.to_the_end(renewal).await?
     }
 
     /// Fetches and saves a new pair. The caller has the lease.
