@@ -11,7 +11,7 @@ use crate::ids::CredentialId;
 use crate::store::credentials::{Account, Credential, Lease};
 
 /// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, what it may wait for its turn
-/// before, and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
+/// before (2 s), and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
 const TERM: Duration = Duration::from_secs(14);
 /// The first and the longest pause between two looks at a lease that another holds.
 const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -101,5 +101,17 @@ impl Polls {
         tokio::time::sleep(jittered.min(self.deadline - now)).await;
         self.pause = (self.pause * 2).min(POLLS.1);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::BudgetSettings;
+    use crate::platforms::tiktok::OAUTH_TURN;
+
+    #[test]
+    fn a_lease_outlives_the_call_that_it_covers() {
+        assert!(TERM > OAUTH_TURN + BudgetSettings::per_minute(1).request_timeout);
     }
 }
