@@ -29,6 +29,11 @@ impl Hold {
     pub fn owner(&self) -> Uuid {
         self.owner
     }
+
+    /// Whose tokens they are.
+    pub fn account(&self) -> Account {
+        self.credential.account()
+    }
 }
 
 impl Tokens {
@@ -46,12 +51,18 @@ impl Tokens {
         }
     }
 
-    /// Begins the lease's term anew, before one more call to the platform.
+    /// Begins the lease's term anew, before one more call to the platform. `Busy`: it is another's by now, or was.
     pub(super) async fn extend(&self, hold: &Hold) -> Result<(), TokenError> {
-        match self.0.store.lease_credential(hold.credential.id, hold.owner, TERM).await? {
-            Lease::Taken(_) => Ok(()),
-            Lease::Held => Err(TokenError::Busy),
-            Lease::NoCredential => Err(TokenError::Gone),
+        let extended = self.0.store.extend_lease(hold.credential.id, hold.owner, TERM).await?;
+        if extended { Ok(()) } else { Err(TokenError::Busy) }
+    }
+
+    /// Whether the lease is still the holder's, so that nobody has changed the account's tokens since it was taken.
+    pub async fn still_holds(&self, hold: &Hold) -> Result<bool, TokenError> {
+        match self.extend(hold).await {
+            Ok(()) => Ok(true),
+            Err(TokenError::Busy) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -27,6 +27,9 @@ use crate::store::{Store, StoreError};
 pub use lease::Hold;
 pub use revoke::Revoked;
 
+/// Why a pair was declared dead whose access token the platform refuses although it was fetched just now.
+pub const ACCESS_TOKEN_INVALID: &str = "access_token_invalid";
+
 /// How long a connection waits for a renewal or a revocation of the same account. Longer than a lease, so that a holder
 /// that died is waited out.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);

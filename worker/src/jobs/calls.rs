@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::ids::CredentialId;
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 use shared::queue::Delivery;
-use shared::tokens::UsableToken;
+use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
 
 use super::{Context, Halt};
 
@@ -97,7 +97,7 @@ impl<'a> Calls<'a> {
         let tokens = &self.context.tokens;
         let version = self.token.version;
         if self.renewed {
-            tokens.give_up(self.credential, version, "access_token_invalid").await?;
+            tokens.give_up(self.credential, version, ACCESS_TOKEN_INVALID).await?;
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }

@@ -51,7 +51,7 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
     outcome
 }
 
-async fn run(context: &Context, delivery: &Delivery) -> Outcome {
+async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
     let job = match context.store.start_job(delivery.message.id).await {
         Ok(Start::Claimed(job)) => job,
         // Its last word was written and its notice perhaps lost: the queue sends it again.
@@ -68,11 +68,11 @@ async fn run(context: &Context, delivery: &Delivery) -> Outcome {
     }
 }
 
-async fn work(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
+async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     match job.kind {
         JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
         JobKind::Sync => sync::run(context, delivery, job).await,
-        JobKind::Revoke => revoke::run(context, job).await,
+        JobKind::Revoke => revoke::run(context, delivery, job).await,
     }
 }
 
