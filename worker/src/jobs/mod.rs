@@ -94,9 +94,12 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt)
 }
 
 async fn cancel(context: &Context, job: &Job) -> Result<Outcome, StoreError> {
-    // The disconnect has cancelled it already, but for a creator that is gone without one.
-    context.store.cancel_job(job.fence()).await?;
-    Ok(Outcome::Final(Final::Cancelled))
+    // Only for a creator that is gone without a disconnect: one would have cancelled the job already.
+    if context.store.cancel_job(job.fence()).await? {
+        return Ok(Outcome::Final(Final::Cancelled));
+    }
+    let word = context.store.last_words(&[job.id]).await?.pop();
+    Ok(word.map_or(Outcome::Gone, |(_, word)| Outcome::Final(word)))
 }
 
 async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Duration) -> Result<Outcome, StoreError> {
