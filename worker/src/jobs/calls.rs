@@ -78,6 +78,8 @@ impl<'a> Calls<'a> {
     fn succeeded(&mut self) {
         self.caller.max_wait = None;
         self.refusals = 0;
+        // What was renewed works: if it is refused later, it is worth another renewal.
+        self.renewed = false;
     }
 
     /// Makes the same call worth another try, or says why the job stops.
