@@ -169,7 +169,8 @@ async fn read_regularly(shared: Arc<Shared>, stop: CancellationToken) {
             () = tokio::time::sleep(READ_EVERY) => {}
         }
         for chunk in shared.unresolved().chunks(CHUNK) {
-            shared.read(chunk.to_vec()).await;
+            // A read that hangs, in a Postgres that fell silent, holds up nobody: there is another in two seconds.
+            let _ = tokio::time::timeout(READ_EVERY, shared.read(chunk.to_vec())).await;
         }
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod health;
+mod panics;
 mod revoke;
 mod support;
 mod sweeper;

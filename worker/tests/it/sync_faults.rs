@@ -68,6 +68,23 @@ async fn a_refused_access_token_is_renewed_once_and_the_call_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_worked_and_is_refused_later_in_the_job_is_renewed_again() {
+    let system = System::start().await;
+    let open_id = system.account(3).await;
+    for endpoint in ["user_info", "video_list"] {
+        let refused = json!({ "endpoint": endpoint, "kind": "error", "status": 401, "times": 1,
+            "code": "access_token_invalid", "message": "no" });
+        system.fault(refused).await;
+    }
+    let connected = system.connect(&open_id).await;
+    let worker = system.worker();
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    assert_eq!(system.refreshes(&open_id).await, 2);
+    assert_eq!(system.creator(connected.creator).await.status, Status::Active);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_are_refused_for_good_end_the_sync_and_mark_the_creator() {
     let system = System::start().await;
     let worker = system.worker();

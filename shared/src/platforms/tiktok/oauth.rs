@@ -12,6 +12,10 @@ use super::values::{integer_in, non_empty_text, parse, text};
 use super::{Pkce, TikTok};
 use crate::platforms::{AccessToken, Grant, PlatformError, RefreshToken, Scopes};
 
+/// How long a renewal or a revocation waits for its turn at this process's own limit. Short, for it waits with the lease
+/// of the account's tokens.
+pub const OAUTH_TURN: Duration = Duration::from_secs(2);
+
 /// No token lives so long: such a lifetime is a mistake, or in another unit. Ten years, in seconds.
 const LONGEST_LIFE: i64 = 10 * 365 * 86_400;
 
@@ -49,15 +53,17 @@ impl TikTok {
         ];
         form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
         // An answer may leave out a scope that is as it was asked for (RFC 6749, 5.1).
-        self.ask(Endpoint::OauthToken, &form, |reply| grant(reply, Some(&self.settings.scopes)).map_err(refused_code))
-            .await
+        // A code is good once and for minutes: it waits for its turn rather than be lost.
+        let turn = self.settings.request_timeout;
+        let read = |reply: &Reply| grant(reply, Some(&self.settings.scopes)).map_err(refused_code);
+        self.ask(Endpoint::OauthToken, &form, turn, read).await
     }
 
     /// A new pair of tokens. The old refresh token is dead once TikTok has made them, whether its answer arrives or not.
     /// `GrantDead` is TikTok's word that the creator must connect again.
     pub async fn refresh(&self, refresh: &RefreshToken) -> Result<Grant, PlatformError> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.0.expose_secret())];
-        self.ask(Endpoint::OauthToken, &form, |reply| grant(reply, None)).await
+        self.ask(Endpoint::OauthToken, &form, OAUTH_TURN, |reply| grant(reply, None)).await
     }
 
     /// Ends the grant behind an access token.
@@ -65,7 +71,7 @@ impl TikTok {
     /// `TokenInvalid` if TikTok does not know the token. If it was fetched just now, the grant is gone already, which is
     /// what was wanted; if not, it may only have expired while the grant lives on: refresh, and try once more.
     pub async fn revoke(&self, access: &AccessToken) -> Result<(), PlatformError> {
-        self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], revoked).await
+        self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], OAUTH_TURN, revoked).await
     }
 
     #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(endpoint = endpoint.as_str()))]
@@ -73,6 +79,7 @@ impl TikTok {
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
+        turn: Duration,
         read: impl FnOnce(&Reply) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
         let mut whole = vec![
@@ -81,9 +88,8 @@ impl TikTok {
         ];
         whole.extend_from_slice(form);
         let request = self.client.post(self.address(endpoint)).header("cache-control", "no-cache").form(&whole);
-        let patience = self.settings.request_timeout;
-        if tokio::time::timeout(patience, self.oauth_limit.until_ready()).await.is_err() {
-            return Err(PlatformError::NoBudget { retry_in: patience });
+        if tokio::time::timeout(turn, self.oauth_limit.until_ready()).await.is_err() {
+            return Err(PlatformError::NoBudget { retry_in: turn });
         }
         let result = http::send(endpoint, request).await.and_then(|reply| read(&reply));
         http::record(endpoint, &result);
