@@ -78,8 +78,5 @@ fn not_gone(credential: Credential) -> Result<Credential, TokenError> {
 
 /// Whether the platform does not know the token.
 fn says_unknown(error: &TokenError) -> bool {
-    matches!(
-        error,
-        TokenError::Platform(PlatformError::TokenInvalid { .. } | PlatformError::GrantDead { .. })
-    )
+    matches!(error, TokenError::Platform(PlatformError::TokenInvalid { .. } | PlatformError::GrantDead { .. }))
 }

@@ -1,11 +1,10 @@
 //! `GET /oauth/tiktok/callback`: where TikTok sends the creator's browser. Anybody can call it with anything: nothing is
 //! believed that a stored state does not vouch for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
-use chrono::Utc;
 use shared::ids::CreatorId;
 use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
@@ -85,7 +84,7 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
         }
     };
     let requested = api.tiktok.scopes();
-    let new = NewGrant { project: pending.project_id, grant: &grant, requested, granted_at: Utc::now() };
+    let new = NewGrant { project: pending.project_id, grant: &grant, requested, exchanged: Instant::now() };
     let connected = match api.tokens.connect(&new, Some(trace.as_str())).await {
         Ok(connected) => connected,
         Err(TokenError::Store(error)) => return failed(&error.into()),
