@@ -87,7 +87,7 @@ pub async fn disconnect(
 }
 
 /// Sends the first sync of a new connection on its way, and tells who waits for the disconnects that it completed.
-pub async fn first_sync(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
+pub async fn after_connect(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
     for job in completed {
         tell(api.queue.notify(*job, &Final::Done)).await;
         tell(api.queue.forget(Lane::Revoke, *job)).await;

@@ -22,6 +22,7 @@ use crate::app::{Api, build};
 use crate::auth::KeyCache;
 use crate::limits::Limits;
 use crate::observe::describe_metrics;
+use crate::routes::health::Probe;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,6 +97,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
     Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
+        readiness: Probe::default(),
         settings: config.settings,
         store: config.store,
         queue: config.queue,

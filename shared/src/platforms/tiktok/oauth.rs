@@ -44,8 +44,7 @@ impl TikTok {
 
     /// The grant that a `code` stands for; once only. `verifier` is that of the consent's [`Pkce`], if it had one.
     ///
-    /// `GrantDead` is TikTok's word that the code is expired, used or wrong. `Rejected` may be too, among a wrong
-    /// setting: TikTok calls a code that it can't read a malformed request.
+    /// `GrantDead` if the code is expired, used or wrong. `Rejected` is a setting's fault, and not the code's.
     pub async fn exchange_code(&self, code: &str, verifier: Option<&str>) -> Result<Grant, PlatformError> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -56,7 +55,8 @@ impl TikTok {
         // An answer may leave out a scope that is as it was asked for (RFC 6749, 5.1).
         // A code is good once and for minutes: it waits for its turn rather than be lost.
         let turn = self.settings.request_timeout;
-        self.ask(Endpoint::OauthToken, &form, turn, |reply| grant(reply, Some(&self.settings.scopes))).await
+        let read = |reply: &Reply| grant(reply, Some(&self.settings.scopes)).map_err(refused_code);
+        self.ask(Endpoint::OauthToken, &form, turn, read).await
     }
 
     /// A new pair of tokens. The old refresh token is dead once TikTok has made them, whether its answer arrives or not.
@@ -119,6 +119,25 @@ fn grant(reply: &Reply, default_scopes: Option<&Scopes>) -> Result<Grant, Platfo
         refresh_expires_in: lifetime(&root, "refresh_expires_in"),
         scopes,
     })
+}
+
+/// TikTok calls a code that it can't read a malformed request, and so it does a wrong redirect URI, a missing secret or a
+/// verifier of the wrong kind (reference, section 2). Only the words tell them apart, and those about the code name
+/// nothing: so what names a setting is the setting's fault, and all else the code's.
+fn refused_code(error: PlatformError) -> PlatformError {
+    match error {
+        PlatformError::Rejected { code, message, log_id }
+            if code == "invalid_request"
+                && !["redirect", "client", "verifier"].iter().any(|word| names(&message, word)) =>
+        {
+            PlatformError::GrantDead { message: format!("{code}: {message}"), log_id }
+        }
+        other => other,
+    }
+}
+
+fn names(message: &str, word: &str) -> bool {
+    message.to_ascii_lowercase().contains(word)
 }
 
 /// Reads the answer of the revoke endpoint: `{}` or nothing is success.
@@ -265,6 +284,21 @@ mod tests {
         assert_eq!(error_of(503, "new").kind(), "unavailable");
         assert_eq!(error_of(429, "new").kind(), "rate_limited");
         assert_eq!(error_of(500, "invalid_grant").kind(), "grant_dead");
+    }
+
+    #[test]
+    fn a_code_that_tiktok_can_t_read_is_a_refused_code_and_a_wrong_setting_is_not() {
+        let refused = |code: &str, words: &str| {
+            let body = json!({"error": code, "error_description": words});
+            refused_code(grant(&reply(400, &body.to_string()), None).unwrap_err()).kind()
+        };
+        assert_eq!(refused("invalid_grant", "Authorization code is expired."), "grant_dead");
+        assert_eq!(refused("invalid_request", "The request parameters are malformed."), "grant_dead");
+        assert_eq!(refused("invalid_request", "Code verifier or code challenge is invalid."), "rejected");
+        let uri = "Redirect_uri is not matched with the uri when requesting code.";
+        assert_eq!(refused("invalid_request", uri), "rejected");
+        assert_eq!(refused("invalid_request", "Client secret is missed in request."), "rejected");
+        assert_eq!(refused("invalid_client", "Client key or secret is incorrect."), "rejected");
     }
 
     #[test]
