@@ -16,7 +16,7 @@ use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use shared::ids::JobId;
 use shared::platforms::Video;
-use shared::queue::Final;
+use shared::queue::{Final, Lane};
 use shared::store::creators::{CreatorFilter, Status};
 use shared::store::credentials::Lease;
 use shared::store::disconnects::Disconnect;
@@ -157,7 +157,7 @@ async fn the_sweeper_sees_open_jobs_in_order_and_no_others() {
     let set = format!("UPDATE jobs SET state = 'waiting' WHERE id = '{waiting}'");
     database.client().await.batch_execute(&set).await.expect("a waiting job");
     let late = database.start(open[2]).await;
-    database.store.retry_job(late.fence(), Duration::from_secs(60), &failure()).await.expect("written");
+    database.store.retry_job(late.fence(), Lane::Sync, Duration::from_secs(60), &failure()).await.expect("written");
 
     let first = database.store.jobs_in_redis(None, 3).await.expect("read");
     let rest = database.store.jobs_in_redis(first.last().map(|job| job.message.id), 3).await.expect("read");

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile, Video};
-use shared::queue::Final;
+use shared::queue::{Final, Lane};
 use shared::store::Store;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::creators::{CreatorFilter, Status};
@@ -202,7 +202,7 @@ async fn a_later_start_fences_the_earlier_one_out() {
     assert!(matches!(store.save_videos(old, &videos).await, Err(WriteError::Superseded)));
     let profile = Profile::default();
     assert!(matches!(store.finish_sync(old, &result(&profile, &videos, None)).await, Err(WriteError::Superseded)));
-    assert!(!store.retry_job(old, Duration::ZERO, &failure()).await.unwrap());
+    assert!(!store.retry_job(old, Lane::Sync, Duration::ZERO, &failure()).await.unwrap());
     assert!(!store.fail_job(old, &failure()).await.unwrap());
     assert!(!store.postpone_job(old, Duration::ZERO).await.unwrap());
     assert!(!store.cancel_job(old).await.unwrap());
@@ -225,7 +225,9 @@ async fn a_crash_is_no_attempt_and_neither_is_a_wait_for_budget() {
     assert!(store.postpone_job(fence, Duration::from_secs(1)).await.unwrap());
     assert_eq!(attempts().await, 0);
     let fence = claim(&store, job).await;
-    assert!(store.retry_job(fence, Duration::from_secs(5), &failure()).await.unwrap());
+    let elsewhere = store.retry_job(fence, Lane::Bulk, Duration::from_secs(1600), &failure()).await.unwrap();
+    assert!(!elsewhere, "the delay of another lane is not written");
+    assert!(store.retry_job(fence, Lane::Sync, Duration::from_secs(5), &failure()).await.unwrap());
     let open = &store.jobs_in_redis(None, 10).await.unwrap()[0];
     assert!(open.delay > Duration::from_secs(3) && open.delay <= Duration::from_secs(5), "{:?}", open.delay);
     let fence = claim(&store, job).await;

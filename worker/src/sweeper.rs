@@ -65,8 +65,9 @@ async fn sweep(store: &Store, queue: &Queue, mut after: Option<JobId>) -> Result
         let next = page.last().map(|job| job.message.id);
         let full = i64::try_from(page.len()).is_ok_and(|rows| rows >= PAGE);
         // Redis has lost everything a moment ago, and workers are still telling it what they run: the next sweep.
-        let Some(unknown) = unknown(queue, page).await? else { break };
+        let Some((unknown, known)) = unknown(queue, page).await? else { break };
         suspects.extend(unknown);
+        promote(queue, known).await?;
         after = next.filter(|_| full);
         if !full {
             break;
@@ -78,12 +79,24 @@ async fn sweep(store: &Store, queue: &Queue, mut after: Option<JobId>) -> Result
     Ok(after)
 }
 
-/// Those that no lane knows; `None` if it is too soon to say.
-async fn unknown(queue: &Queue, jobs: Vec<OpenJob>) -> Result<Option<Vec<OpenJob>>, SweepError> {
+/// Those that no lane knows, and those that one does; `None` if it is too soon to say.
+async fn unknown(queue: &Queue, jobs: Vec<OpenJob>) -> Result<Option<(Vec<OpenJob>, Vec<OpenJob>)>, SweepError> {
     let ids: Vec<JobId> = jobs.iter().map(|job| job.message.id).collect();
     let Sweep::Unknown(unknown) = queue.unknown(&ids).await? else { return Ok(None) };
     let unknown: HashSet<JobId> = unknown.into_iter().collect();
-    Ok(Some(jobs.into_iter().filter(|job| unknown.contains(&job.message.id)).collect()))
+    Ok(Some(jobs.into_iter().partition(|job| unknown.contains(&job.message.id))))
+}
+
+/// Moves the jobs that somebody waits for and that the bulk lane alone knows: the word of it was lost on its way to Redis.
+async fn promote(queue: &Queue, mut known: Vec<OpenJob>) -> Result<(), SweepError> {
+    known.retain(|job| job.lane == Lane::Sync);
+    let ids: Vec<JobId> = known.iter().map(|job| job.message.id).collect();
+    let Sweep::Unknown(left_behind) = queue.unknown_to(Lane::Sync, &ids).await? else { return Ok(()) };
+    for job in known.iter().filter(|job| left_behind.contains(&job.message.id)) {
+        tracing::info!(job = %job.message.id, "a job that somebody waits for is moved to their lane");
+        queue.promote(Lane::Bulk, &job.message).await?;
+    }
+    Ok(())
 }
 
 /// Looks again a moment later, and pushes what is still forgotten: a row is there before its push, and a job leaves Redis
@@ -93,7 +106,7 @@ async fn confirm(store: &Store, queue: &Queue, mut suspects: Vec<OpenJob>) -> Re
     let ids: Vec<JobId> = suspects.iter().map(|job| job.message.id).collect();
     let over: HashSet<JobId> = store.last_words(&ids).await?.into_iter().map(|(id, _)| id).collect();
     suspects.retain(|job| !over.contains(&job.message.id));
-    let Some(forgotten) = unknown(queue, suspects).await? else { return Ok(()) };
+    let Some((forgotten, _)) = unknown(queue, suspects).await? else { return Ok(()) };
     let pushed = push(queue, &forgotten).await?;
     if pushed > 0 {
         metrics::counter!("metriqlab_jobs_recovered_total").increment(pushed);

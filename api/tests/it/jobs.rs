@@ -116,7 +116,7 @@ async fn a_sync_that_takes_longer_is_accepted_and_told_where_to_ask() {
     let fence = claim(&world, job.parse().expect("an id")).await;
     assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["status"], "running");
     let failure = Failure { code: "platform_error", message: "TikTok is down".into(), log_id: None };
-    world.store.retry_job(fence, Duration::from_secs(1), &failure).await.expect("retried");
+    world.store.retry_job(fence, Lane::Sync, Duration::from_secs(1), &failure).await.expect("retried");
     let shown = world.client.get(&format!("/api/v1/jobs/{job}")).await;
     assert_eq!(shown.data(200)["status"], "retrying");
     assert_eq!(shown.data(200)["attempts"], 1);

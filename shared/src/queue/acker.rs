@@ -59,7 +59,7 @@ async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<(ClaimId, 
                 (Outcome::Final(_) | Outcome::Gone, _) => Verb::Gone,
                 (Outcome::RetryIn(delay) | Outcome::NotNow(delay), _) => {
                     if lane.lane() == Lane::Bulk && *held.interactive.borrow() && !held.lost {
-                        moving.push((serde_json::from_slice::<Message>(&held.payload), delay));
+                        moving.push(serde_json::from_slice::<Message>(&held.payload));
                         Verb::Gone
                     } else {
                         Verb::Delay(delay)
@@ -70,11 +70,12 @@ async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<(ClaimId, 
             verbs.push((held.claim.clone(), verb));
         }
     }
-    for (message, delay) in moving {
-        // Pushed before it leaves here: whoever dies in between leaves it twice, never nowhere.
+    for message in moving {
+        // At once: the delay was that of a lane on which nobody waits. Pushed before it leaves here: whoever dies in between
+        // leaves it twice, never nowhere.
         let Ok(message) = message else { continue };
         let mut tries = 0;
-        while let Err(error) = lane.claims.queue.push(Lane::Sync, &message, Some(delay)).await {
+        while let Err(error) = lane.claims.queue.push(Lane::Sync, &message, None).await {
             debug!(%error, "can't move a job to the sync lane yet");
             tokio::time::sleep(pause(tries)).await;
             tries += 1;

@@ -186,6 +186,17 @@ impl Queue {
         Ok(Sweep::Unknown(unknown))
     }
 
+    /// Those of these jobs that `lane` does not know, whatever the others do.
+    pub async fn unknown_to(&self, lane: Lane, ids: &[JobId]) -> Result<Sweep, QueueError> {
+        let mut unknown = Vec::new();
+        for chunk in ids.chunks(CHUNK) {
+            let names: Vec<String> = chunk.iter().map(ToString::to_string).collect();
+            let Some(left) = self.unknown_in(lane, &names).await? else { return Ok(Sweep::TooSoon) };
+            unknown.extend(left.iter().filter_map(|id| id.parse::<JobId>().ok()));
+        }
+        Ok(Sweep::Unknown(unknown))
+    }
+
     /// `None` if it is too soon to say.
     async fn unknown_in(&self, lane: Lane, ids: &[String]) -> Result<Option<Vec<String>>, QueueError> {
         let keys = self.keys(lane);

@@ -221,10 +221,17 @@ impl Store {
         Ok(row.and_then(|(state, code)| last_word(state, code)).map_or(Start::Unknown, Start::Finished))
     }
 
-    /// Writes that a try failed and when the next one is due. `false`: the job is another's by now.
-    pub async fn retry_job(&self, fence: Fence, delay: Duration, failure: &Failure) -> Result<bool, StoreError> {
+    /// Writes that a try failed and when the next one, in `lane`, is due. `false`: the job is another's by now, or in
+    /// another lane, where the next try is due at another time.
+    pub async fn retry_job(
+        &self,
+        fence: Fence,
+        lane: Lane,
+        delay: Duration,
+        failure: &Failure,
+    ) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let updated = diesel::update(fenced(fence))
+        let updated = diesel::update(fenced(fence).filter(jobs::lane.eq(lane)))
             .set((
                 jobs::state.eq(JobState::Retrying),
                 jobs::run_at.eq(from_now(delay)),

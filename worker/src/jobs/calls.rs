@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::ids::CredentialId;
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::Delivery;
+use shared::queue::{Delivery, Lane};
 use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
 
 use super::{Context, Halt};
@@ -31,10 +31,21 @@ pub(super) struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    pub(super) fn new(context: &'a Context, delivery: &Delivery, credential: CredentialId, token: UsableToken) -> Self {
+    pub(super) fn new(
+        context: &'a Context,
+        delivery: &Delivery,
+        lane: Lane,
+        credential: CredentialId,
+        token: UsableToken,
+    ) -> Self {
         let interactive = delivery.interactive.clone();
         let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
-        let caller = Caller { interactive, max_wait: Some(wait) };
+        // The row knows of who waits also when the word of it was lost on its way through Redis.
+        let caller = if lane.is_interactive() {
+            Caller::interactive(Some(INTERACTIVE_WAIT))
+        } else {
+            Caller { interactive, max_wait: Some(wait) }
+        };
         Self { context, caller, credential, token, renewed: false, refusals: 0 }
     }
 

@@ -106,25 +106,30 @@ async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Dura
     if !context.store.postpone_job(job.fence(), delay).await? {
         return Ok(Outcome::Gone);
     }
-    Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::NotNow(delay)))
+    // In a lane that somebody waits on it has another class at the budget, and may be served at once.
+    Ok(again(context, delivery, job, Duration::ZERO).await?.unwrap_or(Outcome::NotNow(delay)))
 }
 
 async fn retry(context: &Context, delivery: &Delivery, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
-    // The row, not the delivery, says in which lane the job is by now: somebody may wait for a bulk job since.
-    let Some(now) = context.store.job(job.project_id, job.id).await? else {
-        return Ok(Outcome::Gone);
-    };
-    let Some(delay) = policy::next_try(now.kind, now.lane, now.attempts) else {
-        return fail(context, job, failure).await;
-    };
-    if !context.store.retry_job(job.fence(), delay, failure).await? {
-        return Ok(Outcome::Gone);
+    // The row, not the delivery, says in which lane the job is by now: somebody may wait for a bulk job since. It moves
+    // once at most, so the second write meets it where the second look saw it.
+    for _ in 0..2 {
+        let Some(now) = context.store.job(job.project_id, job.id).await? else {
+            return Ok(Outcome::Gone);
+        };
+        let Some(delay) = policy::next_try(now.kind, now.lane, now.attempts) else {
+            return fail(context, job, failure).await;
+        };
+        if context.store.retry_job(job.fence(), now.lane, delay, failure).await? {
+            policy::warn_if_stuck(job, now.attempts, failure, delay);
+            return Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::RetryIn(delay)));
+        }
     }
-    policy::warn_if_stuck(job, now.attempts, failure, delay);
-    Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::RetryIn(delay)))
+    Ok(Outcome::Gone)
 }
 
-/// A job that changed its lane while it ran is not put back into the one that it was delivered from.
+/// A job that changed its lane while it ran is not put back into the one that it was delivered from: it goes to its new
+/// one, for after `delay`.
 async fn again(
     context: &Context,
     delivery: &Delivery,

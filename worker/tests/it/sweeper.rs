@@ -96,3 +96,18 @@ async fn a_job_of_a_kind_that_nobody_knows_is_left_alone() {
     assert_eq!(system.count(&untouched).await, 0);
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_promotion_never_came_to_redis_is_moved_within_seconds() {
+    let system = System::start().await;
+    let open_id = system.account(1).await;
+    let connected = system.connect(&open_id).await;
+    let id = connected.sync.expect("a first sync");
+    system.queue.forget(Lane::Sync, id).await.expect("forgotten");
+    // A bulk job that waits for its next try while somebody asks for it, and Redis is not told.
+    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None };
+    system.queue.push(Lane::Bulk, &message, Some(Duration::from_secs(1600))).await.expect("pushed");
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    worker.stop().await;
+}
