@@ -40,6 +40,11 @@ impl<'a> Calls<'a> {
         self.context
     }
 
+    /// Whether somebody waits for the job by now.
+    pub(super) fn is_waited_for(&self) -> bool {
+        *self.caller.interactive.borrow()
+    }
+
     /// What the creator granted, by the newest token.
     pub(super) fn granted(&self) -> &Scopes {
         &self.token.scopes

@@ -42,6 +42,8 @@ pub struct System {
     pub project: ProjectId,
     pub key: SecretString,
     pub database_url: String,
+    /// The schedule's default of the workers that start from here on.
+    pub resync_every: Option<Duration>,
     prefix: String,
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -77,7 +79,7 @@ impl System {
         let tokens = tokens(&store, &tiktok, key.expose_secret());
         let queue = Queue::connect(&redis, &prefix).expect("a queue");
         let http = reqwest::Client::new();
-        Self { store, queue, tokens, tiktok, project, key, database_url, prefix, sandbox, http }
+        Self { store, queue, tokens, tiktok, project, key, database_url, resync_every: None, prefix, sandbox, http }
     }
 
     /// Tokens of another process, with these keys.
@@ -91,7 +93,7 @@ impl System {
 
     pub fn worker_with(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>) -> Worker {
         worker::start(WorkerConfig {
-            settings: WorkerSettings { concurrency: 4, metrics_bind },
+            settings: WorkerSettings { concurrency: 4, metrics_bind, resync_every: self.resync_every },
             grace: Duration::from_secs(5),
             store: self.store.clone(),
             queue: self.queue.clone(),
