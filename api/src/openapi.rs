@@ -99,6 +99,10 @@ pub struct QueryErrors;
 pub struct ListErrors;
 /// Errors of beginning a consent.
 pub struct ConnectErrors;
+/// Errors of a bulk resync.
+pub struct BulkErrors;
+/// Errors of a change.
+pub struct ChangeErrors;
 /// Errors of a sync.
 pub struct SyncErrors;
 /// Errors of a disconnect.
@@ -129,6 +133,18 @@ impl IntoResponses for ListErrors {
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
         errors(&[400, 401, 413, 415, 429, 500, 503])
+    }
+}
+
+impl IntoResponses for BulkErrors {
+    fn responses() -> Responses {
+        errors(&[400, 401, 413, 415, 429, 500, 503])
+    }
+}
+
+impl IntoResponses for ChangeErrors {
+    fn responses() -> Responses {
+        errors(&[400, 401, 404, 413, 415, 429, 500, 503])
     }
 }
 
@@ -164,7 +180,7 @@ fn meaning(status: u16) -> &'static str {
         401 => "`missing_api_key`, `invalid_api_key` (a webhook: `invalid_signature`)",
         404 => "`not_found`: no such id, or another project's",
         409 => "`reauthorization_required`: the creator must connect again",
-        413 => "`payload_too_large`: a body over 64 KiB",
+        413 => "`payload_too_large`: a body over 64 KiB (a list of creators: 512 KiB)",
         415 => "`unsupported_media_type`: a body that is not JSON",
         429 => "`rate_limited`: the key's own limit, with `Retry-After` and `RateLimit` headers",
         502 => "`platform_error`: the platform failed",

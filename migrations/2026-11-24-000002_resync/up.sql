@@ -38,6 +38,8 @@ CREATE TABLE batches (
     -- Which creators: all of the project, or those of this platform, or those last synced before this instant.
     platform text,
     stale_before timestamptz,
+    -- Not those that connected after the newest one of the moment.
+    until_at timestamptz NOT NULL DEFAULT 'infinity',
     -- How many there were when it was asked for.
     total bigint NOT NULL,
     -- Those that got no job: the platform refuses their tokens, or they were gone when their turn came.

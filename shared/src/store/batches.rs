@@ -97,8 +97,11 @@ impl Store {
         let id = BatchId::new();
         let mut connection = self.connection().await?;
         let row = sql_query(
-            "INSERT INTO batches (id, project_id, platform, stale_before, total) \
-             SELECT $1, $2, $3, now() - make_interval(secs => $4), (SELECT count(*) FROM creators \
+            "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
+             SELECT $1, $2, $3, now() - make_interval(secs => $4), \
+                 (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
+                     WHERE project_id = $2 AND disconnecting_at IS NULL), \
+                 (SELECT count(*) FROM creators \
                  WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
                  AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
              RETURNING total AS count",

@@ -8,7 +8,7 @@ chosen AS (
         FROM creators
         WHERE project_id = batch.project_id AND disconnecting_at IS NULL
             AND (connected_at, id) > (batch.cursor_at, batch.cursor_id)
-            AND connected_at <= batch.created_at
+            AND connected_at <= batch.until_at
             AND (batch.platform IS NULL OR platform = batch.platform)
             AND (batch.stale_before IS NULL OR last_synced_at IS NULL OR last_synced_at < batch.stale_before)
         ORDER BY connected_at, id

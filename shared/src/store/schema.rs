@@ -128,6 +128,7 @@ diesel::table! {
         project_id -> Uuid,
         platform -> Nullable<Text>,
         stale_before -> Nullable<Timestamptz>,
+        until_at -> Timestamptz,
         total -> Int8,
         refused -> Int8,
         missing -> Int8,

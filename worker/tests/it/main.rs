@@ -8,6 +8,7 @@
 )]
 
 mod health;
+mod resync;
 mod revoke;
 mod support;
 mod sweeper;
