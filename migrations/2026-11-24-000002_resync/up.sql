@@ -42,7 +42,9 @@ CREATE TABLE batches (
     until_at timestamptz NOT NULL DEFAULT 'infinity',
     -- How many there were when it was asked for.
     total bigint NOT NULL,
-    -- Those that got no job: the platform refuses their tokens, or they were gone when their turn came.
+    -- Those that got no job: a sync was done between the request and their turn, the platform refuses their tokens, or
+    -- they were gone.
+    fresh bigint NOT NULL DEFAULT 0,
     refused bigint NOT NULL DEFAULT 0,
     missing bigint NOT NULL DEFAULT 0,
     -- How many jobs count for it, and how far the making of them has come (creators by connected_at, id).

@@ -307,6 +307,19 @@ async fn a_batch_is_accepted_as_one_row_and_its_counts_are_true_to_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_was_done_since_the_request_counts() {
+    let (database, project) = with_creators(3).await;
+    let ids = creator_ids(&database, project).await;
+    execute(&database, "UPDATE creators SET last_synced_at = now() - interval '2 s'").await;
+    let OpenSync::New(open) = database.store.open_sync(project, ids[1], None).await.unwrap() else { panic!("new") };
+    let new = database.store.open_batch(project, &ALL).await.unwrap();
+    finish(&database, open).await;
+    grow_all(&database, 2).await;
+    assert_eq!(counts(&database, project, new.id).await, [2, 0, 1, 0, 0]);
+    assert_eq!(database.count("SELECT count(*) FROM jobs").await, 3, "and no second one is made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_tried_again_opens_its_batch_again() {
     let (database, project) = with_creators(1).await;
     let ids = creator_ids(&database, project).await;

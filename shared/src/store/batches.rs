@@ -179,7 +179,7 @@ impl Store {
     pub async fn batch(&self, project: ProjectId, id: BatchId) -> Result<Option<Batch>, StoreError> {
         let mut connection = self.connection().await?;
         let read: Option<Batch> = sql_query(
-            "SELECT batches.id, total, running, counts.done, refused + counts.failed AS failed, \
+            "SELECT batches.id, total, running, fresh + counts.done AS done, refused + counts.failed AS failed, \
                  missing + counts.cancelled AS skipped, created_at, finished_at \
              FROM batches \
              CROSS JOIN LATERAL (SELECT COALESCE(sum(done), 0)::bigint AS done, COALESCE(sum(failed), 0)::bigint AS failed, \
@@ -208,7 +208,7 @@ impl Store {
         Ok(sql_query(
             "SELECT GREATEST( \
                  (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'waiting' LIMIT 20000) AS waiting), \
-                 (SELECT COALESCE(sum(total - refused - missing - settled), 0)::bigint FROM batches CROSS JOIN LATERAL ( \
+                 (SELECT COALESCE(sum(total - fresh - refused - missing - settled), 0)::bigint FROM batches CROSS JOIN LATERAL ( \
                      SELECT COALESCE(sum(done + failed + cancelled), 0) AS settled FROM batch_counts \
                      WHERE batch_id = batches.id) AS counts WHERE finished_at IS NULL) \
              ) AS syncs, \

@@ -130,6 +130,7 @@ diesel::table! {
         stale_before -> Nullable<Timestamptz>,
         until_at -> Timestamptz,
         total -> Int8,
+        fresh -> Int8,
         refused -> Int8,
         missing -> Int8,
         members -> Int8,
