@@ -59,11 +59,11 @@ impl Creators {
              INSERT INTO creators (id, project_id, credential_id, platform, external_id, connected_at, next_sync_at)
              SELECT gen_random_uuid(), projects.id, credentials.id, 'TIKTOK', 'x' || n, now() - n * interval '1 ms',
                  now() + interval '1 h' + random() * interval '1 day'
-             FROM projects, credentials, generate_series(1, {size}) AS n;
-             VACUUM ANALYZE"
+             FROM projects, credentials, generate_series(1, {size}) AS n"
         ))
         .await
         .expect("creators");
+        sql.batch_execute("VACUUM ANALYZE").await.expect("vacuumed");
         Self { store, sql, project }
     }
 
