@@ -1,7 +1,7 @@
 # What a developer does, by name. `make` alone starts the whole system.
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint demo bench servers
+.PHONY: run test test-web lint demo bench servers
 
 # The whole system on this machine: http://127.0.0.1:8080. The build without `--release` takes a third of the time, is the
 # one that `make test` uses too, and has its dependencies optimised (see Cargo.toml): a request takes a few milliseconds.
@@ -12,6 +12,12 @@ run: servers
 test: servers
 	cargo build --locked --workspace --all-targets
 	cargo run --locked --example with-servers -- cargo test --locked --workspace
+
+# What needs a browser: the connect flow in a real Chromium. Installs the browser and Node if they are missing.
+test-web: servers
+	scripts/install-browser
+	cargo build --locked
+	METRIQLAB_PROGRAM=$(abspath $(or $(CARGO_TARGET_DIR),target))/debug/metriqlab npm test --prefix tests/web
 
 lint:
 	cargo fmt --all --check

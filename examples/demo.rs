@@ -111,9 +111,12 @@ impl Api {
         let request = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
         let answer = request.send().await.with_context(|| format!("{} does not answer", self.url))?;
         let status = answer.status();
-        let body: Value = answer.json().await?;
-        let shown: String = body.to_string().chars().take(400).collect();
-        println!("   {status}: {shown}");
+        // As it was sent, so that the order of the fields is the API's.
+        let text = answer.text().await?;
+        let shown: String = text.chars().take(400).collect();
+        let rest = if text.chars().count() > 400 { "…" } else { "" };
+        println!("   {status}: {shown}{rest}");
+        let body: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
         ensure!(status.is_success(), "the walk ends here: {body}");
         body.get("data").cloned().with_context(|| format!("no data in {body}"))
     }

@@ -25,8 +25,6 @@ const CONNECTIONS: usize = 16;
 const API_STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Between two clean-ups of the metrics' buffers, which grow otherwise.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// Where TikTok sends a creator's browser, under the public URL.
-pub const CALLBACK: &str = "/oauth/tiktok/callback";
 
 /// What every process of the system has.
 #[derive(Clone)]

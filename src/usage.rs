@@ -45,6 +45,12 @@ pub fn one_line(error: &clap::Error, program: &Command) -> UsageError {
     {
         return UsageError(format!("{variable} ({argument}): {cause}"));
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Its text is the whole help.
+        let text = error.to_string();
+        let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("metriqlab <COMMAND>");
+        return UsageError(format!("the command is not complete: {usage}; see --help"));
+    }
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by them")]
 
 use std::ffi::OsStr;
+use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -27,6 +28,7 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
     for (variable, value) in [
         ("DATABASE_URL", "mysql://user:hunter2@host/db"),
         ("REDIS_URL", "http://:hunter2@host"),
+        ("REDIS_URL", "unix:///hunter2"),
         ("METRIQLAB_BIND", "8080"),
         ("METRIQLAB_PUBLIC_URL", "ftp://host"),
         ("METRIQLAB_ENCRYPTION_KEY", "aHVudGVyMg=="),
@@ -75,9 +77,67 @@ fn a_wrong_command_line_is_one_line() {
         let text = one_line(&output, 2);
         assert!(text.starts_with("metriqlab: "), "{text}");
     }
-    let output = program(folder.path()).arg("sandbox").env("METRIQLAB_SANDBOX_SEED", "x").output().expect("run it");
+    let output = program(folder.path()).arg("keys").output().expect("run it");
     let text = one_line(&output, 2);
-    assert!(text.contains("METRIQLAB_SANDBOX_SEED"), "{text}");
+    assert!(text.contains("not complete: metriqlab keys ") && text.contains("<COMMAND>"), "{text}");
+}
+
+#[test]
+fn the_sandboxs_settings_are_checked_and_named_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = [
+        ("METRIQLAB_SANDBOX_BIND", "8090"),
+        ("METRIQLAB_SANDBOX_REDIRECT_URIS", "http://app.example.com/"),
+        ("METRIQLAB_SANDBOX_APP", "phone"),
+        ("METRIQLAB_SANDBOX_SEED", "x"),
+        ("METRIQLAB_SANDBOX_CREATORS", "-1"),
+        ("METRIQLAB_SANDBOX_LATENCY", "some"),
+        ("METRIQLAB_SANDBOX_WEBHOOK_URL", "nowhere"),
+        ("METRIQLAB_SANDBOX_CONTROL", "maybe"),
+        ("TIKTOK_RATE_PER_MINUTE", "many"),
+        ("TIKTOK_RATE_WINDOW", "soon"),
+    ];
+    for (variable, value) in settings {
+        let mut command = program(folder.path());
+        // An empty variable is an absent one: only the wrong one is complained of.
+        command.arg("sandbox").envs(settings.map(|(other, _)| (other, ""))).env("TIKTOK_CLIENT_SECRET", "");
+        if variable != "METRIQLAB_SANDBOX_BIND" {
+            command.env("METRIQLAB_SANDBOX_BIND", "127.0.0.1:0");
+        }
+        let text = one_line(&command.env(variable, value).output().expect("run it"), 2);
+        assert!(text.contains(&format!("{variable}: ")), "{variable}: {text}");
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = program(folder.path()).arg("up").env("METRIQLAB_BIND", &address).output().expect("run it");
+    let text = one_line(&output, 1);
+    assert!(text.contains("METRIQLAB_BIND") && text.contains(&address), "{text}");
+    assert!(!folder.path().join(".metriqlab").exists());
+}
+
+#[test]
+fn an_api_has_a_port_that_tiktok_can_send_browsers_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(folder.path());
+    let output = command.arg("api").env("METRIQLAB_BIND", "127.0.0.1:0").output().expect("run it");
+    let text = one_line(&output, 2);
+    assert!(text.contains("METRIQLAB_BIND: ") && text.contains("METRIQLAB_PUBLIC_URL"), "{text}");
+}
+
+#[test]
+fn a_key_is_revoked_by_enough_of_it_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for short in ["", " ", "mlk_", "mlk_1234567"] {
+        let mut command = program(folder.path());
+        let command = command.args(["keys", "revoke", short]).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+        let text = one_line(&command.output().expect("run it"), 2);
+        assert!(text.contains("first 12 characters"), "{text}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use crate::openapi::{self, Document};
 use crate::prefer;
 use crate::request_id;
 use crate::routes::{batches, connect, creators, health, jobs, oauth, webhooks};
+use crate::trace;
 
 /// How long Postgres may take over one call before the client is told that it is unavailable. Above the store's own limit
 /// for a connection (3 s), so that the better words win.
@@ -54,6 +55,8 @@ pub struct Api {
     pub limits: Limits,
     /// What is known about keys.
     pub keys: KeyCache,
+    /// What `readyz` has found out.
+    pub readiness: health::Probe,
     /// Set when the server stops: who waits for a job is answered 202.
     pub stopping: CancellationToken,
     /// The runtime that the server was started on. What must go on when a client hangs up runs there.
@@ -121,7 +124,7 @@ pub fn build(
 
 /// A path that no route has, or not with this method.
 async fn no_route(request: HttpRequest, document: Data<Document>) -> Result<HttpResponse, ApiError> {
-    match document.methods_of(request.path()) {
+    match document.methods_of(request.match_info().as_str()) {
         Some(allow) => Err(ApiError::MethodNotAllowed { allow: allow.to_owned() }),
         None => Err(ApiError::NotFound("route")),
     }
@@ -130,8 +133,8 @@ async fn no_route(request: HttpRequest, document: Data<Document>) -> Result<Http
 /// What browsers on the given origins may send and see.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
-        .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allowed_headers([auth::HEADER, header::CONTENT_TYPE, prefer::PREFER, request_id::HEADER])
+        .allowed_methods([Method::GET, Method::POST, Method::DELETE])
+        .allowed_headers([auth::HEADER, header::CONTENT_TYPE, prefer::PREFER, request_id::HEADER, trace::HEADER])
         .expose_headers([
             request_id::HEADER,
             header::LOCATION,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -74,34 +75,44 @@ pub async fn require_key(
 }
 
 async fn authenticate(api: &Api, request: &ServiceRequest) -> Result<Caller, ApiError> {
+    let address = request.peer_addr().map(|address| address.ip());
     let sent = request.headers().get(HEADER).filter(|value| !value.is_empty());
-    let found = match sent {
-        None => Err(ApiError::MissingApiKey),
-        // The checksum first: a mistyped key costs no look-up.
-        Some(value) => match value.to_str().ok().and_then(|text| ApiKey::parse(text).ok()) {
-            None => Err(ApiError::InvalidApiKey),
-            Some(key) => find(api, &key.hash()).await?.ok_or(ApiError::InvalidApiKey),
-        },
+    // The checksum first: a mistyped key costs no look-up.
+    let error = match sent.map(|value| value.to_str().ok().and_then(|text| ApiKey::parse(text).ok())) {
+        Some(Some(key)) => {
+            let found = find(api, &key.hash(), address).await?;
+            return Ok(Caller { project: found.project, key: found.id });
+        }
+        Some(None) => ApiError::InvalidApiKey,
+        None => ApiError::MissingApiKey,
     };
-    if found.is_err() {
-        let address = request.peer_addr().map(|address| address.ip());
-        api.limits.count_stranger(address).map_err(ApiError::RateLimited)?;
-    }
-    found.map(|key| Caller { project: key.project, key: key.id })
+    api.limits.count_stranger(address).map_err(ApiError::RateLimited)?;
+    Err(error)
 }
 
-async fn find(api: &Api, hash: &[u8; 32]) -> Result<Option<ActiveKey>, ApiError> {
+async fn find(api: &Api, hash: &[u8; 32], address: Option<IpAddr>) -> Result<ActiveKey, ApiError> {
+    if let Some(key) = api.keys.get(hash, Instant::now()) {
+        return Ok(key);
+    }
+    let admission = api.limits.admit(address).await.map_err(ApiError::RateLimited)?;
     // The time before the query: what the answer says was true then at the earliest.
     let asked = Instant::now();
-    if let Some(known) = api.keys.get(hash, asked) {
-        return Ok(known.key);
+    if let Some(key) = api.keys.get(hash, asked) {
+        // Somebody else has asked while this waited for its turn.
+        admission.known();
+        return Ok(key);
     }
-    let key = api.within(api.store.active_key(hash)).await?;
+    let Some(key) = api.within(api.store.active_key(hash)).await? else {
+        admission.unknown().map_err(ApiError::RateLimited)?;
+        return Err(ApiError::InvalidApiKey);
+    };
+    admission.known();
     api.keys.put(*hash, Known { key, asked });
     Ok(key)
 }
 
-/// What was found out about keys within the last second, the unknown ones included.
+/// Keys that worked within the last second. Unknown ones are not kept: anybody can make them up, and they would push the
+/// good ones out.
 #[derive(Default)]
 pub struct KeyCache {
     entries: Mutex<Entries>,
@@ -109,11 +120,10 @@ pub struct KeyCache {
 
 type Entries = HashMap<[u8; 32], Known>;
 
-/// What Postgres said of a hash, and when it was asked.
+/// A key, and when Postgres was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
-    /// `None`: there is no such key, or it was revoked.
-    key: Option<ActiveKey>,
+    key: ActiveKey,
     asked: Instant,
 }
 
@@ -124,8 +134,8 @@ impl Known {
 }
 
 impl KeyCache {
-    fn get(&self, hash: &[u8; 32], present: Instant) -> Option<Known> {
-        self.lock().get(hash).copied().filter(|known| known.is_fresh(present))
+    fn get(&self, hash: &[u8; 32], present: Instant) -> Option<ActiveKey> {
+        self.lock().get(hash).filter(|known| known.is_fresh(present)).map(|known| known.key)
     }
 
     fn put(&self, hash: [u8; 32], known: Known) {
@@ -148,13 +158,16 @@ impl KeyCache {
 mod tests {
     use super::*;
 
+    fn key() -> ActiveKey {
+        ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() }
+    }
+
     #[test]
     fn knowledge_about_a_key_lasts_less_than_a_second() {
         let (cache, asked) = (KeyCache::default(), Instant::now());
-        let key = ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() };
-        let known = Known { key: Some(key), asked };
-        cache.put([1; 32], known);
-        assert_eq!(cache.get(&[1; 32], asked + Duration::from_millis(899)), Some(known));
+        let key = key();
+        cache.put([1; 32], Known { key, asked });
+        assert_eq!(cache.get(&[1; 32], asked + Duration::from_millis(899)), Some(key));
         assert_eq!(cache.get(&[1; 32], asked + Duration::from_millis(900)), None);
         assert_eq!(cache.get(&[2; 32], asked), None);
     }
@@ -165,10 +178,10 @@ mod tests {
         for number in 0..CACHE_SIZE + 500 {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&number.to_be_bytes());
-            cache.put(hash, Known { key: None, asked });
+            cache.put(hash, Known { key: key(), asked });
         }
         assert_eq!(cache.lock().len(), CACHE_SIZE);
-        cache.put([255; 32], Known { key: None, asked: asked + Duration::from_secs(1) });
+        cache.put([255; 32], Known { key: key(), asked: asked + Duration::from_secs(1) });
         assert_eq!(cache.lock().len(), 1, "those that are too old make room");
     }
 }

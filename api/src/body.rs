@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -102,11 +102,17 @@ impl FromRequest for RawBody {
     }
 }
 
-/// `application/json`, or anything that ends in `+json` (RFC 6839).
+/// `application/json`, or anything that ends in `+json` (RFC 6839), in UTF-8 (RFC 8259, section 8.1) and not compressed.
 fn is_json(request: &HttpRequest) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = header(CONTENT_TYPE).to_ascii_lowercase();
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let charset = parts.find_map(|part| part.strip_prefix("charset=")).unwrap_or("utf-8").trim_matches('"');
+    let coding = header(CONTENT_ENCODING);
+    (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
+        && matches!(charset, "utf-8" | "utf8" | "us-ascii")
+        && (coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
 }
 
 fn read(
@@ -123,9 +129,7 @@ fn read(
         if too_long {
             return Err(ApiError::PayloadTooLarge);
         }
-        tokio::time::timeout(READ_TIMEOUT, collect(payload, longest))
-            .await
-            .unwrap_or_else(|_| Err(ApiError::field("body", "did not arrive in time")))
+        tokio::time::timeout(READ_TIMEOUT, collect(payload, longest)).await.unwrap_or(Err(ApiError::BodyTimeout))
     }
 }
 

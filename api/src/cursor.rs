@@ -79,6 +79,14 @@ fn sum(body: &[u8], owner: Uuid) -> [u8; SUM_BYTES] {
     [a, b, c, d]
 }
 
+/// Cuts what was found by asking for one more than `limit` down to a page; and whether there is a next one.
+pub fn page<T>(mut found: Vec<T>, limit: i64) -> (Vec<T>, bool) {
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > size;
+    found.truncate(size);
+    (found, more)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

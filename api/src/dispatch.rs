@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use actix_web::web::Data;
+use futures::future::{join, join_all, join3};
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::queue::{Final, Lane, Message, QueueError, Watching};
 use shared::store::disconnects::Disconnect;
@@ -69,10 +70,9 @@ pub async fn disconnect(
         match work.within(work.store.disconnect(project, creator, Some(trace.as_str()))).await? {
             Disconnect::New { id, cancelled } => {
                 let watching = work.waiter.watch(id);
-                push(&work, Lane::Revoke, &message(id, JobKind::Revoke, &trace)).await;
-                for sync in cancelled {
-                    cancel(&work, sync).await;
-                }
+                let message = message(id, JobKind::Revoke, &trace);
+                let cancelling = join_all(cancelled.into_iter().map(|sync| cancel(&work, sync)));
+                join(push(&work, Lane::Revoke, &message), cancelling).await;
                 Ok(Queued { id, watching, ended: None })
             }
             Disconnect::Shared(id) => {
@@ -87,7 +87,7 @@ pub async fn disconnect(
 }
 
 /// Sends the first sync of a new connection on its way, and tells who waits for the disconnects that it completed.
-pub async fn first_sync(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
+pub async fn after_connect(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
     for job in completed {
         tell(api.queue.notify(*job, &Final::Done)).await;
         tell(api.queue.forget(Lane::Revoke, *job)).await;
@@ -99,10 +99,12 @@ pub async fn first_sync(api: &Api, sync: Option<JobId>, completed: &[JobId], tra
 
 /// Tells who waits for a sync that will not be done, and takes it out of whichever lane it is in.
 async fn cancel(api: &Api, sync: JobId) {
-    tell(api.queue.notify(sync, &Final::Cancelled)).await;
-    for lane in [Lane::Sync, Lane::Bulk] {
-        tell(api.queue.forget(lane, sync)).await;
-    }
+    join3(
+        tell(api.queue.notify(sync, &Final::Cancelled)),
+        tell(api.queue.forget(Lane::Sync, sync)),
+        tell(api.queue.forget(Lane::Bulk, sync)),
+    )
+    .await;
 }
 
 fn message(id: JobId, kind: JobKind, trace: &TraceContext) -> Message {

@@ -26,9 +26,6 @@ pub enum ApiError {
     /// An `x-api-key` that is unknown, mistyped or revoked.
     #[error("the API key is unknown, malformed or revoked")]
     InvalidApiKey,
-    /// A webhook whose signature is not the platform's.
-    #[error("the signature is missing or wrong")]
-    InvalidSignature,
     /// No such route, or an id that does not exist or is another project's: from outside they look alike.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -44,8 +41,11 @@ pub enum ApiError {
     /// A body over [`crate::body::MAX_BODY`].
     #[error("the body is larger than 64 KiB")]
     PayloadTooLarge,
+    /// A body that does not come to its end.
+    #[error("body: did not arrive in time")]
+    BodyTimeout,
     /// A body that is not JSON.
-    #[error("the body must be JSON: send it with content-type: application/json")]
+    #[error("the body must be plain JSON in UTF-8: send it with content-type: application/json")]
     UnsupportedMediaType,
     /// A limit of ours: the key's, or the one for floods without a good key.
     #[error("too many requests")]
@@ -80,10 +80,9 @@ impl ApiError {
     /// The contract's code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidRequest(_) | Self::BodyTimeout => "invalid_request",
             Self::MissingApiKey => "missing_api_key",
             Self::InvalidApiKey => "invalid_api_key",
-            Self::InvalidSignature => "invalid_signature",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::ReauthorizationRequired => "reauthorization_required",
@@ -110,6 +109,8 @@ impl ApiError {
                 HeaderValue::from_str(allow).map(|allow| (header::ALLOW, allow)).into_iter().collect()
             }
             Self::RateLimited(refusal) => refusal.headers(),
+            // What still comes of the body is no request (RFC 9110, section 15.5.9).
+            Self::BodyTimeout => vec![(header::CONNECTION, HeaderValue::from_static("close"))],
             Self::Unavailable(_) => {
                 vec![(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER.as_secs()))]
             }
@@ -128,7 +129,8 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::MissingApiKey | Self::InvalidApiKey | Self::InvalidSignature => StatusCode::UNAUTHORIZED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::MissingApiKey | Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ReauthorizationRequired => StatusCode::CONFLICT,

@@ -20,8 +20,10 @@ mod redirect;
 mod request_id;
 mod routes;
 mod server;
+mod strangers;
 mod trace;
 mod views;
 mod waiting;
 
+pub use routes::oauth::tiktok_callback::PATH as CALLBACK_PATH;
 pub use server::{ApiConfig, ApiServer, start, start_on};

@@ -1,30 +1,36 @@
 //! The limits at the front door: requests per minute of a key, and of an address that shows no good key.
 //!
-//! Both are counted in this process alone (CONTRACT, `METRIQLAB_API_RATE`: "key and API process"), by governor's GCRA:
-//! a burst of a whole minute's requests, then an even flow.
+//! Both are counted in this process alone (CONTRACT, `METRIQLAB_API_RATE`: "key and API process"), by GCRA: a burst of a
+//! whole minute's requests, then an even flow.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use governor::clock::{Clock as _, DefaultClock};
-use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
+use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use shared::ids::ApiKeyId;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::strangers::{Place, Strangers};
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// More addresses than this are not remembered: then those that have been quiet for a minute go.
-const MAX_ADDRESSES: usize = 100_000;
+/// Look-ups at a time for all addresses that are over their limit: few of the connections to Postgres, and enough for a
+/// good key from such an address to be found.
+const TURNS: usize = 2;
+/// How long such a look-up waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(2);
 
 type KeyLimiter = RateLimiter<ApiKeyId, DefaultKeyedStateStore<ApiKeyId>, DefaultClock, StateInformationMiddleware>;
-type AddressLimiter = RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, DefaultClock, NoOpMiddleware>;
 
 /// Both limits.
 pub struct Limits {
     keys: Option<(KeyLimiter, NonZeroU32)>,
-    strangers: Option<(AddressLimiter, NonZeroU32)>,
+    strangers: Option<Strangers>,
+    turns: Semaphore,
 }
 
 /// What a key has left after a request that was let in.
@@ -41,6 +47,21 @@ pub struct Refusal {
     retry_after: Duration,
 }
 
+/// Leave to look up what a request shows: it counts as a stranger's until it turns out to be somebody's.
+pub struct Admission<'a> {
+    limits: &'a Limits,
+    entry: Entry<'a>,
+}
+
+enum Entry<'a> {
+    /// There is no limit.
+    Free,
+    /// The address had this request left.
+    Counted(Place),
+    /// It had none left, and this request has one of the few turns. Held for as long as the look-up takes.
+    Turn { refusal: Refusal, _turn: SemaphorePermit<'a> },
+}
+
 impl Limits {
     /// `per_minute` requests for each key and `strangers_per_minute` for each address without a good key; 0 turns a
     /// limit off.
@@ -49,9 +70,8 @@ impl Limits {
             let limiter = RateLimiter::keyed(Quota::per_minute(limit));
             (limiter.with_middleware::<StateInformationMiddleware>(), limit)
         });
-        let strangers =
-            NonZeroU32::new(strangers_per_minute).map(|limit| (RateLimiter::keyed(Quota::per_minute(limit)), limit));
-        Self { keys, strangers }
+        let strangers = NonZeroU32::new(strangers_per_minute).map(|limit| Strangers::new(limit, WINDOW));
+        Self { keys, strangers, turns: Semaphore::new(TURNS) }
     }
 
     /// Counts a request of a good key. `None`: there is no limit.
@@ -66,18 +86,28 @@ impl Limits {
         }
     }
 
-    /// Counts a request without a good key. It never stands in the way of a good key from the same address: behind a
-    /// proxy, all clients share one.
+    /// Counts a request that shows nothing good, and for which nothing had to be looked up.
     pub fn count_stranger(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        let Some((limiter, limit)) = &self.strangers else { return Ok(()) };
-        if limiter.len() > MAX_ADDRESSES {
-            limiter.retain_recent();
+        let Some(strangers) = &self.strangers else { return Ok(()) };
+        let counted = strangers.count(address.map(subscriber), Instant::now());
+        counted.map(drop).map_err(|retry_after| Refusal { limit: strangers.limit(), retry_after })
+    }
+
+    /// Asks for a look-up in Postgres for who may turn out to be a stranger. Anybody can write a well-formed key, so a
+    /// flood of them must not become a flood of queries; and it must not shut out a good key from the same address, which
+    /// behind a proxy all clients share. So an address that is over its limit waits for one of a few turns.
+    pub async fn admit(&self, address: Option<IpAddr>) -> Result<Admission<'_>, Refusal> {
+        let admission = |entry| Admission { limits: self, entry };
+        let Some(strangers) = &self.strangers else { return Ok(admission(Entry::Free)) };
+        let retry_after = match strangers.count(address.map(subscriber), Instant::now()) {
+            Ok(place) => return Ok(admission(Entry::Counted(place))),
+            Err(retry_after) => retry_after,
+        };
+        let refusal = Refusal { limit: strangers.limit(), retry_after };
+        match tokio::time::timeout(TURN_WAIT, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(admission(Entry::Turn { refusal, _turn: turn })),
+            _ => Err(refusal),
         }
-        let address = address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), subscriber);
-        limiter.check_key(&address).map_err(|not_until| Refusal {
-            limit: *limit,
-            retry_after: not_until.wait_time_from(limiter.clock().now()),
-        })
     }
 
     /// Forgets whoever has been quiet for long enough to have a full allowance again; to be called now and then.
@@ -86,9 +116,25 @@ impl Limits {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
-        if let Some((limiter, _)) = &self.strangers {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        if let Some(strangers) = &self.strangers {
+            strangers.forget_quiet(Instant::now());
+        }
+    }
+}
+
+impl Admission<'_> {
+    /// The request is somebody's: it does not count as a stranger's.
+    pub fn known(self) {
+        if let (Entry::Counted(place), Some(strangers)) = (self.entry, &self.limits.strangers) {
+            strangers.give_back(place);
+        }
+    }
+
+    /// The request is nobody's: refused as such, or for the limit if it came over it.
+    pub fn unknown(self) -> Result<(), Refusal> {
+        match self.entry {
+            Entry::Free | Entry::Counted(_) => Ok(()),
+            Entry::Turn { refusal, .. } => Err(refusal),
         }
     }
 }
@@ -167,6 +213,29 @@ mod tests {
         let limits = Limits::new(0, 0);
         let key = ApiKeyId::new();
         assert!((0..10_000).all(|_| limits.count_key(key) == Ok(None) && limits.count_stranger(None).is_ok()));
+    }
+
+    #[tokio::test]
+    async fn who_turns_out_to_be_somebody_is_not_counted() {
+        let limits = Limits::new(0, 2);
+        for _ in 0..10 {
+            limits.admit(None).await.expect("admitted").known();
+        }
+        for _ in 0..2 {
+            assert!(limits.admit(None).await.expect("admitted").unknown().is_ok());
+        }
+        assert!(limits.count_stranger(None).is_err());
+    }
+
+    #[tokio::test]
+    async fn over_the_limit_there_are_a_few_turns_and_no_more() {
+        let limits = Limits::new(0, 1);
+        limits.count_stranger(None).expect("the first");
+        let turns = [limits.admit(None).await.expect("a turn"), limits.admit(None).await.expect("a turn")];
+        assert!(limits.admit(None).await.is_err());
+        assert!(turns.into_iter().all(|turn| turn.unknown().is_err()), "a stranger is over the limit all the same");
+        limits.admit(None).await.expect("a turn again").known();
+        assert!(limits.count_stranger(None).is_err(), "a turn counts for nothing");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use actix_web::Error;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{self, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -16,6 +16,7 @@ use tracing::{Instrument as _, info_span};
 
 use crate::error::ApiError;
 use crate::request_id::{self, RequestId};
+use crate::routes::oauth::tiktok_callback;
 use crate::trace::TraceContext;
 
 /// The headers that every answer carries, unless its handler has set its own.
@@ -26,17 +27,33 @@ const SECURITY: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
+/// Says what the figures mean, once a process.
+pub fn describe_metrics() {
+    metrics::describe_counter!("metriqlab_http_requests_total", "Requests answered, by method, route and status");
+    metrics::describe_histogram!(
+        "metriqlab_http_request_duration_seconds",
+        metrics::Unit::Seconds,
+        "From a request's head to its answer's head, the wait for a job included"
+    );
+    metrics::describe_gauge!("metriqlab_postgres_connections", "Connections to Postgres, in use and open");
+}
+
 /// The outermost layer of the app.
 ///
-/// A HEAD is routed as the GET that it asks about (RFC 9110, section 9.3.2); the server leaves the body out by itself.
+/// A HEAD is routed as the GET that it asks about (RFC 9110, section 9.3.2), except where a GET is not safe. Its body goes
+/// here: the server leaves it out by itself only if no other request is behind it already, and would read all of it first.
 pub async fn observe(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
-    let seen = Seen { method: request.method().clone(), is_api: is_api(request.path()), id: id.clone(), started };
-    if request.method() == Method::HEAD {
+    // The path as it is routed: `/%61pi` leads to `/api`.
+    let path = request.match_info().as_str();
+    let (is_api, is_safe) = (is_api(path), path != tiktok_callback::PATH);
+    let seen = Seen { method: request.method().clone(), is_api, id: id.clone(), started };
+    let is_head = request.method() == Method::HEAD;
+    if is_head && is_safe {
         request.head_mut().method = Method::GET;
     }
     let trace = TraceContext::of(request.headers());
@@ -52,7 +69,7 @@ pub async fn observe(
                 let detail = response.response().error().and_then(detail);
                 let status = response.status();
                 seen.finish(route.as_deref(), status, detail, response.headers_mut());
-                return Ok(response);
+                return Ok(if is_head { response.map_body(|_, _| BoxBody::new(body::None::new())) } else { response });
             }
             Ok(Err(error)) => error,
             Err(panic) => ApiError::Internal(format!("panic: {}", message(panic.as_ref()))).into(),
@@ -60,6 +77,7 @@ pub async fn observe(
         let mut response = error.error_response();
         let (status, detail) = (response.status(), detail(&error));
         seen.finish(None, status, detail, response.headers_mut());
+        let response = if is_head { response.set_body(BoxBody::new(body::None::new())) } else { response };
         Err(InternalError::from_response(error, response).into())
     };
     request_id::scope(id, observed.instrument(span)).await
@@ -88,7 +106,8 @@ impl Seen {
         let took = self.started.elapsed();
         let route = route.unwrap_or("none").to_owned();
         let (method, code) = (label(&self.method), status.as_u16());
-        let ms = took.as_secs_f64() * 1000.0;
+        // Microseconds, as many as a line of log needs.
+        let ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         match detail {
             Some(detail) if status.is_server_error() => {
                 tracing::error!(method, route, status = code, ms, detail, "request failed");

@@ -10,6 +10,7 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use crate::auth;
 use crate::envelope::{ErrorBody, Failure};
+use crate::routes::oauth::tiktok_callback;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -50,7 +51,7 @@ pub struct Document {
 impl Document {
     /// Reads the document that the routes have made.
     pub fn new(openapi: &OpenApi) -> Self {
-        let routes = openapi.paths.paths.iter().map(|(path, item)| (segments(path), methods(item))).collect();
+        let routes = openapi.paths.paths.iter().map(|(path, item)| (segments(path), methods(path, item))).collect();
         // A map with other keys than strings could fail; the document has none.
         let json = serde_json::to_vec(openapi).unwrap_or_else(|_| b"{}".to_vec()).into();
         Self { json, routes }
@@ -79,10 +80,11 @@ fn segments(path: &str) -> Vec<String> {
     path.split('/').map(str::to_owned).collect()
 }
 
-fn methods(item: &PathItem) -> String {
+fn methods(path: &str, item: &PathItem) -> String {
     let methods = [
         ("GET", item.get.is_some()),
-        ("HEAD", item.get.is_some()),
+        // The one GET that is not safe: it ends a consent.
+        ("HEAD", item.get.is_some() && path != tiktok_callback::PATH),
         ("POST", item.post.is_some()),
         ("PUT", item.put.is_some()),
         ("PATCH", item.patch.is_some()),
@@ -132,7 +134,7 @@ impl IntoResponses for ListErrors {
 
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 408, 413, 415, 429, 500, 503])
     }
 }
 
@@ -150,19 +152,19 @@ impl IntoResponses for ChangeErrors {
 
 impl IntoResponses for SyncErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 409, 413, 415, 429, 500, 502, 503])
+        errors(&[400, 401, 404, 408, 409, 413, 415, 429, 500, 502, 503])
     }
 }
 
 impl IntoResponses for DisconnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 404, 408, 413, 415, 429, 500, 503])
     }
 }
 
 impl IntoResponses for WebhookErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 413, 500, 503])
+        errors(&[400, 408, 413, 429, 500, 503])
     }
 }
 
@@ -177,12 +179,15 @@ fn errors(statuses: &[u16]) -> Responses {
 fn meaning(status: u16) -> &'static str {
     match status {
         400 => "`invalid_request`: malformed; the message names the field",
-        401 => "`missing_api_key`, `invalid_api_key` (a webhook: `invalid_signature`)",
+        401 => "`missing_api_key`, `invalid_api_key`",
         404 => "`not_found`: no such id, or another project's",
+        408 => "`invalid_request`: the body did not arrive in time",
         409 => "`reauthorization_required`: the creator must connect again",
         413 => "`payload_too_large`: a body over 64 KiB (a list of creators: 512 KiB)",
         415 => "`unsupported_media_type`: a body that is not JSON",
-        429 => "`rate_limited`: the key's own limit, with `Retry-After` and `RateLimit` headers",
+        429 => {
+            "`rate_limited`: the limit of the key, or of an address without one, with `Retry-After` and `RateLimit` headers"
+        }
         502 => "`platform_error`: the platform failed",
         503 => "`unavailable`: try again after `Retry-After`; nothing is half done",
         _ => "`internal`: a bug; the request id finds it in the log",

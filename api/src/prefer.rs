@@ -23,20 +23,22 @@ pub struct Prefer {
 }
 
 impl Prefer {
-    /// Reads all `Prefer` headers; of a preference that comes twice, the first one counts (RFC 7240, section 2).
+    /// Reads all `Prefer` headers; of a preference that comes twice, the first one counts (RFC 7240, section 2), also if
+    /// it makes no sense.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut prefer = Self::default();
+        let mut waits = false;
         let values = headers.get_all(PREFER).filter_map(|value| value.to_str().ok());
-        for preference in values.flat_map(|value| value.split(',')) {
+        for preference in values.flat_map(|value| split(value, ',')) {
             // Parameters after a semicolon belong to preferences that we do not know.
-            let (name, value) = match preference.split(';').next().unwrap_or_default().split_once('=') {
-                Some((name, value)) => (name.trim(), value.trim().trim_matches('"')),
-                None => (preference.split(';').next().unwrap_or_default().trim(), ""),
-            };
+            let preference = split(preference, ';').next().unwrap_or_default();
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             if name.eq_ignore_ascii_case("respond-async") {
                 prefer.respond_async = true;
             }
-            if name.eq_ignore_ascii_case("wait") && prefer.wait.is_none() {
+            if name.eq_ignore_ascii_case("wait") && !waits {
+                waits = true;
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
                 prefer.wait = digits.then(|| value.parse().unwrap_or(u64::MAX).min(MAX_WAIT));
             }
@@ -72,6 +74,19 @@ impl Prefer {
     }
 }
 
+/// The parts between separators that do not stand in a quoted string (RFC 9110, section 5.6.4).
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let ends = c == separator && !quoted;
+        if c == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = c == '\\' && quoted && !escaped;
+        ends
+    })
+}
+
 impl FromRequest for Prefer {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
@@ -105,6 +120,9 @@ mod tests {
         assert_eq!(prefer(&["WAIT = \"3\""]), seconds(3, Some("wait=3")));
         assert_eq!(prefer(&["wait=0"]), seconds(0, Some("wait=0")));
         assert_eq!(prefer(&["wait=3, wait=4"]), seconds(3, Some("wait=3")));
+        assert_eq!(prefer(&["x=\"a, wait=4; \\\", wait=5\", wait=3"]), seconds(3, Some("wait=3")));
+        assert_eq!(prefer(&["x; y=\"respond-async, wait=0\""]), seconds(25, None));
+        assert_eq!(prefer(&["wait=soon, wait=4"]), seconds(25, None));
         assert_eq!(prefer(&["respond-async"]), seconds(0, Some("respond-async")));
         assert_eq!(prefer(&["Respond-Async; x=y", "wait=10"]), seconds(10, Some("respond-async, wait=10")));
         assert_eq!(prefer(&["handling=lenient, return=minimal"]), seconds(25, None));

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Api, build};
 use crate::auth::KeyCache;
 use crate::limits::Limits;
+use crate::observe::describe_metrics;
+use crate::routes::health::Probe;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +73,7 @@ pub async fn start(config: ApiConfig) -> io::Result<ApiServer> {
 /// Serves in the background, on threads of its own, on a listener that is bound already: for who must know the port before
 /// there is a server. Must be called inside a Tokio runtime, on which what outlives a request runs.
 pub async fn start_on(listener: TcpListener, config: ApiConfig) -> io::Result<ApiServer> {
+    describe_metrics();
     let stopping = CancellationToken::new();
     let addr = listener.local_addr()?;
     let grace = config.grace;
@@ -94,6 +97,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
     Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
+        readiness: Probe::default(),
         settings: config.settings,
         store: config.store,
         queue: config.queue,

@@ -8,7 +8,8 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use uuid::Uuid;
 
-const HEADER: HeaderName = HeaderName::from_static("traceparent");
+/// The header of a request.
+pub const HEADER: HeaderName = HeaderName::from_static("traceparent");
 
 /// A `traceparent` of version 00 (<https://www.w3.org/TR/trace-context/>): the client's own if it is well-formed, or a new
 /// one.

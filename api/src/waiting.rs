@@ -32,13 +32,12 @@ pub enum Ending {
     },
 }
 
-/// Waits for a job for `wait` at most, or until the server stops.
-pub async fn wait_for(api: &Api, project: ProjectId, queued: Queued, wait: Duration) -> Ending {
+/// Waits for a job until `deadline`, or until the server stops.
+pub async fn wait_for(api: &Api, project: ProjectId, queued: Queued, deadline: Instant) -> Ending {
     if let Some(word) = queued.ended {
         return Ending::Last(word);
     }
-    if !wait.is_zero() {
-        let deadline = Instant::now() + wait;
+    if deadline > Instant::now() {
         let word = tokio::select! {
             biased;
             word = queued.watching.wait(deadline) => word,

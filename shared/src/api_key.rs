@@ -16,8 +16,6 @@ const RANDOM_CHARS: usize = 28;
 /// 62^6 > 2^32: room for every CRC-32.
 const CHECKSUM_CHARS: usize = 6;
 const KEY_CHARS: usize = TAG.len() + RANDOM_CHARS + CHECKSUM_CHARS;
-/// What people may see: 8 random characters, which leaves 119 bits unknown.
-const PREFIX_CHARS: usize = TAG.len() + 8;
 
 /// A key in the clear, its checksum good: a caller's, or one that was just made. Whether it is known is the store's word.
 #[derive(Clone)]
@@ -29,6 +27,9 @@ pub struct ApiKey(SecretString);
 pub struct MalformedApiKey;
 
 impl ApiKey {
+    /// The length of [`ApiKey::prefix`], which people may see: 8 random characters, which leaves 119 bits unknown.
+    pub const PREFIX_CHARS: usize = TAG.len() + 8;
+
     /// A new random key.
     pub fn generate() -> Self {
         let mut rng = rand::rng();
@@ -54,7 +55,7 @@ impl ApiKey {
 
     /// The key's first characters, for people to tell it from others.
     pub fn prefix(&self) -> &str {
-        self.0.expose_secret().get(..PREFIX_CHARS).unwrap_or_default()
+        self.0.expose_secret().get(..Self::PREFIX_CHARS).unwrap_or_default()
     }
 
     /// The whole key, to be shown once, when it is made.

@@ -3,6 +3,8 @@
 use std::io::IsTerminal as _;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::util::TryInitError;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -48,14 +50,22 @@ impl std::fmt::Debug for Metrics {
 }
 
 /// Sends the log to standard error. Once a process.
+///
+/// Whatever the filter asks for, no secret gets into it: `tokio_postgres` writes the values of every statement at `debug`,
+/// among them what a creator's consent hangs on, and so it has a level of its own that no setting lifts.
 pub fn init_log(settings: LogSettings) -> Result<(), TelemetryError> {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match settings.format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(settings.filter)).try_init()?;
+    let filter = settings.filter.and(filter_fn(shows_no_values).with_max_level_hint(LevelFilter::TRACE));
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+fn shows_no_values(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("tokio_postgres") || *metadata.level() <= Level::INFO
 }
 
 /// Installs the recorder of the `metrics` macros. Once a process.

@@ -491,6 +491,11 @@ async fn keys_work_until_they_are_revoked_by_a_prefix_that_names_one() {
     assert_eq!(store.revoke_key("mlk_abd").await.unwrap(), Revocation::Revoked("mlk_abd".into()));
     assert_eq!(store.active_key(&[9; 32]).await.unwrap(), None);
     assert_eq!(store.revoke_key("mlk_abd").await.unwrap(), Revocation::NotFound);
+    store.add_key("p", &[10; 32], "mlk_abd").await.unwrap();
+    assert_eq!(store.revoke_key_by_hash(&[11; 32]).await.unwrap(), Revocation::NotFound);
+    assert_eq!(store.revoke_key_by_hash(&[10; 32]).await.unwrap(), Revocation::Revoked("mlk_abd".into()));
+    assert_eq!(store.active_key(&[10; 32]).await.unwrap(), None);
+    assert_eq!(store.revoke_key_by_hash(&[10; 32]).await.unwrap(), Revocation::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,11 @@
 //! `metriqlab api`.
 
-use metriqlab::parts::{CALLBACK, Common, Parts};
+use ::api::CALLBACK_PATH;
+use metriqlab::parts::{Common, Parts};
 use metriqlab::signals::Signals;
 use shared::settings::{ApiArgs, DatabaseArgs, EncryptionArgs, RedisArgs, ShutdownArgs, TikTokArgs};
+
+use crate::usage::UsageError;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -23,6 +26,10 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let settings = args.api.check()?;
+    if settings.bind.port() == 0 && !args.api.has_public_url() {
+        let problem = "METRIQLAB_BIND: any free port is none that TikTok can send browsers to; name one, or set METRIQLAB_PUBLIC_URL";
+        return Err(UsageError(problem.into()).into());
+    }
     let grace = args.shutdown.check()?;
     let common = Common {
         database: args.database.require()?,
@@ -31,7 +38,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         tiktok: args.tiktok.check()?,
     };
     let metrics = shared::telemetry::init_metrics()?;
-    let parts = Parts::new(common, settings.public_url.with_path(CALLBACK))?;
+    let parts = Parts::new(common, settings.public_url.with_path(CALLBACK_PATH))?;
     let public_url = settings.public_url.clone();
     let server = parts.start_api(settings, None, grace, metrics).await?;
     tracing::info!(address = %server.addr(), %public_url, "the API is ready");

@@ -35,9 +35,9 @@ enum Action {
     },
     /// Revokes a key: within a second no API process takes it any more
     Revoke {
-        /// The key's first characters, as `list` shows them.
+        /// The key's first 12 characters, as `list` shows them, or all of it.
         #[arg(value_name = "PREFIX")]
-        prefix: String,
+        key: String,
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.action {
         Action::Create { project, database } => create(&project, &open(&database)?).await,
         Action::List { database } => list(&open(&database)?).await,
-        Action::Revoke { prefix, database } => revoke(&prefix, &open(&database)?).await,
+        Action::Revoke { key, database } => revoke(&key, &database).await,
     }
 }
 
@@ -78,13 +78,26 @@ async fn list(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn revoke(prefix: &str, store: &Store) -> anyhow::Result<()> {
-    match store.revoke_key(prefix.trim()).await? {
+async fn revoke(key: &str, database: &DatabaseArgs) -> anyhow::Result<()> {
+    let key = key.trim();
+    // Somebody who has only the key itself at hand, because it was found where it should not be.
+    let whole = ApiKey::parse(key).ok();
+    if whole.is_none() && key.chars().count() < ApiKey::PREFIX_CHARS {
+        let problem =
+            format!("give the key or its first {} characters, as `keys list` shows them", ApiKey::PREFIX_CHARS);
+        return Err(UsageError(problem).into());
+    }
+    let store = open(database)?;
+    let revocation = match whole {
+        Some(key) => store.revoke_key_by_hash(&key.hash()).await?,
+        None => store.revoke_key(key).await?,
+    };
+    match revocation {
         Revocation::Revoked(prefix) => {
             tracing::info!(prefix, "key revoked");
             Ok(())
         }
-        Revocation::NotFound => bail!("no working key begins with this prefix: see `metriqlab keys list`"),
+        Revocation::NotFound => bail!("no working key begins like this: see `metriqlab keys list`"),
         Revocation::Ambiguous(keys) => {
             bail!("several keys begin with this prefix, none was revoked: {}", keys.join(", "))
         }

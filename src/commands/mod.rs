@@ -21,7 +21,7 @@ pub enum Command {
     /// A worker process alone
     Worker(Box<worker::Args>),
     /// A stand-in for TikTok, for development and tests
-    Sandbox(sandbox::Args),
+    Sandbox(Box<sandbox::Args>),
     /// Applies the migrations to the database, and ends
     Migrate(migrate::Args),
     /// Makes, lists and revokes API keys
@@ -39,7 +39,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(*args).await,
         Command::Api(args) => api::run(&args).await,
         Command::Worker(args) => worker::run(&args).await,
-        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Sandbox(args) => sandbox::run(&args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Resync(args) => resync::run(&args).await,

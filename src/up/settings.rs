@@ -8,16 +8,14 @@ use secrecy::SecretString;
 use shared::crypto::KeyRing;
 use shared::settings::{
     ApiArgs, ApiSettings, DEFAULT_BIND, DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings,
-    SettingsError, ShutdownArgs, TikTokArgs, TikTokSettings, WorkerArgs, WorkerSettings,
+    SANDBOX_CLIENT_KEY, SANDBOX_CLIENT_SECRET, SettingsError, ShutdownArgs, TikTokArgs, TikTokSettings, WorkerArgs,
+    WorkerSettings,
 };
 
 /// How many ports after the default one are tried when that is taken.
 const OTHER_PORTS: u16 = 50;
 /// Who presses ctrl-C waits for nobody: what runs is given back, and goes on at the next start.
 const LONGEST_GRACE: Duration = Duration::from_secs(3);
-/// Long enough for everything that the sandbox does with it.
-const SANDBOX_CLIENT_KEY: &str = "sandbox-client-key";
-const SANDBOX_CLIENT_SECRET: &str = "sandbox-client-secret";
 
 /// The settings of `metriqlab up`.
 #[derive(clap::Args)]
@@ -80,12 +78,34 @@ impl Args {
     }
 }
 
+/// Where the API listens.
+pub(super) struct Door {
+    pub(super) listener: TcpListener,
+    /// The API's settings, with the address that it has got.
+    pub(super) settings: ApiSettings,
+    /// Whether the default address was taken.
+    moved: bool,
+}
+
+impl Door {
+    /// Says so if it is not where it is looked for.
+    pub(super) fn warn(&self) {
+        if self.moved {
+            tracing::warn!("another program listens on {DEFAULT_BIND}: this one takes {}", self.settings.bind);
+        }
+    }
+}
+
 /// Listens for the API. Before anything else starts: the redirect URI needs the port's number, and nobody can take the port
-/// in between.
-pub(super) fn listen_for(mut api: ApiArgs) -> anyhow::Result<(TcpListener, ApiSettings)> {
-    let listener = if api.has_bind() { listen(api.check()?.bind)? } else { listen_on_a_default()? };
-    api.bind = Some(listener.local_addr()?.to_string());
-    Ok((listener, api.check()?))
+/// in between. Only who has asked for no address gets another one than the default: a public URL leads to that, too.
+pub(super) fn listen_for(args: &ApiArgs) -> anyhow::Result<Door> {
+    let mut args = args.clone();
+    let default: SocketAddr = DEFAULT_BIND.parse()?;
+    let fixed = args.has_bind() || args.has_public_url();
+    let listener = if fixed { listen(args.check()?.bind)? } else { listen_near(default)? };
+    let address = listener.local_addr()?;
+    args.bind = Some(address.to_string());
+    Ok(Door { listener, settings: args.check()?, moved: !fixed && address != default })
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -94,21 +114,39 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// On the default address, or the next port that is free.
-fn listen_on_a_default() -> anyhow::Result<TcpListener> {
-    let default: SocketAddr = DEFAULT_BIND.parse()?;
+/// On this address, or the next port that is free.
+fn listen_near(default: SocketAddr) -> anyhow::Result<TcpListener> {
     let mut ports = default.port()..=default.port().saturating_add(OTHER_PORTS);
     let found = ports.find_map(|port| TcpListener::bind((default.ip(), port)).ok());
-    let found = found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))?;
-    let address = found.local_addr()?;
-    if address != default {
-        tracing::warn!("another program listens on {default}: this one takes {address}");
-    }
-    Ok(found)
+    found.with_context(|| format!("no free port from {} on: set METRIQLAB_BIND", default.port()))
 }
 
 /// Where a process of this machine reaches what listens on `address`.
 pub(super) fn loopback(address: SocketAddr) -> SocketAddr {
     let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(public_url: Option<&str>) -> ApiArgs {
+        ApiArgs {
+            bind: None,
+            public_url: public_url.map(str::to_owned),
+            sync_wait: String::new(),
+            api_rate: String::new(),
+            cors_origins: None,
+        }
+    }
+
+    #[test]
+    fn another_port_is_only_for_who_named_none() {
+        // If this fails, somebody else listens there, which is as good.
+        let _taken = TcpListener::bind(DEFAULT_BIND);
+        let door = listen_for(&args(None)).unwrap();
+        assert!(door.moved && door.settings.public_url.to_string() == format!("http://{}", door.settings.bind));
+        assert!(listen_for(&args(Some("https://api.example.com"))).is_err());
+    }
 }

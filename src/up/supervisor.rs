@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use api::ApiServer;
+use api::{ApiServer, CALLBACK_PATH};
 use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
-use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, TikTokSettings};
+use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings};
 use shared::store::Store;
 use url::Url;
 use worker::Worker;
@@ -18,15 +18,13 @@ use super::greeting::Greeting;
 use super::home::Home;
 use super::postgres::{Postgres, PostgresOptions};
 use super::redis::{Redis, RedisOptions};
-use super::settings::{Args, Plan, listen_for, loopback};
-use crate::parts::{CALLBACK, Common, Parts};
+use super::settings::{Args, Door, Plan, listen_for, loopback};
+use crate::parts::{Common, Parts};
 use crate::signals::Signals;
 
 const FOLDER: &str = ".metriqlab";
 const DATABASE: &str = "metriqlab";
 const PROJECT: &str = "default";
-/// The sandbox's port, if it is free: links into it then outlive a restart.
-const SANDBOX_BIND: &str = "127.0.0.1:8090";
 const ANY_LOOPBACK: &str = "127.0.0.1:0";
 
 /// Everything that runs. Dropped, the servers are killed: the way out of a failed start.
@@ -43,9 +41,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // First of all, so that a signal ends the start in order, too.
     let mut signals = Signals::listen()?;
     let plan = args.check()?;
+    // Before the folder is made: a start that is refused leaves nothing behind.
+    let door = listen_for(&plan.api)?;
     let home = Home::open(Path::new(FOLDER))?;
+    door.warn();
     let (mut system, greeting) = tokio::select! {
-        started = start(plan, &home) => started?,
+        started = start(plan, door, &home) => started?,
         () = signals.stop() => return Ok(()),
     };
     greeting.print();
@@ -62,8 +63,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
-async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)> {
-    let (listener, api) = listen_for(plan.api.clone())?;
+async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(System, Greeting)> {
+    let Door { listener, settings: api, .. } = door;
     // What can fail at once comes before what takes its time.
     let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan.tiktok, &api)?) } else { None };
     let place = home.servers();
@@ -75,7 +76,7 @@ async fn start(mut plan: Plan, home: &Home) -> anyhow::Result<(System, Greeting)
         keyring: keyring(plan.encryption, home)?,
         tiktok: plan.tiktok,
     };
-    let parts = Parts::new(common, api.public_url.with_path(CALLBACK))?;
+    let parts = Parts::new(common, api.public_url.with_path(CALLBACK_PATH))?;
     parts.store().migrate().await?;
     let key = api_key(parts.store(), home).await?;
     let metrics = shared::telemetry::init_metrics()?;
@@ -135,12 +136,13 @@ fn start_sandbox(tiktok: &mut TikTokSettings, api: &ApiSettings) -> anyhow::Resu
         bind: bind.to_owned(),
         client_key: tiktok.client_key.clone(),
         client_secret: tiktok.client_secret.expose_secret().to_owned(),
-        redirect_uris: vec![api.public_url.with_path(CALLBACK)],
+        redirect_uris: vec![api.public_url.with_path(CALLBACK_PATH)],
         rate_limit: tiktok.rate_per_minute,
         rate_window: tiktok.rate_window,
         webhook_url: Some(format!("http://{}/webhooks/tiktok", loopback(api.bind))),
         ..SandboxConfig::default()
     };
+    // Its own port, if that is free: links into it then outlive a restart.
     let sandbox = sandbox::start(config(SANDBOX_BIND)).or_else(|_| sandbox::start(config(ANY_LOOPBACK)))?;
     let base = Url::parse(&sandbox.base_url()).context("the sandbox's address")?;
     tiktok.auth_url = base.clone();

@@ -7,9 +7,12 @@ use serde_json::json;
 use crate::support::System;
 use crate::support::system::{CLIENT_SECRET, ENCRYPTION_KEY};
 
+/// All there is, also for the one crate that would write values.
+const LOUDEST: &str = "trace,tokio_postgres=trace,tokio_postgres::query=trace";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_a_log_a_metric_or_a_dump() {
-    let system = System::builder().set("RUST_LOG", "trace").start().await;
+    let system = System::builder().set("RUST_LOG", LOUDEST).set("TIKTOK_PKCE", "hex").start().await;
     let open_id = system.sandbox.user(30).await;
     let state = system.client.post("/api/v1/connect/tiktok").await.data(200)["state"].as_str().unwrap().to_owned();
     let id = system.connect(&open_id).await;
@@ -55,13 +58,22 @@ async fn no_secret_is_in_a_log_a_metric_or_a_dump() {
         logs.contains("kind=sync") && logs.contains("endpoint=\"video_list\""),
         "the logs are there, of worker and client"
     );
+    let verifier: String = sql.query_one("SELECT pkce_verifier FROM oauth_states", &[]).await.unwrap().get(0);
+    let parameter = decimal(&verifier);
+    assert!(!logs.contains(&verifier) && !logs.contains(&parameter), "a log holds a verifier");
     for (place, text) in [("a log", &logs), ("a metric", &metrics), ("Postgres", &dump), ("Redis", &redis)] {
         for secret in &secrets {
             assert!(!text.contains(secret.as_str()), "{place} holds a secret that begins with {}", &secret[..6]);
             // As bytea, Postgres shows bytes in hex.
             assert!(!text.contains(&hex::encode(secret)), "{place} holds a secret in hex");
+            assert!(!text.contains(&decimal(secret)), "{place} holds a secret in decimal");
         }
     }
+}
+
+/// Bytes as `Debug` shows them.
+fn decimal(text: &str) -> String {
+    text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Every key and value that Redis holds, of whatever type.

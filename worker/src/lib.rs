@@ -20,8 +20,9 @@ use shared::tokens::Tokens;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a stop waits for the renewals of tokens that are under way: a call to the platform, and a write.
-const SETTLE: Duration = Duration::from_secs(12);
+/// How long a stop waits for the renewals of tokens that are under way: a call to the platform, which takes 12 s with its
+/// turn, and a write.
+const SETTLE: Duration = Duration::from_secs(15);
 
 /// What a worker works with.
 pub struct WorkerConfig {

@@ -19,6 +19,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from
 const PAGE: i64 = 500;
 /// How long one sweep may take; the next one goes on where it stopped.
 const SLICE: Duration = Duration::from_millis(500);
+/// How long a push, or the end of a job, may take from Postgres to Redis.
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// Why a sweep broke off.
 #[derive(Debug, thiserror::Error)]
@@ -57,45 +59,61 @@ pub(crate) async fn run(store: Store, queue: Queue) {
 /// Looks at the open jobs after `after`, for at most a slice of time. Gives where to go on; `None` is from the start.
 async fn sweep(store: &Store, queue: &Queue, mut after: Option<JobId>) -> Result<Option<JobId>, SweepError> {
     let began = Instant::now();
-    let mut pushed = 0;
+    let mut suspects = Vec::new();
     while began.elapsed() < SLICE {
         let page = store.jobs_in_redis(after, PAGE).await?;
-        let Some(last) = page.last().map(|job| job.message.id) else {
-            after = None;
-            break;
-        };
-        pushed += push_forgotten(queue, &page).await?;
+        let next = page.last().map(|job| job.message.id);
         let full = i64::try_from(page.len()).is_ok_and(|rows| rows >= PAGE);
-        after = full.then_some(last);
+        // Redis has lost everything a moment ago, and workers are still telling it what they run: the next sweep.
+        let Some(unknown) = unknown(queue, page).await? else { break };
+        suspects.extend(unknown);
+        after = next.filter(|_| full);
         if !full {
             break;
         }
     }
-    if pushed > 0 {
-        metrics::counter!("metriqlab_jobs_recovered_total").increment(pushed);
-        tracing::warn!(jobs = pushed, "Redis had forgotten open jobs; they are pushed again");
+    if !suspects.is_empty() {
+        confirm(store, queue, suspects).await?;
     }
     Ok(after)
 }
 
-/// Pushes those that Redis does not know, in whatever lane. Gives their number.
-async fn push_forgotten(queue: &Queue, page: &[OpenJob]) -> Result<u64, SweepError> {
-    let ids: Vec<JobId> = page.iter().map(|job| job.message.id).collect();
-    let Sweep::Unknown(unknown) = queue.unknown(&ids).await? else {
-        // Redis has lost everything a moment ago: workers are still telling it what they run.
-        return Ok(0);
-    };
+/// Those that no lane knows; `None` if it is too soon to say.
+async fn unknown(queue: &Queue, jobs: Vec<OpenJob>) -> Result<Option<Vec<OpenJob>>, SweepError> {
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.message.id).collect();
+    let Sweep::Unknown(unknown) = queue.unknown(&ids).await? else { return Ok(None) };
     let unknown: HashSet<JobId> = unknown.into_iter().collect();
-    let forgotten = || page.iter().filter(|job| unknown.contains(&job.message.id));
+    Ok(Some(jobs.into_iter().filter(|job| unknown.contains(&job.message.id)).collect()))
+}
+
+/// Looks again a moment later, and pushes what is still forgotten: a row is there before its push, and a job leaves Redis
+/// before its row is read again.
+async fn confirm(store: &Store, queue: &Queue, mut suspects: Vec<OpenJob>) -> Result<(), SweepError> {
+    tokio::time::sleep(MOMENT).await;
+    let ids: Vec<JobId> = suspects.iter().map(|job| job.message.id).collect();
+    let over: HashSet<JobId> = store.last_words(&ids).await?.into_iter().map(|(id, _)| id).collect();
+    suspects.retain(|job| !over.contains(&job.message.id));
+    let Some(forgotten) = unknown(queue, suspects).await? else { return Ok(()) };
+    let pushed = push(queue, &forgotten).await?;
+    if pushed > 0 {
+        metrics::counter!("metriqlab_jobs_recovered_total").increment(pushed);
+        tracing::warn!(jobs = pushed, "Redis had forgotten open jobs; they are pushed again");
+    }
+    Ok(())
+}
+
+/// Pushes these, each into its lane and for its time. Gives the number that was new: other workers sweep as well.
+async fn push(queue: &Queue, jobs: &[OpenJob]) -> Result<u64, SweepError> {
+    let mut pushed = 0;
     for lane in Lane::VARIANTS {
-        let due = forgotten().filter(|job| job.lane == *lane && job.delay.is_zero());
+        let due = jobs.iter().filter(|job| job.lane == *lane && job.delay.is_zero());
         let due: Vec<Message> = due.map(|job| job.message.clone()).collect();
         if !due.is_empty() {
-            queue.push_many(*lane, &due).await?;
+            pushed += queue.push_many(*lane, &due).await?;
         }
     }
-    for job in forgotten().filter(|job| !job.delay.is_zero()) {
-        queue.push(job.lane, &job.message, Some(job.delay)).await?;
+    for job in jobs.iter().filter(|job| !job.delay.is_zero()) {
+        pushed += u64::from(queue.push(job.lane, &job.message, Some(job.delay)).await?);
     }
-    Ok(u64::try_from(unknown.len()).unwrap_or(u64::MAX))
+    Ok(pushed)
 }

@@ -1,6 +1,6 @@
 //! What operators ask: does it live, can it work, what has it done, what does it offer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -14,8 +14,14 @@ use crate::openapi::Document;
 /// How long a dependency may take to show that it is there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long what was found out holds: anybody may ask, and no flood of them becomes one of queries.
+const PROBE_TTL: Duration = Duration::from_secs(1);
+
+/// The last look at the dependencies, and when it began. Who asks while one is under way waits for it.
+pub type Probe = tokio::sync::Mutex<Option<(Instant, Readiness)>>;
+
 /// Whether the process can do its work.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ok`, `degraded` (everything but Redis) or `unavailable`.
     #[schema(example = "ok")]
@@ -48,12 +54,28 @@ pub async fn healthz() -> HttpResponse {
         (status = 503, description = "They can't", body = Readiness)))]
 #[get("/readyz")]
 pub async fn readyz(api: Data<Api>) -> HttpResponse {
+    let mut probe = api.readiness.lock().await;
+    let known = probe.as_ref().filter(|(began, _)| began.elapsed() < PROBE_TTL).map(|(_, known)| known.clone());
+    let readiness = if let Some(known) = known {
+        known
+    } else {
+        let began = Instant::now();
+        let found = look(&api).await;
+        *probe = Some((began, found.clone()));
+        found
+    };
+    drop(probe);
+    let ready = readiness.status != "unavailable";
+    HttpResponse::build(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }).json(readiness)
+}
+
+async fn look(api: &Api) -> Readiness {
     let (schema, redis) = tokio::join!(
         tokio::time::timeout(PROBE_TIMEOUT, api.store.schema_version()),
         tokio::time::timeout(PROBE_TIMEOUT, api.queue.ping()),
     );
     let redis = if matches!(redis, Ok(Ok(()))) { None } else { Some("down") };
-    let readiness = match schema {
+    match schema {
         Ok(Ok(version)) if version.is_sufficient() => {
             Readiness { status: if redis.is_none() { "ok" } else { "degraded" }, redis, ..Readiness::default() }
         }
@@ -63,9 +85,7 @@ pub async fn readyz(api: Data<Api>) -> HttpResponse {
             Readiness { status: "unavailable", redis, schema: Some(schema), ..Readiness::default() }
         }
         _ => Readiness { status: "unavailable", redis, postgres: Some("down"), schema: None },
-    };
-    let ready = readiness.status != "unavailable";
-    HttpResponse::build(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }).json(readiness)
+    }
 }
 
 /// The process's metrics, for Prometheus.

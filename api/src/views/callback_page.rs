@@ -33,6 +33,10 @@ pub enum ConsentOutcome {
     Refused,
     /// TikTok failed.
     PlatformFailed,
+    /// TikTok refuses our app: the operator has to mend it.
+    AppRefused,
+    /// Too many unknown states came from there.
+    TooMany,
     /// Postgres is out of reach.
     Unavailable,
     /// A bug.
@@ -45,7 +49,8 @@ impl ConsentOutcome {
         match self {
             Self::Connected { .. } | Self::Declined => StatusCode::OK,
             Self::UnknownState | Self::Refused => StatusCode::BAD_REQUEST,
-            Self::PlatformFailed => StatusCode::BAD_GATEWAY,
+            Self::PlatformFailed | Self::AppRefused => StatusCode::BAD_GATEWAY,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -58,7 +63,8 @@ impl ConsentOutcome {
             Self::Declined => Some("access_denied"),
             Self::UnknownState => Some("invalid_state"),
             Self::Refused => Some("code_refused"),
-            Self::PlatformFailed => Some("platform_error"),
+            Self::PlatformFailed | Self::AppRefused => Some("platform_error"),
+            Self::TooMany => Some("rate_limited"),
             Self::Unavailable => Some("unavailable"),
             Self::Broken => Some("internal"),
         }
@@ -71,6 +77,8 @@ impl ConsentOutcome {
             Self::UnknownState => "This link no longer works",
             Self::Refused => "TikTok did not confirm the connection",
             Self::PlatformFailed => "TikTok is not answering",
+            Self::AppRefused => "This app can't connect to TikTok right now",
+            Self::TooMany => "Too many requests",
             Self::Unavailable | Self::Broken => "Something went wrong",
         }
     }
@@ -80,13 +88,18 @@ impl ConsentOutcome {
             Self::Connected { .. } => "Your TikTok account is connected. Your profile and videos are being read now.",
             Self::Declined => "You chose not to connect your TikTok account. Nothing was stored.",
             Self::UnknownState => {
-                "It was used already, is older than ten minutes, or is not complete. Nothing was stored. Go back to the \
+                "It was used already, is older than ten minutes, or is not complete. Nothing was changed. Go back to the \
                  app that you came from, and start again."
             }
             Self::Refused => "Nothing was stored. Go back to the app that you came from, and start again.",
             Self::PlatformFailed => {
                 "Nothing was stored. Wait a moment, go back to the app that you came from, and start again."
             }
+            Self::AppRefused => {
+                "Nothing was stored. TikTok does not accept how the app is set up, which only the people who run it can \
+                 mend: please tell them."
+            }
+            Self::TooMany => "Nothing was changed. Wait a minute, then open the link again.",
             Self::Unavailable | Self::Broken => {
                 "The connection could not be completed. Wait a moment, go back to the app that you came from, and start \
                  again."

@@ -110,21 +110,28 @@ pub struct ProfileView {
     pub missing_scopes: Vec<String>,
 }
 
+impl StatsView {
+    fn of(creator: &Creator) -> Self {
+        Self {
+            followers: creator.followers,
+            following: creator.following,
+            likes: creator.likes,
+            video_count: creator.video_count,
+            bio: creator.bio.clone(),
+            avatar_url: creator.avatar_url.clone(),
+        }
+    }
+}
+
 impl From<Creator> for CreatorView {
     fn from(creator: Creator) -> Self {
+        let stats = StatsView::of(&creator);
         Self {
             id: creator.id.to_string(),
             platform: creator.platform.to_string(),
             username: creator.username,
             external_id: creator.external_id,
-            stats: StatsView {
-                followers: creator.followers,
-                following: creator.following,
-                likes: creator.likes,
-                video_count: creator.video_count,
-                bio: creator.bio,
-                avatar_url: creator.avatar_url,
-            },
+            stats,
             status: creator.status.to_string(),
             status_reason: creator.status_reason,
             connected_at: creator.connected_at,
@@ -136,18 +143,12 @@ impl From<Creator> for CreatorView {
 
 impl From<Creator> for ProfileView {
     fn from(creator: Creator) -> Self {
+        let stats = StatsView::of(&creator);
         Self {
             id: creator.id.to_string(),
             platform: creator.platform.to_string(),
             username: creator.username,
-            stats: StatsView {
-                followers: creator.followers,
-                following: creator.following,
-                likes: creator.likes,
-                video_count: creator.video_count,
-                bio: creator.bio,
-                avatar_url: creator.avatar_url,
-            },
+            stats,
             connected_at: creator.connected_at,
             last_synced_at: creator.last_synced_at,
             status: creator.status.to_string(),

@@ -1,10 +1,11 @@
 //! The end of a consent: what is stored, what the page says, and what it must never do.
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::json;
 use shared::platforms::tiktok::PkceMode;
 
-use crate::harness::{Answer, Options, PUBLIC_URL, World};
+use crate::harness::{Answer, CLIENT_KEY, Options, PUBLIC_URL, World, send};
 
 const ALL: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
 
@@ -251,16 +252,72 @@ async fn a_hostile_redirect_url_stays_text() {
 fn any_query_gets_a_page() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::start());
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(200));
-    let parts = "(state|code|error|error_description|scopes|x)=[-%0-9A-Za-z<>&=+'\"/ ]{0,40}";
-    let queries = proptest::collection::vec(parts, 0..5).prop_map(|parts| parts.join("&"));
-    let checked = runner.run(&queries, |query| {
-        let query: String =
-            query.chars().map(|c| if c == ' ' || c == '"' || c == '<' || c == '>' { '_' } else { c }).collect();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(100));
+    let name = "(state|code|error|error_description|scopes|x)";
+    let parts = proptest::collection::vec((name, "\\PC{0,40}|[<>\"'&%=/ ]{0,40}|nonsense"), 0..5);
+    let checked = runner.run(&(parts, any::<bool>()), |(mut parts, known)| {
+        if known {
+            // Before the others: of a parameter that comes twice, the first one counts.
+            let (_, state) = runtime.block_on(world.begin(&json!({"redirectUrl": "https://app.example.com/"})));
+            parts.insert(0, ("state".to_owned(), state));
+        }
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&parts).finish();
         let answer = runtime.block_on(world.open(&format!("/oauth/tiktok/callback?{query}")));
-        prop_assert_eq!(answer.status.as_u16(), 400);
-        prop_assert_eq!(&answer.body, &Value::Null);
+        prop_assert_eq!(answer.status.as_u16(), 400, "{}", query);
+        is_safe(&answer);
+        let reason = attribute(&answer, "reason");
+        prop_assert_eq!(reason.as_str(), if known { "code_refused" } else { "invalid_state" }, "{}", query);
         Ok(())
     });
     checked.expect("a page for every query");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiktoks_own_trouble_is_no_refusal() {
+    let world = World::start().await;
+    for error in ["server_error", "temporarily_unavailable"] {
+        let (_, state) = world.begin(&json!({})).await;
+        let answer = world.open(&format!("/oauth/tiktok/callback?state={state}&error={error}")).await;
+        assert_eq!(answer.status, 502, "{}", answer.text);
+        assert_eq!(attribute(&answer, "reason"), "platform_error");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_not_blamed_on_the_creator_or_on_a_slow_tiktok() {
+    let world = World::with(Options { app: (CLIENT_KEY, "another-secret"), ..Options::default() }).await;
+    let (_, state) = world.begin(&json!({})).await;
+    let answer = world.open(&format!("/oauth/tiktok/callback?state={state}&code=x")).await;
+    assert_eq!(answer.status, 502, "{}", answer.text);
+    is_safe(&answer);
+    assert_eq!(attribute(&answer, "reason"), "platform_error");
+    assert!(answer.text.contains("how the app is set up") && !answer.text.contains("not answering"), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_does_not_end_a_consent() {
+    let world = World::start().await;
+    let (page, _) = world.begin(&json!({})).await;
+    let back = world.allow(&page, ALL).await;
+    // As browsers and chats do that look at a link before they open it.
+    for path in [back.clone(), back.replace("/oauth/", "/%6Fauth/")] {
+        let head = send(world.client.bare(Method::HEAD, &path)).await;
+        assert_eq!((head.status.as_u16(), head.header("allow")), (405, Some("GET")), "{path}");
+    }
+    assert_eq!(world.open(&back).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_states_are_limited_and_a_good_one_gets_through() {
+    let world = World::start().await;
+    let mut statuses = Vec::new();
+    for number in 0..700 {
+        let answer = world.open(&format!("/oauth/tiktok/callback?state=state-{number}&code=x")).await;
+        is_safe(&answer);
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses[0], 400);
+    assert!(statuses.contains(&429), "600 a minute");
+    let (page, _) = world.begin(&json!({})).await;
+    assert_eq!(world.open(&world.allow(&page, ALL).await).await.status, 200);
 }

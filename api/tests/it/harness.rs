@@ -42,6 +42,8 @@ pub struct Options {
     pub database: Option<String>,
     pub pkce: PkceMode,
     pub statement_timeout: Duration,
+    /// The app's key and secret.
+    pub app: (&'static str, &'static str),
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             database: None,
             pkce: PkceMode::Off,
             statement_timeout: Duration::from_secs(8),
+            app: (CLIENT_KEY, CLIENT_SECRET),
         }
     }
 }
@@ -194,8 +197,8 @@ impl World {
 fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: &str, sandbox: &Sandbox) -> ApiConfig {
     let budget = Budget::new(redis, prefix, CLIENT_KEY, BudgetSettings::per_minute(600), store.clone());
     let settings = TikTokSettings {
-        client_key: CLIENT_KEY.into(),
-        client_secret: CLIENT_SECRET.into(),
+        client_key: options.app.0.into(),
+        client_secret: options.app.1.into(),
         auth_url: sandbox.base_url().parse().expect("a URL"),
         api_url: sandbox.base_url().parse().expect("a URL"),
         pkce: options.pkce,

@@ -1,5 +1,7 @@
 //! What operators ask.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -12,6 +14,22 @@ async fn healthy_is_ok() {
     assert_eq!((alive.status.as_u16(), alive.text.as_str()), (200, "ok\n"));
     let ready = send(world.client.bare(Method::GET, "/readyz")).await;
     assert_eq!((ready.status.as_u16(), ready.body), (200, json!({"status": "ok"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_often_is_told_what_is_known() {
+    let world = World::start().await;
+    let ask = async || send(world.client.bare(Method::GET, "/readyz")).await.status;
+    assert_eq!(ask().await, 200);
+    // Nothing is there any more; within the second nobody looks.
+    world.sql().await.batch_execute("DROP TABLE __diesel_schema_migrations").await.expect("dropped");
+    let dropped = Instant::now();
+    let mut still_good = 0;
+    while ask().await == 200 {
+        still_good += 1;
+        assert!(dropped.elapsed() < Duration::from_secs(3), "what was found out a second ago is not true any more");
+    }
+    assert!(still_good > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,12 @@
 //! Syncs and disconnects: queued, waited for, joined, and answered by the job's last word.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::ids::{CreatorId, JobId};
-use shared::queue::Final;
+use shared::queue::{Final, Lane};
 use shared::store::jobs::{Failure, Fence, Start};
 
 use crate::harness::{Answer, Client, Options, World, eventually, send};
@@ -48,20 +49,46 @@ fn in_background(client: &Client, method: Method, path: String) -> tokio::task::
 async fn a_sync_is_answered_when_its_job_is_done_and_shared_by_all_who_ask() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
+    // Five callers come to the single flight at the same instant: when the lock goes.
+    let mut sql = world.sql().await;
+    let lock = sql.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE jobs IN EXCLUSIVE MODE").await.expect("locked");
     let asking: Vec<_> = (0..5).map(|_| in_background(&world.client, Method::POST, sync_path(creator))).collect();
-    let job = open_job(&world, creator, "sync").await;
-    let late = in_background(&world.client, Method::POST, sync_path(creator));
-    finish(&world, job, "done").await;
-    for answer in asking {
-        let answer = answer.await.expect("an answer");
-        if answer.status == 200 {
-            assert_eq!(answer.data(200), &json!({"synced": true}));
+    let watcher = world.sql().await;
+    eventually("five callers at the lock", || async {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let row = watcher.query_one(waiting, &[]).await.expect("a row");
+        (row.get::<_, i64>(0) == 5).then_some(())
+    })
+    .await;
+    lock.rollback().await.expect("unlocked");
+    let (ended, mut answers) = (AtomicBool::new(false), Vec::new());
+    let working = async {
+        // Who comes to a job that is done already gets one of its own; it is done too.
+        while !ended.load(Ordering::Relaxed) {
+            if let Some(job) = first_open_job(&watcher).await {
+                finish(&world, job, "done").await;
+            }
         }
+    };
+    let collecting = async {
+        for answer in asking {
+            answers.push(answer.await.expect("an answer"));
+        }
+        ended.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(working, collecting);
+    for answer in answers {
+        assert_eq!(answer.data(200), &json!({"synced": true}));
     }
-    late.abort();
-    let jobs: i64 =
-        world.sql().await.query_one("SELECT count(*) FROM jobs WHERE kind = 'sync'", &[]).await.expect("a row").get(0);
-    assert!((2..=3).contains(&jobs), "the first sync, the shared one, and at most one that was asked for after it");
+    let row = watcher.query_one("SELECT count(*) FROM jobs WHERE kind = 'sync'", &[]).await.expect("a row");
+    assert!(row.get::<_, i64>(0) < 1 + 5, "the first one, and fewer than one for each caller");
+}
+
+async fn first_open_job(sql: &tokio_postgres::Client) -> Option<JobId> {
+    let row = sql.query_opt("SELECT id::text FROM jobs WHERE finished_at IS NULL LIMIT 1", &[]).await.expect("rows");
+    row.map(|row| row.get::<_, String>(0).parse().expect("an id"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,6 +171,20 @@ async fn a_waiting_bulk_job_becomes_interactive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_is_pushed_to_its_lane() {
+    let world = World::start().await;
+    let ready = async |lane| world.queue.depth(lane).await.expect("Redis").ready;
+    let creator = world.creator("open-1").await;
+    let later = |method, path: &str| world.client.request(method, path).header("prefer", "respond-async");
+    for _ in 0..3 {
+        send(later(Method::POST, &sync_path(creator))).await.data(202);
+        assert_eq!((ready(Lane::Sync).await, ready(Lane::Revoke).await), (1, 0));
+    }
+    send(later(Method::DELETE, &format!("/api/v1/creators/{creator}"))).await.data(202);
+    assert_eq!(ready(Lane::Revoke).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_does_not_end_its_job() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
@@ -202,4 +243,22 @@ async fn without_redis_a_promise_is_kept_in_postgres() {
     };
     let (answer, ()) = tokio::join!(waiting, ending);
     assert_eq!(answer.data(200), &json!({"synced": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_costs_no_more_than_the_wait() {
+    // It takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let redis = format!("redis://{}", silent.local_addr().expect("an address"));
+    let world = World::with(Options { redis: Some(redis), ..Options::default() }).await;
+    let creator = world.creator("open-1").await;
+    let path = format!("/api/v1/creators/{creator}");
+    for (method, path) in [(Method::POST, sync_path(creator)), (Method::DELETE, path)] {
+        let began = Instant::now();
+        let answer = send(world.client.request(method, &path).header("prefer", "wait=3")).await;
+        answer.data(202);
+        assert!((3..5).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), &ready.body["redis"]), (200, &json!("down")));
 }

@@ -1,6 +1,9 @@
 //! The key's own limit, and the one for who shows no good key.
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use reqwest::Method;
+use shared::api_key::ApiKey;
 
 use crate::harness::{Options, World, send};
 
@@ -46,5 +49,33 @@ async fn a_flood_without_a_good_key_is_slowed_and_good_keys_are_not() {
     }
     assert_eq!(statuses[0], 401);
     assert!(statuses.contains(&429), "600 a minute");
+    world.client.get("/api/v1/creators").await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_well_formed_keys_takes_two_connections_of_postgres_at_most() {
+    let world = World::start().await;
+    for _ in 0..700 {
+        send(world.client.bare(Method::GET, "/api/v1/creators").header("x-api-key", "mlk_wrong")).await;
+    }
+    // Whoever looks a key up now has to wait, and can be counted.
+    let sql = world.sql().await;
+    sql.batch_execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let flood = (0..30).map(|_| {
+        let request = world.client.bare(Method::GET, "/api/v1/creators");
+        tokio::spawn(send(request.header("x-api-key", ApiKey::generate().expose())))
+    });
+    let mut flood = flood.collect::<FuturesUnordered<_>>();
+    for _ in 0..28 {
+        let answer = flood.next().await.expect("one of thirty").expect("an answer");
+        assert_eq!(answer.error(429), "rate_limited");
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%api_keys%'";
+    assert_eq!(sql.query_one(waiting, &[]).await.expect("a row").get::<_, i64>(0), 2);
+    sql.batch_execute("ROLLBACK").await.expect("unlocked");
+    while let Some(answer) = flood.next().await {
+        assert_eq!(answer.expect("an answer").error(429), "rate_limited", "no key of ours, and over the limit");
+    }
     world.client.get("/api/v1/creators").await.data(200);
 }

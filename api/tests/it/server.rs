@@ -62,12 +62,42 @@ async fn a_head_is_a_get_without_its_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_no_body_either_with_another_request_behind_it() {
+    let world = World::start().await;
+    world.add_creators(3).await;
+    let key = &world.client.key;
+    for path in ["/api/v1/creators", "/api/v1/creators?limit=1", "/api/v1/nothing"] {
+        let address = world.base.trim_start_matches("http://").to_owned();
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+        let both = format!(
+            "HEAD {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n\
+             GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(both.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read to the end");
+        let (head, rest) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 "), "{answer}");
+        assert!(rest.starts_with("HTTP/1.1 200 OK\r\n") && rest.ends_with("\r\n\r\nok\n"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_is_the_same_however_it_is_written() {
+    let world = World::start().await;
+    let answer = world.client.get("/%61pi/v1/creators").await;
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, Some("no-store")));
+    let put = send(world.client.request(Method::PUT, "/%61pi/v1/creators")).await;
+    assert_eq!((put.error(405), put.header("allow")), ("method_not_allowed", Some("GET, HEAD")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn browsers_of_the_given_origins_may_call() {
     let world = World::with(Options { cors: Some("https://app.example.com"), ..Options::default() }).await;
     let origin = |method, path| world.client.bare(method, path).header("origin", "https://app.example.com");
     let preflight = origin(Method::OPTIONS, "/api/v1/creators")
         .header("access-control-request-method", "GET")
-        .header("access-control-request-headers", "x-api-key,prefer");
+        .header("access-control-request-headers", "x-api-key,prefer,traceparent");
     let preflight = send(preflight).await;
     assert_eq!(preflight.status, 200, "{}", preflight.text);
     assert_eq!(preflight.header("access-control-allow-origin"), Some("https://app.example.com"));
@@ -128,6 +158,6 @@ async fn a_client_that_never_ends_its_request_is_let_go() {
         let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
         read.expect("the connection is closed").expect("read");
         let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("HTTP/1.1 4"), "{text}");
+        assert!(text.starts_with("HTTP/1.1 408"), "{text}");
     }
 }

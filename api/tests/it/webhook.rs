@@ -81,18 +81,40 @@ async fn only_tiktoks_own_signature_counts() {
     for wrong in
         ["", "t=1,s=00", "nonsense", "t=,s=", &signature("another secret", now, &body), &good[..good.len() - 2]]
     {
-        assert_eq!(deliver(&world, &body, wrong).await.error(401), "invalid_signature", "{wrong}");
+        assert_eq!(deliver(&world, &body, wrong).await.error(400), "invalid_request", "{wrong}");
     }
     let request = world.client.bare(Method::POST, "/webhooks/tiktok").body(body.clone());
-    assert_eq!(send(request).await.error(401), "invalid_signature");
+    assert_eq!(send(request).await.error(400), "invalid_request");
     let changed = body.replace("open-1", "open-2");
-    assert_eq!(deliver(&world, &changed, &good).await.error(401), "invalid_signature");
+    assert_eq!(deliver(&world, &changed, &good).await.error(400), "invalid_request");
     let foreign = body.replace(CLIENT_KEY, "another-app");
     let answer = deliver(&world, &foreign, &signature(CLIENT_SECRET, now, &foreign)).await;
     assert_eq!(answer.error(400), "invalid_request");
     let long = " ".repeat(70_000);
     assert_eq!(deliver(&world, &long, &good).await.error(413), "payload_too_large");
     assert_eq!(status(&world, &path).await.0, "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_signatures_are_limited_and_a_good_one_gets_through() {
+    let world = World::start().await;
+    let now = Utc::now().timestamp();
+    let body = removal("nobody", now, 1);
+    let mut limited = false;
+    for _ in 0..700 {
+        limited |= deliver(&world, &body, "t=1,s=00").await.status == 429;
+    }
+    assert!(limited, "600 a minute");
+    deliver(&world, &body, &signature(CLIENT_SECRET, now, &body)).await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vector_holds() {
+    let world = World::with(Options { app: ("aw1demo", "demo-secret"), ..Options::default() }).await;
+    let body = r#"{"client_key":"aw1demo","event":"authorization.removed","create_time":1764000000,"user_openid":"demo-open-id-1","content":"{\"reason\":1}"}"#;
+    let good = "t=1764000005,s=0cf8c2f22ba14fb87cb5308f5db8c4547e32890e7d347ae6997128b358e0a856";
+    deliver(&world, body, good).await.data(200);
+    assert_eq!(deliver(&world, &format!("{body}\n"), good).await.error(400), "invalid_request");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,12 +41,7 @@ pub(super) async fn run(
             // Redis is away: what we hold is found by the others once it is back.
             () = async { closing.cancelled().await; tokio::time::sleep(LAST_TRY).await } => return,
         }
-        let mut running = lane.running();
-        for number in numbers {
-            running.remove(&number);
-        }
-        drop(running);
-        lane.confirmed.notify_one();
+        lane.confirm(&numbers);
     }
 }
 
@@ -97,7 +92,7 @@ async fn persist(lane: &LaneState, verbs: &[(ClaimId, Verb)]) {
         match lane.claims.finish(verbs).await {
             Ok(0) => return,
             Ok(lost) => {
-                metrics::counter!("metriqlab_queue_finishes_refused_total", "lane" => lane.lane().as_ref().to_owned())
+                metrics::counter!("metriqlab_queue_finishes_refused_total", "lane" => lane.lane().as_str())
                     .increment(lost as u64);
                 debug!(lane = %lane.lane(), lost, "ends of claims that were not ours any more");
                 return;
@@ -125,6 +120,5 @@ fn count(lane: Lane, outcome: &Outcome) {
         Outcome::Gone => "gone",
         Outcome::Unknown => "unknown",
     };
-    metrics::counter!("metriqlab_queue_finished_total", "lane" => lane.as_ref().to_owned(), "outcome" => outcome)
-        .increment(1);
+    metrics::counter!("metriqlab_queue_finished_total", "lane" => lane.as_str(), "outcome" => outcome).increment(1);
 }

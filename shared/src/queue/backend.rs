@@ -16,7 +16,7 @@ use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
 use apalis_core::worker::ext::parallelize::ParallelizeExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 use tracing::warn;
@@ -76,8 +76,9 @@ pub(super) struct Control {
     pub abandon: CancellationToken,
     /// Rings when the worker does not take what the fetcher brought.
     pub deaf: Notify,
-    /// The worker that runs now.
-    pub context: watch::Sender<Option<WorkerContext>>,
+    /// The worker that runs now, for the tests to harm.
+    #[cfg(test)]
+    pub context: std::sync::Mutex<Option<WorkerContext>>,
 }
 
 impl Control {
@@ -86,7 +87,8 @@ impl Control {
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             deaf: Notify::new(),
-            context: watch::Sender::new(None),
+            #[cfg(test)]
+            context: std::sync::Mutex::default(),
         }
     }
 }
@@ -97,7 +99,8 @@ pub(super) async fn run(lane: Arc<LaneState>, handler: Handler, control: Arc<Con
     let mut pause = Duration::from_millis(100);
     for start in 1_u64.. {
         let context = WorkerContext::new(&format!("{}-{}-{start}", lane.claims.worker, lane.lane()));
-        control.context.send_replace(Some(context.clone()));
+        #[cfg(test)]
+        super::lane::lock(&control.context).replace(context.clone());
         let worker = build(context, lane.clone(), handler.clone(), control.abandon.clone());
         let started = std::time::Instant::now();
         let end = tokio::select! {
@@ -108,8 +111,7 @@ pub(super) async fn run(lane: Arc<LaneState>, handler: Handler, control: Arc<Con
         if control.stop.is_cancelled() {
             return;
         }
-        metrics::counter!("metriqlab_queue_worker_rebuilds_total", "lane" => lane.lane().as_ref().to_owned())
-            .increment(1);
+        metrics::counter!("metriqlab_queue_worker_rebuilds_total", "lane" => lane.lane().as_str()).increment(1);
         warn!(lane = %lane.lane(), reason = end, "building the apalis worker anew");
         if started.elapsed() > Duration::from_secs(60) {
             pause = Duration::from_millis(100);

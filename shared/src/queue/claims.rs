@@ -94,7 +94,7 @@ impl Claims {
         let (keys, channels) = (self.queue.keys(self.lane), self.queue.channels());
         let mut call = FINISH.prepare_invoke();
         call.key(&keys.jobs).key(&keys.delayed).key(&keys.claims).key(&keys.crashes).key(keys.inflight(&self.worker));
-        call.arg(&channels.done).arg(&channels.wake).arg(self.lane.as_ref()).arg(&self.worker);
+        call.arg(&channels.done).arg(&channels.wake).arg(self.lane.as_str()).arg(&self.worker);
         for (claim, verb) in ends {
             call.arg(&claim.id).arg(claim.number);
             match verb {
@@ -116,7 +116,7 @@ impl Claims {
             let mut call = RELEASE.prepare_invoke();
             call.key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.claims).key(&keys.crashes);
             call.key(keys.inflight(&self.worker));
-            call.arg(&self.queue.channels().wake).arg(self.lane.as_ref()).arg(&self.worker).arg(CRASHES_OF_A_SUSPECT);
+            call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(&self.worker).arg(CRASHES_OF_A_SUSPECT);
             for claim in chunk {
                 call.arg(&claim.id).arg(claim.number);
             }
@@ -152,7 +152,7 @@ impl Claims {
             let mut call = RECLAIM.prepare_invoke();
             call.key(&keys.workers).key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.claims);
             call.key(&keys.crashes).key(keys.inflight(dead));
-            call.arg(&self.queue.channels().wake).arg(self.lane.as_ref()).arg(dead);
+            call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(dead);
             call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT);
             let (back, more): (u64, u8) = self.queue.link().script(&call).await?;
             taken += back;

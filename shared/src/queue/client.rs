@@ -5,7 +5,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::Script;
-use strum::VariantArray;
 
 use super::keys::{Channels, LaneKeys};
 use super::link::Link;
@@ -131,12 +130,12 @@ impl Queue {
         let keys = self.keys(lane);
         let mut call = PUSH.prepare_invoke();
         call.key(&keys.jobs).key(&keys.ready).key(&keys.delayed);
-        call.arg(&self.channels().wake).arg(lane.as_ref()).arg(delay.map_or(0, millis));
+        call.arg(&self.channels().wake).arg(lane.as_str()).arg(delay.map_or(0, millis));
         for message in chunk {
             call.arg(message.id.to_string()).arg(serde_json::to_string(message)?);
         }
         let fresh: u64 = self.link().script_again(&call).await?;
-        metrics::counter!("metriqlab_queue_pushed_total", "lane" => lane.as_ref().to_owned()).increment(fresh);
+        metrics::counter!("metriqlab_queue_pushed_total", "lane" => lane.as_str()).increment(fresh);
         Ok(fresh)
     }
 
@@ -175,8 +174,8 @@ impl Queue {
         let mut unknown = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let mut left: Vec<String> = chunk.iter().map(ToString::to_string).collect();
-            for lane in Lane::VARIANTS {
-                let Some(still) = self.unknown_in(*lane, &left).await? else {
+            for lane in Lane::ALL {
+                let Some(still) = self.unknown_in(lane, &left).await? else {
                     return Ok(Sweep::TooSoon);
                 };
                 left = still;
@@ -222,8 +221,8 @@ impl Queue {
         let (seconds, micros): (u64, u64) = self.link().command(&redis::cmd("TIME")).await?;
         let now = seconds * 1000 + micros / 1000;
         let mut workers: BTreeMap<String, WorkerInfo> = BTreeMap::new();
-        for lane in Lane::VARIANTS {
-            let keys = self.keys(*lane);
+        for lane in Lane::ALL {
+            let keys = self.keys(lane);
             let mut list = redis::cmd("ZREVRANGE");
             list.arg(&keys.workers).arg(0).arg(CHUNK - 1).arg("WITHSCORES");
             let beats: Vec<(String, u64)> = self.link().command(&list).await?;

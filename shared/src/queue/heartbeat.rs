@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::RedisResult;
 use tokio::time::MissedTickBehavior;
@@ -14,6 +14,9 @@ use super::backend::Control;
 use super::claims::ClaimId;
 use super::lane::LaneState;
 
+/// A job that lies in the feed for so long has an apalis worker that does not take jobs.
+const DEAF_AFTER: Duration = Duration::from_secs(5);
+
 /// A lane, how to reach its apalis worker, and what its heartbeats have found so far.
 struct Pulse {
     lane: Arc<LaneState>,
@@ -24,7 +27,8 @@ struct Pulse {
     surplus: u32,
 }
 
-/// Beats for all lanes until `stop`.
+/// Beats for all lanes until `stop`. No lane fetches before its first good beat: then the epoch is known under which its
+/// claims are made, and one that is gone later under the same epoch was taken over or has ended, not lost in a flush.
 pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: CancellationToken) {
     let Some(settings) = lanes.first().map(|(lane, _)| lane.settings) else { return };
     let mut pulses: Vec<Pulse> =
@@ -67,7 +71,7 @@ pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: Cancel
 impl Pulse {
     /// A worker that lives takes a job from the feed at once.
     fn watch(&self) {
-        if self.lane.feed.oldest().is_some_and(|age| age > self.lane.settings.dead_after) {
+        if self.lane.feed.oldest().is_some_and(|age| age > DEAF_AFTER) {
             self.control.deaf.notify_one();
         }
     }
@@ -92,6 +96,7 @@ impl Pulse {
             warn!(lane = %self.lane.lane(), claims = held.len(), "Redis was emptied: running jobs are registered anew");
         }
         self.epoch = epoch;
+        self.lane.registered.cancel();
         self.reconcile(inflight);
         dead.retain(|name| *name != self.lane.claims.worker);
         Ok(dead)
@@ -105,7 +110,7 @@ impl Pulse {
             if let Some(held) = running.get_mut(&claim.number).filter(|held| !held.ended) {
                 held.lost = true;
                 held.stop.cancel();
-                metrics::counter!("metriqlab_queue_claims_lost_total", "lane" => self.lane.lane().as_ref().to_owned())
+                metrics::counter!("metriqlab_queue_claims_lost_total", "lane" => self.lane.lane().as_str())
                     .increment(1);
                 warn!(lane = %self.lane.lane(), id = %String::from_utf8_lossy(&claim.id), "another worker has this job by now");
             }
@@ -127,7 +132,7 @@ impl Pulse {
         match self.lane.claims.reclaim(dead, self.lane.settings.dead_after).await {
             Ok(0) => {}
             Ok(jobs) => {
-                metrics::counter!("metriqlab_queue_reclaimed_total", "lane" => self.lane.lane().as_ref().to_owned())
+                metrics::counter!("metriqlab_queue_reclaimed_total", "lane" => self.lane.lane().as_str())
                     .increment(jobs);
                 info!(lane = %self.lane.lane(), worker = dead, jobs, "took back the jobs of a dead worker");
             }

@@ -69,3 +69,60 @@ impl Channels {
         Self { wake: format!("{prefix}:wake"), control: format!("{prefix}:control"), done: format!("{prefix}:done") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_lane_has_the_lanes_hash_tag() {
+        for lane in Lane::ALL {
+            let keys = LaneKeys::new("a:b", lane);
+            let inflight = keys.inflight("host-1-{x}");
+            let tag = format!("{{a:b:{lane}}}:v1:");
+            for key in [
+                &keys.jobs,
+                &keys.ready,
+                &keys.solo,
+                &keys.delayed,
+                &keys.claims,
+                &keys.crashes,
+                &keys.workers,
+                &keys.epoch,
+                &inflight,
+            ] {
+                // The tag is what stands between the first brace and the next closing one.
+                assert!(key.starts_with(&tag), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_script_looks_at_everything_or_finds_a_key_by_itself() {
+        for (name, script) in [
+            ("push", include_str!("scripts/push.lua")),
+            ("fetch", include_str!("scripts/fetch.lua")),
+            ("finish", include_str!("scripts/finish.lua")),
+            ("release", include_str!("scripts/release.lua")),
+            ("heartbeat", include_str!("scripts/heartbeat.lua")),
+            ("reclaim", include_str!("scripts/reclaim.lua")),
+            ("deregister", include_str!("scripts/deregister.lua")),
+            ("forget", include_str!("scripts/forget.lua")),
+            ("unknown", include_str!("scripts/unknown.lua")),
+            ("depth", include_str!("scripts/depth.lua")),
+        ] {
+            for line in script.lines().filter(|line| line.contains("redis.call(")) {
+                for call in line.split("redis.call(").skip(1) {
+                    let first: String = call.split(')').next().unwrap_or_default().to_owned();
+                    let declared =
+                        first.contains("KEYS[") || first == "'TIME'" || first.starts_with("'PUBLISH', ARGV[");
+                    let chosen = first.starts_with("'LPUSH', crashes >= ");
+                    assert!(declared || chosen, "{name}: {line}");
+                }
+                for all in ["'KEYS'", "HGETALL", "SMEMBERS", "HKEYS", "HVALS", "LREM", "'SCAN'"] {
+                    assert!(!line.contains(all), "{name}: {line}");
+                }
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! One lane in one worker process: what it holds, and the task that fetches for it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -38,10 +38,14 @@ pub(super) struct LaneState {
     pub confirmed: Notify,
     /// Set when Redis may hold claims for us that we do not know of.
     pub reconcile: AtomicBool,
+    /// Set by the first good heartbeat.
+    pub registered: CancellationToken,
     pub feed: Feed,
     running: Mutex<HashMap<u64, Running>>,
     promoted: Mutex<HashMap<JobId, Instant>>,
     ends: mpsc::UnboundedSender<(u64, Outcome)>,
+    /// Ends on their way to Redis.
+    unconfirmed: AtomicUsize,
     numbers: AtomicU64,
     slots: Arc<Slots>,
     suspect: Arc<SuspectSlot>,
@@ -160,10 +164,12 @@ impl LaneState {
             wake,
             confirmed: Notify::new(),
             reconcile: AtomicBool::new(false),
+            registered: CancellationToken::new(),
             feed: Feed::default(),
             running: Mutex::default(),
             promoted: Mutex::default(),
             ends,
+            unconfirmed: AtomicUsize::new(0),
             numbers: AtomicU64::new(1),
             slots,
             suspect,
@@ -190,8 +196,21 @@ impl LaneState {
         if let Some(running) = self.running().get_mut(&number) {
             running.ended = true;
         }
+        self.unconfirmed.fetch_add(1, Ordering::AcqRel);
         // The acker is gone only after a stop has given everything back.
         let _ = self.ends.send((number, outcome));
+    }
+
+    /// The ends of these claims are in Redis: the process holds them no more.
+    pub(super) fn confirm(&self, numbers: &[u64]) {
+        {
+            let mut running = self.running();
+            for number in numbers {
+                running.remove(number);
+            }
+        }
+        self.unconfirmed.fetch_sub(numbers.len(), Ordering::AcqRel);
+        self.confirmed.notify_one();
     }
 
     /// Somebody waits for this job now.
@@ -209,6 +228,10 @@ impl LaneState {
     /// Fetches whenever there may be something to fetch and a slot to run it, until `stop`. A fetch under way is run to
     /// its end: its answer says what we hold.
     pub(super) async fn fetch_until(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.registered.cancelled() => {}
+        }
         let mut due = Some(Duration::ZERO);
         while !stop.is_cancelled() {
             // Idle, this is all: one ring, one timer for the next due job, and a slow look in case a ring got lost.
@@ -240,6 +263,8 @@ impl LaneState {
                     if !fetched.more && suspect.is_none() {
                         return fetched.next_due;
                     }
+                    // Short jobs that are about to end free their slots for the same fetch.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     debug!(lane = %self.lane(), %error, "fetch failed");
@@ -255,7 +280,7 @@ impl LaneState {
     }
 
     async fn free_slot(&self) -> Option<Slot> {
-        while self.running().len() > UNCONFIRMED {
+        while self.unconfirmed.load(Ordering::Acquire) > UNCONFIRMED {
             self.confirmed.notified().await;
         }
         self.full.store(true, Ordering::Release);
@@ -282,8 +307,7 @@ impl LaneState {
         if jobs.is_empty() {
             return;
         }
-        metrics::counter!("metriqlab_queue_fetched_total", "lane" => self.lane().as_ref().to_owned())
-            .increment(jobs.len() as u64);
+        metrics::counter!("metriqlab_queue_fetched_total", "lane" => self.lane().as_str()).increment(jobs.len() as u64);
         let mut ready = Vec::with_capacity(jobs.len());
         for job in jobs {
             let Some(slot) = slot.split() else { break };

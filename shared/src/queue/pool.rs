@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use strum::VariantArray;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -100,13 +99,13 @@ impl WorkerPool {
         let handler: Handler = Arc::new(move |delivery| Box::pin(handler(delivery)));
         let name = unique_name();
         let slots = Arc::new(Slots::new(settings.concurrency));
-        let wakes: Vec<Arc<Notify>> = Lane::VARIANTS.iter().map(|_| Arc::default()).collect();
+        let wakes: Vec<Arc<Notify>> = Lane::ALL.iter().map(|_| Arc::default()).collect();
         let suspect = Arc::new(SuspectSlot::new(wakes.clone()));
-        let lanes: Vec<LaneTasks> = Lane::VARIANTS
-            .iter()
+        let lanes: Vec<LaneTasks> = Lane::ALL
+            .into_iter()
             .zip(wakes)
             .map(|(lane, wake)| {
-                let claims = Claims { queue: queue.clone(), lane: *lane, worker: name.clone() };
+                let claims = Claims { queue: queue.clone(), lane, worker: name.clone() };
                 LaneTasks::start(claims, settings, wake, slots.clone(), suspect.clone(), handler.clone())
             })
             .collect();
@@ -157,7 +156,7 @@ impl WorkerPool {
         // The heartbeat went on until here, so that nobody took over what was still running.
         self.end.cancel();
         for task in self.tasks {
-            let _ = task.await;
+            let _ = tokio::time::timeout(REDIS_AT_STOP, task).await;
         }
         for state in lanes {
             if !matches!(tokio::time::timeout(REDIS_AT_STOP, state.claims.deregister()).await, Ok(Ok(()))) {
@@ -235,7 +234,7 @@ async fn give_back(lane: &LaneState, mut numbers: Vec<u64>) {
     match tokio::time::timeout(REDIS_AT_STOP, lane.claims.release(&claims)).await {
         Ok(Ok(jobs)) => info!(lane = %lane.lane(), jobs, "gave jobs back"),
         _ => {
-            warn!(lane = %lane.lane(), jobs = claims.len(), "could not give jobs back: the others will take them over")
+            warn!(lane = %lane.lane(), jobs = claims.len(), "could not give jobs back: the others will take them over");
         }
     }
 }
@@ -244,14 +243,20 @@ async fn give_back(lane: &LaneState, mut numbers: Vec<u64>) {
 async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, stop: CancellationToken) {
     let channels = queue.channels().clone();
     let control = channels.control.clone();
-    let ring_all = || lanes.iter().for_each(|lane| lane.wake.notify_one());
+    let ring_all = || {
+        for lane in &lanes {
+            lane.wake.notify_one();
+        }
+    };
     let message = |channel: &str, payload: &str| {
         if channel == control {
             if let Ok(id) = payload.parse() {
-                lanes.iter().for_each(|lane| lane.promote(id));
+                for lane in &lanes {
+                    lane.promote(id);
+                }
             }
-        } else {
-            lanes.iter().filter(|lane| lane.lane().as_ref() == payload).for_each(|lane| lane.wake.notify_one());
+        } else if let Some(lane) = lanes.iter().find(|lane| lane.lane().as_str() == payload) {
+            lane.wake.notify_one();
         }
     };
     signals::listen(queue.link().client().clone(), vec![channels.wake, channels.control], stop, ring_all, message)
@@ -267,4 +272,55 @@ fn unique_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let host = host.as_deref().map_or("host", str::trim);
     format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use apalis_core::worker::context::WorkerContext;
+
+    use super::*;
+    use crate::ids::JobId;
+    use crate::queue::lane::lock;
+    use crate::queue::{Final, Message};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn queue() -> Queue {
+        let url =
+            std::env::var("METRIQLAB_TEST_REDIS_URL").expect("METRIQLAB_TEST_REDIS_URL is not set: run `make test`");
+        Queue::connect(&url, &format!("test-{}", JobId::new())).unwrap()
+    }
+
+    fn context(pool: &WorkerPool) -> WorkerContext {
+        lock(&pool.lanes[1].control.context).clone().unwrap()
+    }
+
+    async fn run_one(queue: &Queue, ran: &Notify) {
+        let job = Message { id: JobId::new(), kind: "noop".to_owned(), trace: None };
+        queue.push(Lane::Sync, &job, None).await.unwrap();
+        tokio::time::timeout(SOON, ran.notified()).await.unwrap();
+    }
+
+    /// An apalis worker that ends for whatever reason, or takes no jobs any more, is replaced, and no job is lost.
+    #[tokio::test]
+    async fn an_apalis_worker_that_ends_or_goes_deaf_is_built_anew_under_a_fresh_name() {
+        let queue = queue();
+        let ran = Arc::new(Notify::new());
+        let noted = ran.clone();
+        let pool = WorkerPool::start(&queue, WorkerSettings::default(), move |_| {
+            noted.notify_one();
+            async { Outcome::Final(Final::Done) }
+        });
+        run_one(&queue, &ran).await;
+        let mut names = vec![context(&pool).name().to_owned()];
+        let harms: [fn(&WorkerContext); 2] = [|context| context.stop().unwrap(), |context| context.pause().unwrap()];
+        for harm in harms {
+            harm(&context(&pool));
+            run_one(&queue, &ran).await;
+            names.push(context(&pool).name().to_owned());
+        }
+        let distinct: std::collections::HashSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), 3, "{names:?}");
+        pool.stop(SOON).await;
+    }
 }

@@ -46,7 +46,7 @@ pub struct Watching {
 
 impl std::fmt::Debug for Waiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiter").field("watched", &lock(&self.shared.watched).len()).finish()
+        f.debug_struct("Waiter").field("watched", &self.watched()).finish_non_exhaustive()
     }
 }
 
@@ -94,16 +94,17 @@ impl Waiter {
 }
 
 impl Watching {
-    /// Reads the job's row now. `None` if it is not final, or can't be read.
+    /// Reads the job's row now. `None` if it is not final, or can't be read within two seconds.
     pub async fn check_now(&self) -> Option<Final> {
         if let Some(last_word) = self.last_word.borrow().clone() {
             return Some(last_word);
         }
-        self.shared.read(vec![self.id]).await;
+        let _ = tokio::time::timeout(READ_EVERY, self.shared.read(vec![self.id])).await;
         self.last_word.borrow().clone()
     }
 
-    /// The job's last word, or `None` if there is none at the deadline: then the job goes on without this caller.
+    /// The job's last word, or `None` if there is none at the deadline, where the row is read once more: then the job
+    /// goes on without this caller.
     pub async fn wait(mut self, deadline: Instant) -> Option<Final> {
         // The sender lives as long as this receiver does, so an error can't come; if it did, the row would decide.
         if let Ok(Ok(last_word)) = tokio::time::timeout_at(deadline, self.last_word.wait_for(Option::is_some)).await {
@@ -168,7 +169,8 @@ async fn read_regularly(shared: Arc<Shared>, stop: CancellationToken) {
             () = tokio::time::sleep(READ_EVERY) => {}
         }
         for chunk in shared.unresolved().chunks(CHUNK) {
-            shared.read(chunk.to_vec()).await;
+            // A read that hangs, in a Postgres that fell silent, holds up nobody: there is another in two seconds.
+            let _ = tokio::time::timeout(READ_EVERY, shared.read(chunk.to_vec())).await;
         }
     }
 }

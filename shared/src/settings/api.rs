@@ -33,7 +33,8 @@ pub struct ApiArgs {
     /// Where it listens. It has no `default_value`, so that `up` can tell an address that was asked for.
     #[arg(long, value_name = "ADDRESS", env = BIND, help = format!("Address of the API [default: {DEFAULT_BIND}]"))]
     pub bind: Option<String>,
-    /// Where browsers reach the API; base of the redirect URI [default: `http://` and the address].
+    /// Where browsers reach the API; base of the redirect URI [default: `http://` and the address;
+    /// `localhost` for one of all addresses].
     #[arg(long, value_name = "URL", env = PUBLIC_URL)]
     pub public_url: Option<String>,
     /// How long a sync or a disconnect waits for its job; at most 60s.
@@ -78,6 +79,11 @@ impl ApiArgs {
     /// Whether somebody asked for an address.
     pub fn has_bind(&self) -> bool {
         given(self.bind.as_deref()).is_some()
+    }
+
+    /// Whether somebody said where browsers reach the API.
+    pub fn has_public_url(&self) -> bool {
+        given(self.public_url.as_deref()).is_some()
     }
 
     fn public_url(&self, bind: SocketAddr) -> Result<PublicUrl, SettingsError> {

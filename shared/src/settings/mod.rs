@@ -8,6 +8,7 @@ mod api;
 mod log;
 mod parse;
 mod process;
+mod sandbox;
 mod servers;
 mod tiktok;
 mod worker;
@@ -15,6 +16,10 @@ mod worker;
 pub use api::{ApiArgs, ApiSettings, DEFAULT_BIND, PublicUrl};
 pub use log::{LogArgs, LogFormat, LogSettings};
 pub use process::ShutdownArgs;
+pub use sandbox::{
+    SANDBOX_BIND, SANDBOX_CLIENT_KEY, SANDBOX_CLIENT_SECRET, SANDBOX_REDIRECT_URIS, SandboxApp, SandboxArgs,
+    SandboxLatency, SandboxSettings,
+};
 pub use servers::{DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings};
 pub use tiktok::{TikTokArgs, TikTokSettings};
 pub use worker::{ResyncArgs, WorkerArgs, WorkerSettings, resync_every, resync_every_text};

@@ -88,7 +88,8 @@ impl RedisArgs {
     pub fn check(&self) -> Result<Option<RedisSettings>, SettingsError> {
         let prefix = self.prefix()?;
         let Some(url) = given_secret(self.redis_url.as_ref()) else { return Ok(None) };
-        if url.expose_secret().into_connection_info().is_err() {
+        let known = ["redis://", "rediss://"].iter().any(|scheme| url.expose_secret().starts_with(scheme));
+        if !known || url.expose_secret().into_connection_info().is_err() {
             return Err(SettingsError::wrong(REDIS_URL, "write a URL like `redis://:password@host:6379`"));
         }
         Ok(Some(RedisSettings { url, prefix }))
@@ -168,6 +169,7 @@ mod tests {
     fn an_empty_variable_is_an_absent_one() {
         assert!(DatabaseArgs { database_url: Some(SecretString::from(" ")) }.check().unwrap().is_none());
         assert!(redis("", "p").unwrap().is_none());
+        assert!(redis("unix:///run/redis.sock", "p").is_err());
         assert!(EncryptionArgs { encryption_key: Some(SecretString::from("")) }.require().is_err());
         assert_eq!(redis("rediss://h", "").unwrap().unwrap().prefix, "metriqlab");
     }

@@ -11,22 +11,23 @@ use super::parse::{base_url, duration, given, given_secret, number, or_default, 
 use crate::platforms::Scopes;
 use crate::platforms::tiktok::PkceMode;
 
-const CLIENT_KEY: &str = "TIKTOK_CLIENT_KEY";
-const CLIENT_SECRET: &str = "TIKTOK_CLIENT_SECRET";
+pub(super) const CLIENT_KEY: &str = "TIKTOK_CLIENT_KEY";
+pub(super) const CLIENT_SECRET: &str = "TIKTOK_CLIENT_SECRET";
 const PKCE: &str = "TIKTOK_PKCE";
 const SCOPES: &str = "TIKTOK_SCOPES";
 const AUTH_URL: &str = "TIKTOK_AUTH_URL";
 const API_URL: &str = "TIKTOK_API_URL";
-const RATE: &str = "TIKTOK_RATE_PER_MINUTE";
-const WINDOW: &str = "TIKTOK_RATE_WINDOW";
+pub(super) const RATE: &str = "TIKTOK_RATE_PER_MINUTE";
+pub(super) const WINDOW: &str = "TIKTOK_RATE_WINDOW";
 
 const DEFAULT_PKCE: &str = "off";
 const DEFAULT_SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
 const DEFAULT_AUTH_URL: &str = "https://www.tiktok.com";
 const DEFAULT_API_URL: &str = "https://open.tiktokapis.com";
-const DEFAULT_RATE: &str = "600";
-const DEFAULT_WINDOW: &str = "60s";
-const MAX_RATE: u32 = 1_000_000;
+pub(super) const DEFAULT_RATE: &str = "600";
+pub(super) const DEFAULT_WINDOW: &str = "60s";
+pub(super) const MAX_RATE: u32 = 1_000_000;
+const MIN_WINDOW: Duration = Duration::from_millis(100);
 const MAX_WINDOW: Duration = Duration::from_secs(3600);
 
 /// The TikTok app.
@@ -85,11 +86,7 @@ impl TikTokArgs {
     pub fn check(&self) -> Result<TikTokSettings, SettingsError> {
         let remedy = "set it as TikTok's developer portal shows it, or try the sandbox with `metriqlab up`";
         let missing = |variable| SettingsError::Missing { variable, remedy };
-        let window = or_default(&self.tiktok_rate_window, DEFAULT_WINDOW);
-        let rate_window = duration(WINDOW, window, MAX_WINDOW)?;
-        if rate_window < Duration::from_millis(100) {
-            return Err(SettingsError::wrong(WINDOW, format!("{} is too short; at least 100ms", quoted(window))));
-        }
+        let rate_window = rate_window(&self.tiktok_rate_window)?;
         let rate = or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE);
         // What is wrong before what is missing: the way to a working start gets shorter with every message.
         let (pkce, scopes) = (self.pkce()?, self.scopes()?);
@@ -133,6 +130,16 @@ impl TikTokArgs {
         }
         Ok(scopes)
     }
+}
+
+/// The window of the quota, or the default for an empty text.
+pub(super) fn rate_window(text: &str) -> Result<Duration, SettingsError> {
+    let text = or_default(text, DEFAULT_WINDOW);
+    let window = duration(WINDOW, text, MAX_WINDOW)?;
+    if window < MIN_WINDOW {
+        return Err(SettingsError::wrong(WINDOW, format!("{} is too short; at least 100ms", quoted(text))));
+    }
+    Ok(window)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Store {
         connection
             .transaction(async |connection| {
                 let credential = store_pair(connection, new).await?;
-                let completed_disconnects = complete_disconnects(connection, new).await?;
+                let completed_disconnects = complete_disconnects(connection, new, credential).await?;
                 let creator = store_creator(connection, new, credential).await?;
                 heal(connection, credential).await?;
                 let sync = insert_sync(connection, new.project, creator, trace).await?;
@@ -160,9 +160,15 @@ async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> 
 }
 
 /// Ends disconnects of the same account under this project: deletes the old creators and sets their jobs done.
-async fn complete_disconnects(connection: &mut AsyncPgConnection, new: &NewConnection) -> QueryResult<Vec<JobId>> {
+async fn complete_disconnects(
+    connection: &mut AsyncPgConnection,
+    new: &NewConnection,
+    credential: CredentialId,
+) -> QueryResult<Vec<JobId>> {
     let leaving: Vec<CreatorId> = account_of(new)
         .filter(creators::disconnecting_at.is_not_null())
+        // The index of the account's creators holds those alone that stay.
+        .filter(creators::credential_id.eq(credential))
         .select(creators::id)
         .for_update()
         .load(connection)

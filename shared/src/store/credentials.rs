@@ -51,6 +51,13 @@ pub struct Credential {
     pub read_at: DateTime<Utc>,
 }
 
+impl Credential {
+    /// The account that the tokens are of.
+    pub fn account(&self) -> Account {
+        Account { platform: self.platform, app: self.app.clone(), external_id: self.external_id.clone() }
+    }
+}
+
 /// A new pair, sealed, with the lifetimes that the platform gave.
 #[derive(Clone)]
 pub struct SealedPair {
@@ -119,6 +126,17 @@ impl Store {
             Some(id) => self.lease_credential(id, owner, term).await,
             None => Ok(Lease::NoCredential),
         }
+    }
+
+    /// Begins the term of `owner`'s lease anew. `false`: it is not `owner`'s any more. One that has ended, and that nobody
+    /// took since, still is; one that somebody took and gave back is not, though it is free.
+    pub async fn extend_lease(&self, id: CredentialId, owner: Uuid, term: Duration) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let extended = diesel::update(credentials::table.find(id).filter(credentials::lease_owner.eq(owner)))
+            .set(credentials::lease_expires_at.eq(from_now(term).nullable()))
+            .execute(&mut connection)
+            .await?;
+        Ok(extended == 1)
     }
 
     /// Gives the lease back, if it still is `owner`'s.

@@ -6,6 +6,7 @@ use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use uuid::Uuid;
 
+use super::credentials::Account;
 use super::jobs::{Fence, JobKind, JobState, fenced};
 use super::schema::{creators, credentials, jobs};
 use super::{Store, StoreError};
@@ -107,6 +108,20 @@ impl Store {
             .first(&mut connection)
             .await
             .optional()?)
+    }
+
+    /// Who holds the account now, in all projects, and is not on its way out.
+    pub async fn connected_creators(&self, account: &Account) -> Result<Vec<(ProjectId, CreatorId)>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(creators::table
+            .inner_join(credentials::table)
+            .filter(credentials::platform.eq(account.platform))
+            .filter(credentials::app.eq(&account.app))
+            .filter(credentials::external_id.eq(&account.external_id))
+            .filter(creators::disconnecting_at.is_null())
+            .select((creators::project_id, creators::id))
+            .load(&mut connection)
+            .await?)
     }
 
     /// Deletes a creator with all its data, its tokens if nobody else holds the account, and sets the job done, in one

@@ -35,7 +35,7 @@ pub struct ActiveKey {
 pub enum Revocation {
     /// The key with this prefix works no longer.
     Revoked(String),
-    /// No working key begins like this.
+    /// There is no such working key.
     NotFound,
     /// Several do; nothing was revoked.
     Ambiguous(Vec<String>),
@@ -89,6 +89,19 @@ impl Store {
             .select((projects::name, api_keys::prefix, api_keys::created_at, api_keys::revoked_at))
             .load(&mut connection)
             .await?)
+    }
+
+    /// Revokes the working key with this hash.
+    pub async fn revoke_key_by_hash(&self, hash: &[u8; 32]) -> Result<Revocation, StoreError> {
+        let mut connection = self.connection().await?;
+        let working = api_keys::table.filter(api_keys::hash.eq(hash.as_slice()).and(api_keys::revoked_at.is_null()));
+        let revoked: Option<String> = diesel::update(working)
+            .set(api_keys::revoked_at.eq(diesel::dsl::now))
+            .returning(api_keys::prefix)
+            .get_result(&mut connection)
+            .await
+            .optional()?;
+        Ok(revoked.map_or(Revocation::NotFound, Revocation::Revoked))
     }
 
     /// Revokes the one working key that begins with `prefix`.

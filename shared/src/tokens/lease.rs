@@ -11,7 +11,7 @@ use crate::ids::CredentialId;
 use crate::store::credentials::{Account, Credential, Lease};
 
 /// How long a lease lasts: a call to the platform's token endpoint, which takes at most 10 s, what it may wait for its turn
-/// before, and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
+/// before (2 s), and what is written after it. One that ends too soon does no harm that a saved pair does not heal.
 const TERM: Duration = Duration::from_secs(14);
 /// The first and the longest pause between two looks at a lease that another holds.
 const POLLS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -28,6 +28,11 @@ impl Hold {
     /// Who holds it, for the store's check.
     pub fn owner(&self) -> Uuid {
         self.owner
+    }
+
+    /// Whose tokens they are.
+    pub fn account(&self) -> Account {
+        self.credential.account()
     }
 }
 
@@ -46,12 +51,18 @@ impl Tokens {
         }
     }
 
-    /// Begins the lease's term anew, before one more call to the platform.
+    /// Begins the lease's term anew, before one more call to the platform. `Busy`: it is another's by now, or was.
     pub(super) async fn extend(&self, hold: &Hold) -> Result<(), TokenError> {
-        match self.0.store.lease_credential(hold.credential.id, hold.owner, TERM).await? {
-            Lease::Taken(_) => Ok(()),
-            Lease::Held => Err(TokenError::Busy),
-            Lease::NoCredential => Err(TokenError::Gone),
+        let extended = self.0.store.extend_lease(hold.credential.id, hold.owner, TERM).await?;
+        if extended { Ok(()) } else { Err(TokenError::Busy) }
+    }
+
+    /// Whether the lease is still the holder's, so that nobody has changed the account's tokens since it was taken.
+    pub async fn still_holds(&self, hold: &Hold) -> Result<bool, TokenError> {
+        match self.extend(hold).await {
+            Ok(()) => Ok(true),
+            Err(TokenError::Busy) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -101,5 +112,17 @@ impl Polls {
         tokio::time::sleep(jittered.min(self.deadline - now)).await;
         self.pause = (self.pause * 2).min(POLLS.1);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::BudgetSettings;
+    use crate::platforms::tiktok::OAUTH_TURN;
+
+    #[test]
+    fn a_lease_outlives_the_call_that_it_covers() {
+        assert!(TERM > OAUTH_TURN + BudgetSettings::per_minute(1).request_timeout);
     }
 }

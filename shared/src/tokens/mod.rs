@@ -27,6 +27,9 @@ use crate::store::{Store, StoreError};
 pub use lease::Hold;
 pub use revoke::Revoked;
 
+/// Why a pair was declared dead whose access token the platform refuses although it was fetched just now.
+pub const ACCESS_TOKEN_INVALID: &str = "access_token_invalid";
+
 /// How long a connection waits for a renewal or a revocation of the same account. Longer than a lease, so that a holder
 /// that died is waited out.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
@@ -87,6 +90,9 @@ pub enum TokenError {
     /// The renewal ended without a result; the process is about to end.
     #[error("the renewal was interrupted")]
     Interrupted,
+    /// A bug: the log says where.
+    #[error("the work on the tokens panicked")]
+    Panicked,
 }
 
 /// A consent that became a grant.
@@ -167,6 +173,19 @@ impl Tokens {
         self.0.renewals.close();
         self.0.renewals.wait().await;
         self.0.renewals.reopen();
+    }
+
+    /// Runs `work` to its end, whoever waits for it: a job may be stopped between two steps that belong together. It is
+    /// awaited by [`Tokens::settle`].
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, TokenError> {
+        self.0
+            .renewals
+            .spawn(work)
+            .await
+            .map_err(|error| if error.is_panic() { TokenError::Panicked } else { TokenError::Interrupted })
     }
 
     async fn stored(&self, id: CredentialId) -> Result<Credential, TokenError> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{TokenError, Tokens, UsableToken, alive, is_due};
+use super::{ACCESS_TOKEN_INVALID, TokenError, Tokens, UsableToken, alive, is_due};
 use crate::ids::CredentialId;
 use crate::platforms::{Grant, PlatformError, Scopes};
 use crate::store::StoreError;
-use crate::store::credentials::{Account, Credential, SealedPair};
+use crate::store::credentials::{Credential, SealedPair};
 
 /// How long a fetched pair is kept in memory while Postgres is away. The refresh token that it replaces is dead already.
 const SAVE_WAIT: Duration = Duration::from_secs(300);
@@ -43,7 +43,7 @@ impl Tokens {
         wait: Duration,
     ) -> Result<UsableToken, TokenError> {
         let tokens = self.clone();
-        let renewal = self.0.renewals.spawn(async move {
+        let renewal = async move {
             let hold = tokens.hold(id, wait).await?;
             let result = match alive(hold.credential.clone()) {
                 Ok(credential) if renews.applies_to(&credential) => tokens.refresh(&credential).await,
@@ -52,8 +52,8 @@ impl Tokens {
             };
             tokens.release(hold).await;
             result
-        });
-        renewal.await.unwrap_or(Err(TokenError::Interrupted))
+        };
+        self.to_the_end(renewal).await?
     }
 
     /// Fetches and saves a new pair. The caller has the lease.
@@ -76,13 +76,8 @@ impl Tokens {
     /// Saves the pair by compare-and-set, for as long as it takes Postgres to come back. If somebody stored another pair
     /// meanwhile, that one is newer.
     async fn save(&self, credential: &Credential, grant: Grant) -> Result<UsableToken, TokenError> {
-        let account = Account {
-            platform: credential.platform,
-            app: credential.app.clone(),
-            external_id: credential.external_id.clone(),
-        };
         let scopes = Scopes::parse(&credential.scopes);
-        let pair = self.seal_pair(&account, &grant, &scopes);
+        let pair = self.seal_pair(&credential.account(), &grant, &scopes);
         match self.save_patiently(credential, &pair).await? {
             Some(version) => {
                 tracing::debug!(credential = %credential.id, version, "the tokens are renewed");
@@ -117,6 +112,6 @@ impl Tokens {
             // It is used until the platform refuses it.
             return self.open(credential).await;
         }
-        self.declare_dead(credential, "access_token_invalid").await
+        self.declare_dead(credential, ACCESS_TOKEN_INVALID).await
     }
 }

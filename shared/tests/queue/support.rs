@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use shared::ids::JobId;
 use shared::queue::{Delivery, Final, Message, Outcome, Queue, WorkerPool, WorkerSettings};
 
@@ -29,12 +30,30 @@ pub fn message(kind: &str) -> Message {
     Message { id: JobId::new(), kind: kind.to_owned(), trace: None }
 }
 
-/// Settings under which a death is found in half a second.
+/// A read of rows under way.
+pub type ReadRows = BoxFuture<'static, Result<Vec<(JobId, Final)>, String>>;
+
+/// What a waiter reads where the test wants notices alone to count.
+pub fn no_rows(_: Vec<JobId>) -> ReadRows {
+    Box::pin(async { Ok(Vec::new()) })
+}
+
+/// Rows that are final once a handler has noted the job: notices may be lost, rows are not.
+pub fn rows_of(ended: &Seen) -> impl Fn(Vec<JobId>) -> ReadRows + use<> {
+    let ended = ended.clone();
+    move |ids| {
+        let ended = ended.ids();
+        let finals = ids.into_iter().filter(|id| ended.contains(id)).map(|id| (id, Final::Done)).collect();
+        Box::pin(async move { Ok(finals) })
+    }
+}
+
+/// Settings under which a death is found in a second.
 pub fn quick() -> WorkerSettings {
     WorkerSettings {
         concurrency: 8,
-        heartbeat: Duration::from_millis(100),
-        dead_after: Duration::from_millis(500),
+        heartbeat: Duration::from_millis(200),
+        dead_after: Duration::from_secs(1),
         safety_poll: Duration::from_secs(60),
         retry_after: Duration::from_millis(10),
         unknown_after: Duration::from_millis(300),

@@ -143,13 +143,11 @@ async fn a_redirect_is_not_followed_and_nothing_is_sent_twice() {
 #[tokio::test]
 async fn a_process_that_went_wrong_does_not_flood_the_oauth_endpoints() {
     let mut wire = Wire::start(answer("200 OK", "", "{}")).await;
-    let mut settings = settings_for(&wire.base);
-    settings.request_timeout = Duration::from_secs(1);
-    let tiktok = client(settings);
+    let tiktok = wire.client();
     let token = access();
     let results = futures::future::join_all((0..200).map(|_| tiktok.revoke(&token))).await;
     let held_back = results.iter().filter(|result| kind(result) == "no_budget").count();
-    // Fifty at once, and ten in the second for which each waits; more only if this machine stands still meanwhile.
+    // Fifty at once, and ten in each of the two seconds for which a call waits; more only if this machine stands still.
     assert!(held_back > 100, "{held_back}");
     let mut sent = 0;
     while wire.requests.try_recv().is_ok() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::ids::CredentialId;
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 use shared::queue::Delivery;
-use shared::tokens::UsableToken;
+use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
 
 use super::{Context, Halt};
 
@@ -13,6 +13,8 @@ use super::{Context, Halt};
 const INTERACTIVE_WAIT: Duration = Duration::from_secs(5);
 /// The same for a job that nobody waits for. A whole fleet of slots can wait for its turn in this time.
 const BULK_WAIT: Duration = Duration::from_secs(15);
+/// The same for its later turns: two of the platform's windows, by when every turn has come that no pause puts off.
+const LATER_WAIT: Duration = Duration::from_secs(120);
 /// 429s in a row after which a job gives its slot back, although it has begun.
 const MOST_REFUSALS: u32 = 10;
 
@@ -78,11 +80,13 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// From the first answer on the job waits for its turn as long as it takes: what it has read already would have to be
-    /// read, and paid for, again.
+    /// From the first answer on the job waits longer for its turn: what it has read already would have to be read, and paid
+    /// for, again. Not for ever: a long pause that the platform asks for is no reason to hold a slot.
     fn succeeded(&mut self) {
-        self.caller.max_wait = None;
+        self.caller.max_wait = Some(LATER_WAIT);
         self.refusals = 0;
+        // What was renewed works: if it is refused later, it is worth another renewal.
+        self.renewed = false;
     }
 
     /// Makes the same call worth another try, or says why the job stops.
@@ -102,7 +106,7 @@ impl<'a> Calls<'a> {
         let tokens = &self.context.tokens;
         let version = self.token.version;
         if self.renewed {
-            tokens.give_up(self.credential, version, "access_token_invalid").await?;
+            tokens.give_up(self.credential, version, ACCESS_TOKEN_INVALID).await?;
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }

@@ -77,6 +77,7 @@ impl From<TokenError> for Halt {
             }),
             TokenError::Gone => Self::Disconnected,
             TokenError::Busy | TokenError::Interrupted => Self::NotNow(BUSY),
+            TokenError::Panicked => Self::Retry(Failure::internal("the work on the tokens panicked")),
             TokenError::Platform(error) => error.into(),
             TokenError::Store(error) => Self::Store(error),
             TokenError::Sealed(error) => {

@@ -7,9 +7,11 @@ mod policy;
 mod revoke;
 mod sync;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Delivery, Final, Outcome, Queue};
 use shared::store::jobs::{Failure, Job, JobKind, Start};
@@ -51,7 +53,7 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
     outcome
 }
 
-async fn run(context: &Context, delivery: &Delivery) -> Outcome {
+async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
     let job = match context.store.start_job(delivery.message.id).await {
         Ok(Start::Claimed(job)) => job,
         // Its last word was written and its notice perhaps lost: the queue sends it again.
@@ -59,14 +61,20 @@ async fn run(context: &Context, delivery: &Delivery) -> Outcome {
         Ok(Start::Unknown) => return Outcome::Gone,
         Err(error) => return store_failed(&error),
     };
-    let result = match job.kind {
-        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
-        JobKind::Sync => sync::run(context, delivery, &job).await,
-        JobKind::Revoke => revoke::run(context, &job).await,
-    };
-    match result {
+    // A panic is a failed try like another: caught only by the queue it would leave the row running, and the next start
+    // would count as the same attempt, for ever.
+    let result = AssertUnwindSafe(work(context, delivery, &job)).catch_unwind().await;
+    match result.unwrap_or_else(|_| Err(Halt::Retry(panicked()))) {
         Ok(()) => Outcome::Final(Final::Done),
         Err(halt) => conclude(context, delivery, &job, halt).await,
+    }
+}
+
+async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
+    match job.kind {
+        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
+        JobKind::Sync => sync::run(context, delivery, job).await,
+        JobKind::Revoke => revoke::run(context, delivery, job).await,
     }
 }
 
@@ -88,9 +96,12 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt)
 }
 
 async fn cancel(context: &Context, job: &Job) -> Result<Outcome, StoreError> {
-    // The disconnect has cancelled it already, but for a creator that is gone without one.
-    context.store.cancel_job(job.fence()).await?;
-    Ok(Outcome::Final(Final::Cancelled))
+    // Only for a creator that is gone without a disconnect: one would have cancelled the job already.
+    if context.store.cancel_job(job.fence()).await? {
+        return Ok(Outcome::Final(Final::Cancelled));
+    }
+    let word = context.store.last_words(&[job.id]).await?.pop();
+    Ok(word.map_or(Outcome::Gone, |(_, word)| Outcome::Final(word)))
 }
 
 async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Duration) -> Result<Outcome, StoreError> {
@@ -151,4 +162,9 @@ fn store_failed(error: &StoreError) -> Outcome {
 
 fn crashed(times: u32) -> Failure {
     Failure::internal(&format!("the job ended its worker {times} times"))
+}
+
+/// The details are in the log, where the panic's own message went.
+fn panicked() -> Failure {
+    Failure::internal("the job panicked")
 }

@@ -1,9 +1,15 @@
 //! Revocation: ends the authorization on the platform, then erases the creator. Never given up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use shared::store::jobs::Job;
-use shared::tokens::TokenError;
+use shared::ids::JobId;
+use shared::queue::{Delivery, Lane, Message};
+use shared::store::StoreError;
+use shared::store::disconnects::Leaving;
+use shared::store::jobs::{Job, JobKind, OpenSync};
+use shared::tokens::{Hold, TokenError};
+use tokio_util::sync::CancellationToken;
 
 use super::{Context, Halt};
 
@@ -13,7 +19,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(3);
 const LEASE_LOST: Duration = Duration::from_secs(1);
 
 /// Revokes and erases. `Ok`: the job's last word is written.
-pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Halt> {
+pub(super) async fn run(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     let Some(leaving) = context.store.leaving_creator(job.creator_id).await? else {
         // A new connection of the account, or an earlier start of this job, has erased it.
         return finish_empty(context, job).await;
@@ -24,36 +30,89 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Halt> {
         Err(TokenError::Gone) => return finish_empty(context, job).await,
         Err(error) => return Err(error.into()),
     };
-    // With the lease: nobody connects the account meanwhile, and of two projects that let go at once one is the last.
-    match context.store.is_held_by_others(leaving.credential, leaving.id).await {
-        Ok(true) => tracing::info!(creator = %leaving.id, "the account is only let go of: another project holds it"),
-        Ok(false) => match context.tokens.revoke(&hold).await {
-            Ok(revoked) => tracing::info!(creator = %leaving.id, ?revoked, "the authorization is revoked"),
-            Err(error) => {
-                context.tokens.release(hold).await;
-                return Err(still_to_revoke(error));
-            }
-        },
-        Err(error) => {
-            context.tokens.release(hold).await;
-            return Err(error.into());
-        }
-    }
-    if context.store.finish_disconnect(job.fence(), leaving.credential, hold.owner()).await? {
-        return Ok(());
-    }
-    // The lease or the job is another's by now. The fence tells which: if the job is, the postponement writes nothing.
-    Err(Halt::NotNow(LEASE_LOST))
+    let held = Held { context: Arc::clone(context), job: job.clone(), leaving, hold };
+    // Also when this job is stopped: a pair that was renewed must be saved, and what a call has done be seen to.
+    context.tokens.to_the_end(held.end(delivery.stop.clone())).await?
 }
 
 async fn finish_empty(context: &Context, job: &Job) -> Result<(), Halt> {
     if context.store.finish_empty_disconnect(job.fence()).await? { Ok(()) } else { Err(Halt::Superseded) }
 }
 
+/// A revocation that has the lease of the account's tokens: nobody connects the account meanwhile, and of two projects
+/// that let go at once one is the last.
+struct Held {
+    context: Arc<Context>,
+    job: Job,
+    leaving: Leaving,
+    hold: Hold,
+}
+
+impl Held {
+    async fn end(self, stop: CancellationToken) -> Result<(), Halt> {
+        let result = self.revoke_and_erase(&stop).await;
+        self.context.tokens.release(self.hold).await;
+        result
+    }
+
+    async fn revoke_and_erase(&self, stop: &CancellationToken) -> Result<(), Halt> {
+        let Self { context, job, leaving, hold } = self;
+        if context.store.is_held_by_others(leaving.credential, leaving.id).await? {
+            tracing::info!(creator = %leaving.id, "the account is only let go of: another project holds it");
+        } else {
+            match context.tokens.revoke(hold, stop).await {
+                Ok(revoked) => tracing::info!(creator = %leaving.id, ?revoked, "the authorization is revoked"),
+                Err(error) => {
+                    if matches!(error, TokenError::Platform(_)) && !context.tokens.still_holds(hold).await? {
+                        self.ask_for_a_verdict().await;
+                    }
+                    return Err(still_to_revoke(error));
+                }
+            }
+        }
+        if context.store.finish_disconnect(job.fence(), leaving.credential, hold.owner()).await? {
+            return Ok(());
+        }
+        self.ask_for_a_verdict().await;
+        // The lease or the job is another's by now. The fence tells which: if the job is, the postponement writes nothing.
+        Err(Halt::NotNow(LEASE_LOST))
+    }
+
+    /// The lease was lost under a call to the platform. Whoever connected the account meanwhile may have got a grant that
+    /// this call has ended: a sync finds out. ARCHITECTURE: never silently dead.
+    async fn ask_for_a_verdict(&self) {
+        if let Err(error) = self.sync_who_is_connected().await {
+            tracing::error!(%error, "a connection may be dead, and no sync of it could be asked for");
+        }
+    }
+
+    async fn sync_who_is_connected(&self) -> Result<(), StoreError> {
+        let Context { store, queue, .. } = &*self.context;
+        for (project, creator) in store.connected_creators(&self.hold.account()).await? {
+            tracing::warn!(%creator, "an authorization was revoked late: a sync will tell whether the new one lives");
+            let told = match store.open_sync(project, creator, None).await? {
+                OpenSync::New(id) => queue.push(Lane::Sync, &sync(id), None).await.map(|_| ()),
+                OpenSync::Shared { id, promoted: true } => queue.promote(Lane::Bulk, &sync(id)).await.map(|_| ()),
+                OpenSync::Shared { .. } | OpenSync::ReauthorizationRequired | OpenSync::NotFound => Ok(()),
+            };
+            if let Err(error) = told {
+                tracing::debug!(%error, "the sweeper will push it");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sync(id: JobId) -> Message {
+    Message { id, kind: JobKind::Sync.to_string(), trace: None }
+}
+
 /// A revocation is never given up: what ends a sync is here one more reason to try again.
 fn still_to_revoke(error: TokenError) -> Halt {
     match Halt::from(error) {
         Halt::Fail(failure) => Halt::Retry(failure),
+        // The account was erased: by a new connection, or a later start of this job. Either has written its last word.
+        Halt::Disconnected => Halt::Superseded,
         halt => halt,
     }
 }

@@ -8,9 +8,11 @@
 )]
 
 mod health;
+mod panics;
 mod resync;
 mod revoke;
 mod support;
 mod sweeper;
 mod sync;
+mod sync_faults;
 mod tokens;

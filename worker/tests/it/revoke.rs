@@ -4,6 +4,7 @@ use chrono::Utc;
 use serde_json::json;
 use shared::platforms::Scopes;
 use shared::queue::{Final, Lane};
+use shared::store::creators::Status;
 use shared::store::jobs::JobState;
 use shared::tokens::{NewGrant, TokenError};
 
@@ -209,5 +210,84 @@ async fn a_renewal_on_its_way_is_awaited_and_none_starts_after_the_disconnect() 
     assert!(matches!(system.tokens.usable(credential).await, Err(TokenError::Gone)));
     assert!(matches!(system.tokens.renewed(credential, 1).await, Err(TokenError::Gone)));
     assert_eq!(system.refreshes(&open_id).await, 1);
+    worker.stop().await;
+}
+
+async fn is_granted(system: &System, open_id: &str) -> bool {
+    !system.control("GET", &format!("/users/{open_id}"), json!(null)).await["scopes"].is_null()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_that_is_stopped_while_it_renews_loses_no_pair() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    let connected = system.connect(&open_id).await;
+    system.control("POST", &format!("/users/{open_id}/expire"), json!({ "access": true })).await;
+    system.age_tokens(-10).await;
+    // TikTok rotates the pair at once, and says so long after the worker was told to stop.
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    let worker = system.hasty_worker();
+    wait_for("the renewal to be on its way", async || (system.refreshes(&open_id).await == 1).then_some(())).await;
+    worker.stop().await;
+    assert!(is_granted(&system, &open_id).await);
+    system.sql("UPDATE credentials SET lease_expires_at = now()").await;
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert!(!is_granted(&system, &open_id).await, "the grant does not live on");
+    assert_erased(&system).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_token_that_is_refused_does_not_count_as_revoked() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    let connected = system.connect(&open_id).await;
+    let refused = json!({ "endpoint": "revoke", "kind": "error", "status": 400, "times": 2,
+        "code": "invalid_request", "message": "no" });
+    system.fault(refused).await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert!(!is_granted(&system, &open_id).await);
+    assert_eq!(system.job(id).await.attempts, 2);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_whose_access_tokens_were_refused_is_revoked_all_the_same() {
+    let system = System::start().await;
+    let open_id = system.account(0).await;
+    let connected = system.connect(&open_id).await;
+    system.sql("UPDATE credentials SET dead_reason = 'access_token_invalid'").await;
+    let id = system.ask_for_disconnect(system.project, connected.creator).await;
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert!(!is_granted(&system, &open_id).await);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_a_late_revocation_has_killed_says_so() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(1).await;
+    let old = system.connect(&open_id).await;
+    assert_eq!(system.last_word(old.sync.expect("a first sync")).await, Final::Done);
+    system.fault(json!({ "endpoint": "revoke", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
+    let revoke = system.ask_for_disconnect(system.project, old.creator).await;
+    wait_for("the revocation to be on its way", async || (revocations(&system, &open_id).await == 1).then_some(()))
+        .await;
+    // It takes longer than the lease, so that a new connection does not wait for it, and reaches TikTok after that one.
+    system.sql("UPDATE credentials SET lease_expires_at = now()").await;
+    let new = system.connect(&open_id).await;
+    assert_eq!(system.last_word(new.sync.expect("a first sync")).await, Final::Done);
+    system.control("POST", &format!("/users/{open_id}/revoke"), json!({})).await;
+    wait_for("the new creator to be marked", async || {
+        (system.creator(new.creator).await.status == Status::ReauthorizationRequired).then_some(())
+    })
+    .await;
+    assert_eq!(system.last_word(revoke).await, Final::Done);
     worker.stop().await;
 }

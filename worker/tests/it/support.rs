@@ -92,9 +92,18 @@ impl System {
     }
 
     pub fn worker_with(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>) -> Worker {
+        self.worker_of(metrics_bind, metrics, Duration::from_secs(5))
+    }
+
+    /// One that waits for no job when it is stopped.
+    pub fn hasty_worker(&self) -> Worker {
+        self.worker_of(None, None, Duration::ZERO)
+    }
+
+    fn worker_of(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>, grace: Duration) -> Worker {
         worker::start(WorkerConfig {
             settings: WorkerSettings { concurrency: 4, metrics_bind, resync_every: self.resync_every },
-            grace: Duration::from_secs(5),
+            grace,
             store: self.store.clone(),
             queue: self.queue.clone(),
             tokens: self.tokens.clone(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use shared::queue::Final;
+use shared::ids::JobId;
+use shared::queue::{Final, Lane};
 use shared::store::jobs::{JobState, OpenSync};
 use tokio::time::Instant;
 
@@ -73,7 +74,7 @@ async fn a_job_of_a_kind_that_nobody_knows_is_left_alone() {
     let connected = system.connect(&open_id).await;
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
     let project = system.project;
-    let id = uuid::Uuid::now_v7();
+    let id = JobId::new();
     system
         .sql(&format!(
             "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state) \
@@ -81,6 +82,12 @@ async fn a_job_of_a_kind_that_nobody_knows_is_left_alone() {
             connected.creator
         ))
         .await;
+    system.push(Lane::Sync, "dream", id).await;
+    wait_for("a worker to see it and to put it aside", async || {
+        let depth = system.queue.depth(Lane::Sync).await.expect("a depth");
+        (depth.delayed == 1).then_some(())
+    })
+    .await;
     // Others go on beside it.
     for _ in 0..3 {
         assert_eq!(system.sync(connected.creator).await, Final::Done);

@@ -22,7 +22,8 @@ async fn many_who_need_a_token_renew_it_once_over_the_fleet() {
     let id = system.credential(creator).await;
     let before = system.tokens.usable(id).await.expect("a token");
     system.age_tokens(600).await;
-
+    // Long enough that all of them have seen the old pair before the new one is there.
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 600 })).await;
     let other = system.tokens_with(system.key.expose_secret());
     let asked = (0..16).map(|number| if number % 2 == 0 { system.tokens.usable(id) } else { other.usable(id) });
     let got: Vec<_> = join_all(asked).await.into_iter().map(|token| token.expect("a token")).collect();

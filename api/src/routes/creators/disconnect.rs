@@ -4,6 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, delete};
 use serde::Serialize;
 use shared::queue::Final;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::app::Api;
@@ -63,9 +64,10 @@ pub async fn disconnect_creator(
     _body: JsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
+    // What a slow Redis costs is part of the wait that the client asked for.
+    let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
     let queued = dispatch::disconnect(&api, caller.project(), id.0, trace).await?;
-    let wait = prefer.wait(api.settings.sync_wait);
-    let response = match wait_for(&api, caller.project(), queued, wait).await {
+    let response = match wait_for(&api, caller.project(), queued, deadline).await {
         // A revocation is cancelled only by what has erased the creator already.
         Ending::Last(Final::Done | Final::Cancelled) => {
             ok(DisconnectResult { disconnected: true, job_id: None, status: None })

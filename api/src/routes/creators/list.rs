@@ -73,11 +73,7 @@ impl List {
     }
 
     async fn page(self, after: Option<CreatorPosition>, limit: i64) -> Result<HttpResponse, ApiError> {
-        // One more than was asked for tells whether there is a next page.
-        let mut creators = self.read(after, limit + 1).await?;
-        let size = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = creators.len() > size;
-        creators.truncate(size);
+        let (creators, more) = cursor::page(self.read(after, limit + 1).await?, limit);
         let last = creators.last().filter(|_| more).map(Creator::position);
         let next_cursor = last.map(|position| cursor::after_creator(self.project, position));
         let data = creators.into_iter().map(CreatorView::from).collect();

@@ -39,12 +39,8 @@ pub async fn list_videos(
 ) -> Result<HttpResponse, ApiError> {
     let limit = params.limit(1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let after = cursor::video_position(id.0, params.text("cursor")?.unwrap_or_default())?;
-    // One more than was asked for tells whether there is a next page.
     let found = api.within(api.store.videos(caller.project(), id.0, after, limit + 1)).await?;
-    let mut videos = found.ok_or(ApiError::NotFound("creator"))?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = videos.len() > size;
-    videos.truncate(size);
+    let (videos, more) = cursor::page(found.ok_or(ApiError::NotFound("creator"))?, limit);
     let last = videos.last().filter(|_| more).map(StoredVideo::position);
     let next_cursor = last.map(|position| cursor::after_video(id.0, position));
     Ok(ok(VideoPageView { items: videos.into_iter().map(VideoView::from).collect(), next_cursor }))

@@ -1,10 +1,11 @@
 //! `GET /oauth/tiktok/callback`: where TikTok sends the creator's browser. Anybody can call it with anything: nothing is
 //! believed that a stored state does not vouch for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::web::Data;
-use actix_web::{HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get};
 use chrono::Utc;
 use shared::ids::CreatorId;
 use shared::platforms::tiktok::scopes::in_words;
@@ -20,6 +21,8 @@ use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 use crate::views::{CallbackPage, ConsentOutcome};
 
+/// Its path. [`crate::observe`] must know it: it is the one GET that changes something.
+pub const PATH: &str = "/oauth/tiktok/callback";
 /// Longer than any state or code that is real.
 const MAX_PARAMETER: usize = 4096;
 /// What the first look at the profile may take of the creator's patience.
@@ -39,15 +42,23 @@ const PROFILE_TURN: Duration = Duration::from_millis(500);
         (status = 200, description = "Connected, or the creator declined", content_type = "text/html", body = String),
         (status = 400, description = "An unknown, used or expired state, or a code that TikTok refuses",
             content_type = "text/html", body = String),
-        (status = 502, description = "TikTok failed", content_type = "text/html", body = String),
+        (status = 429, description = "Too many of unknown states from this address", content_type = "text/html",
+            body = String),
+        (status = 502, description = "TikTok failed, or refuses the app", content_type = "text/html", body = String),
         (status = 503, description = "Out of order for a moment", content_type = "text/html", body = String),
     )
 )]
 #[get("/oauth/tiktok/callback")]
-pub async fn tiktok_callback(params: Params, trace: TraceContext, api: Data<Api>) -> HttpResponse {
+pub async fn tiktok_callback(
+    request: HttpRequest,
+    params: Params,
+    trace: TraceContext,
+    api: Data<Api>,
+) -> HttpResponse {
     let work = Data::clone(&api);
+    let address = request.peer_addr().map(|address| address.ip());
     // A creator who closes the window early is connected all the same.
-    let finished = api.detached(async move { Ok(finish(&work, &params, &trace).await) }).await;
+    let finished = api.detached(async move { Ok(finish(&work, address, &params, &trace).await) }).await;
     let (redirect_url, outcome) = finished.unwrap_or_else(|error| {
         tracing::error!(%error, detail = error.detail(), "a consent was not finished");
         (None, ConsentOutcome::Broken)
@@ -56,28 +67,52 @@ pub async fn tiktok_callback(params: Params, trace: TraceContext, api: Data<Api>
 }
 
 /// Takes the state, which is good once whatever comes of it, and then the code.
-async fn finish(api: &Api, params: &Params, trace: &TraceContext) -> (Option<String>, ConsentOutcome) {
+async fn finish(
+    api: &Api,
+    address: Option<IpAddr>,
+    params: &Params,
+    trace: &TraceContext,
+) -> (Option<String>, ConsentOutcome) {
     let parameter = |name| params.first(name).filter(|text| !text.is_empty() && text.len() <= MAX_PARAMETER);
-    let Some(state) = parameter("state") else { return (None, ConsentOutcome::UnknownState) };
-    let pending = match api.within(api.store.take_state(&state_hash(state))).await {
-        Ok(Some(pending)) if pending.platform == Platform::Tiktok => pending,
-        Ok(_) => return (None, ConsentOutcome::UnknownState),
-        Err(error) => return (None, failed(&error)),
+    let pending = match take_state(api, address, parameter("state")).await {
+        Ok(pending) => pending,
+        Err(outcome) => return (None, outcome),
     };
     let outcome = match (parameter("error"), parameter("code")) {
         (Some("access_denied"), _) => ConsentOutcome::Declined,
+        // RFC 6749, section 4.1.2.1: the server's own trouble, for which a redirect has no status.
+        (Some("server_error" | "temporarily_unavailable"), _) => ConsentOutcome::PlatformFailed,
         (Some(_), _) | (None, None) => ConsentOutcome::Refused,
         (None, Some(code)) => connect(api, &pending, code, trace).await,
     };
     (pending.redirect_url, outcome)
 }
 
+/// What the state stands for. Anybody can make one up, and each costs a query: so they are counted.
+async fn take_state(api: &Api, address: Option<IpAddr>, state: Option<&str>) -> Result<PendingConsent, ConsentOutcome> {
+    let Some(state) = state else { return Err(ConsentOutcome::UnknownState) };
+    let admission = api.limits.admit(address).await.map_err(|_| ConsentOutcome::TooMany)?;
+    match api.within(api.store.take_state(&state_hash(state))).await {
+        Ok(Some(pending)) if pending.platform == Platform::Tiktok => {
+            admission.known();
+            Ok(pending)
+        }
+        Ok(_) => {
+            admission.unknown().map_err(|_| ConsentOutcome::TooMany)?;
+            Err(ConsentOutcome::UnknownState)
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
 async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceContext) -> ConsentOutcome {
     let grant = match api.tiktok.exchange_code(code, pending.pkce_verifier.as_deref()).await {
         Ok(grant) => grant,
-        Err(error) if is_refusal(&error) => {
-            tracing::info!(%error, "TikTok refuses a code");
-            return ConsentOutcome::Refused;
+        // The client has logged it.
+        Err(PlatformError::GrantDead { .. }) => return ConsentOutcome::Refused,
+        Err(error @ PlatformError::Rejected { .. }) => {
+            tracing::error!(%error, "TikTok refuses the app, not the creator: are its key, secret and redirect URI right?");
+            return ConsentOutcome::AppRefused;
         }
         Err(error) => {
             tracing::warn!(%error, "a code could not be exchanged");
@@ -94,21 +129,12 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
             return ConsentOutcome::Broken;
         }
     };
-    dispatch::first_sync(api, connected.sync, &connected.completed_disconnects, trace).await;
+    dispatch::after_connect(api, connected.sync, &connected.completed_disconnects, trace).await;
     show_profile(api, connected.creator, &grant).await;
     let missing = requested.missing_from(&grant.scopes);
     ConsentOutcome::Connected {
         creator: connected.creator,
         missing: missing.iter().map(in_words).map(str::to_owned).collect(),
-    }
-}
-
-/// Whether TikTok refuses this code. One that it can't even read it calls a malformed request.
-fn is_refusal(error: &PlatformError) -> bool {
-    match error {
-        PlatformError::GrantDead { .. } => true,
-        PlatformError::Rejected { code, .. } => code == "invalid_request",
-        _ => false,
     }
 }
 

@@ -35,13 +35,18 @@ pub struct Received {
 #[post("/webhooks/tiktok")]
 pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let event = api.tiktok.webhook(signature, &body.0, Utc::now()).map_err(|error| {
-        tracing::warn!(%error, "a webhook was refused");
-        match error {
-            WebhookError::BadSignature => ApiError::InvalidSignature,
-            WebhookError::OtherApp | WebhookError::Malformed(_) => ApiError::InvalidRequest(error.to_string()),
+    let event = match api.tiktok.webhook(signature, &body.0, Utc::now()) {
+        Ok(event) => event,
+        Err(error) => {
+            // Only who does not sign is held up: behind a proxy, TikTok shares an address with everybody.
+            if error == WebhookError::BadSignature {
+                let address = request.peer_addr().map(|address| address.ip());
+                api.limits.count_stranger(address).map_err(ApiError::RateLimited)?;
+            }
+            tracing::warn!(%error, "a webhook was refused");
+            return Err(ApiError::InvalidRequest(error.to_string()));
         }
-    })?;
+    };
     match event {
         WebhookEvent::AuthorizationRemoved { open_id, at, reason } => {
             let app = api.tiktok.client_key().to_owned();

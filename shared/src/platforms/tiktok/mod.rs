@@ -29,6 +29,7 @@ use http::Endpoint;
 
 pub use api::VIDEO_LIST;
 pub use http::SetupError;
+pub use oauth::OAUTH_TURN;
 pub use pkce::{Pkce, PkceMode};
 pub use webhook::{RemovalReason, WebhookError, WebhookEvent};
 

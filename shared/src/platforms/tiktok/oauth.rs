@@ -12,6 +12,10 @@ use super::values::{integer_in, non_empty_text, parse, text};
 use super::{Pkce, TikTok};
 use crate::platforms::{AccessToken, Grant, PlatformError, RefreshToken, Scopes};
 
+/// How long a renewal or a revocation waits for its turn at this process's own limit. Short, for it waits with the lease
+/// of the account's tokens.
+pub const OAUTH_TURN: Duration = Duration::from_secs(2);
+
 /// No token lives so long: such a lifetime is a mistake, or in another unit. Ten years, in seconds.
 const LONGEST_LIFE: i64 = 10 * 365 * 86_400;
 
@@ -40,8 +44,7 @@ impl TikTok {
 
     /// The grant that a `code` stands for; once only. `verifier` is that of the consent's [`Pkce`], if it had one.
     ///
-    /// `GrantDead` is TikTok's word that the code is expired, used or wrong. `Rejected` may be too, among a wrong
-    /// setting: TikTok calls a code that it can't read a malformed request.
+    /// `GrantDead` if the code is expired, used or wrong. `Rejected` is a setting's fault, and not the code's.
     pub async fn exchange_code(&self, code: &str, verifier: Option<&str>) -> Result<Grant, PlatformError> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -50,14 +53,17 @@ impl TikTok {
         ];
         form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
         // An answer may leave out a scope that is as it was asked for (RFC 6749, 5.1).
-        self.ask(Endpoint::OauthToken, &form, |reply| grant(reply, Some(&self.settings.scopes))).await
+        // A code is good once and for minutes: it waits for its turn rather than be lost.
+        let turn = self.settings.request_timeout;
+        let read = |reply: &Reply| grant(reply, Some(&self.settings.scopes)).map_err(refused_code);
+        self.ask(Endpoint::OauthToken, &form, turn, read).await
     }
 
     /// A new pair of tokens. The old refresh token is dead once TikTok has made them, whether its answer arrives or not.
     /// `GrantDead` is TikTok's word that the creator must connect again.
     pub async fn refresh(&self, refresh: &RefreshToken) -> Result<Grant, PlatformError> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.0.expose_secret())];
-        self.ask(Endpoint::OauthToken, &form, |reply| grant(reply, None)).await
+        self.ask(Endpoint::OauthToken, &form, OAUTH_TURN, |reply| grant(reply, None)).await
     }
 
     /// Ends the grant behind an access token.
@@ -65,7 +71,7 @@ impl TikTok {
     /// `TokenInvalid` if TikTok does not know the token. If it was fetched just now, the grant is gone already, which is
     /// what was wanted; if not, it may only have expired while the grant lives on: refresh, and try once more.
     pub async fn revoke(&self, access: &AccessToken) -> Result<(), PlatformError> {
-        self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], revoked).await
+        self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], OAUTH_TURN, revoked).await
     }
 
     #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(endpoint = endpoint.as_str()))]
@@ -73,6 +79,7 @@ impl TikTok {
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
+        turn: Duration,
         read: impl FnOnce(&Reply) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
         let mut whole = vec![
@@ -81,9 +88,8 @@ impl TikTok {
         ];
         whole.extend_from_slice(form);
         let request = self.client.post(self.address(endpoint)).header("cache-control", "no-cache").form(&whole);
-        let patience = self.settings.request_timeout;
-        if tokio::time::timeout(patience, self.oauth_limit.until_ready()).await.is_err() {
-            return Err(PlatformError::NoBudget { retry_in: patience });
+        if tokio::time::timeout(turn, self.oauth_limit.until_ready()).await.is_err() {
+            return Err(PlatformError::NoBudget { retry_in: turn });
         }
         let result = http::send(endpoint, request).await.and_then(|reply| read(&reply));
         http::record(endpoint, &result);
@@ -113,6 +119,25 @@ fn grant(reply: &Reply, default_scopes: Option<&Scopes>) -> Result<Grant, Platfo
         refresh_expires_in: lifetime(&root, "refresh_expires_in"),
         scopes,
     })
+}
+
+/// TikTok calls a code that it can't read a malformed request, and so it does a wrong redirect URI, a missing secret or a
+/// verifier of the wrong kind (reference, section 2). Only the words tell them apart, and those about the code name
+/// nothing: so what names a setting is the setting's fault, and all else the code's.
+fn refused_code(error: PlatformError) -> PlatformError {
+    match error {
+        PlatformError::Rejected { code, message, log_id }
+            if code == "invalid_request"
+                && !["redirect", "client", "verifier"].iter().any(|word| names(&message, word)) =>
+        {
+            PlatformError::GrantDead { message: format!("{code}: {message}"), log_id }
+        }
+        other => other,
+    }
+}
+
+fn names(message: &str, word: &str) -> bool {
+    message.to_ascii_lowercase().contains(word)
 }
 
 /// Reads the answer of the revoke endpoint: `{}` or nothing is success.
@@ -259,6 +284,21 @@ mod tests {
         assert_eq!(error_of(503, "new").kind(), "unavailable");
         assert_eq!(error_of(429, "new").kind(), "rate_limited");
         assert_eq!(error_of(500, "invalid_grant").kind(), "grant_dead");
+    }
+
+    #[test]
+    fn a_code_that_tiktok_can_t_read_is_a_refused_code_and_a_wrong_setting_is_not() {
+        let refused = |code: &str, words: &str| {
+            let body = json!({"error": code, "error_description": words});
+            refused_code(grant(&reply(400, &body.to_string()), None).unwrap_err()).kind()
+        };
+        assert_eq!(refused("invalid_grant", "Authorization code is expired."), "grant_dead");
+        assert_eq!(refused("invalid_request", "The request parameters are malformed."), "grant_dead");
+        assert_eq!(refused("invalid_request", "Code verifier or code challenge is invalid."), "rejected");
+        let uri = "Redirect_uri is not matched with the uri when requesting code.";
+        assert_eq!(refused("invalid_request", uri), "rejected");
+        assert_eq!(refused("invalid_request", "Client secret is missed in request."), "rejected");
+        assert_eq!(refused("invalid_client", "Client key or secret is incorrect."), "rejected");
     }
 
     #[test]

@@ -26,16 +26,15 @@ if #due > 0 then
   end
 end
 
-local taken, claims, members = {}, {}, {}
+local taken, claims, members, count = {}, {}, {}, 0
 local function take(id, payload, crashes, suspect)
-  local at = number + #taken / 4
-  for _, value in ipairs({ id, payload, crashes, suspect }) do
-    taken[#taken + 1] = value
-  end
-  claims[#claims + 1] = id
-  claims[#claims + 1] = worker .. ':' .. at
-  members[#members + 1] = at
-  members[#members + 1] = id
+  local at = number + count
+  local n = count * 4
+  taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4] = id, payload, crashes, suspect
+  n = count * 2
+  claims[n + 1], claims[n + 2] = id, worker .. ':' .. at
+  members[n + 1], members[n + 2] = at, id
+  count = count + 1
 end
 
 -- Ids whose payload is gone (finished, forgotten or promoted) or that somebody holds are dropped here.
@@ -56,8 +55,8 @@ if ARGV[4] == '1' then
     end
   end
 end
-while #taken / 4 < slots and looked < chunk do
-  local ids = redis.call('LPOP', KEYS[2], math.min(slots - #taken / 4, chunk - looked))
+while count < slots and looked < chunk do
+  local ids = redis.call('LPOP', KEYS[2], math.min(slots - count, chunk - looked))
   if not ids or #ids == 0 then
     break
   end
@@ -71,7 +70,7 @@ while #taken / 4 < slots and looked < chunk do
     end
   end
 end
-if #claims > 0 then
+if count > 0 then
   redis.call('HSET', KEYS[5], unpack(claims))
   redis.call('ZADD', KEYS[8], unpack(members))
   redis.call('ZADD', KEYS[7], now, worker)
@@ -83,11 +82,11 @@ if #first > 0 then
   next_due = math.max(0, tonumber(first[2]) - now)
 end
 local more = 0
-if next_due == 0 or looked >= chunk or #taken / 4 >= slots then
+if next_due == 0 or looked >= chunk or count >= slots then
   more = 1
 end
 local answer = { next_due, more, redis.call('LLEN', KEYS[3]) }
-for _, value in ipairs(taken) do
-  answer[#answer + 1] = value
+for i = 1, #taken do
+  answer[i + 3] = taken[i]
 end
 return answer

@@ -10,15 +10,15 @@ for i = 5, #ARGV, 4 do
   ids[#ids + 1] = ARGV[i]
 end
 local holders = redis.call('HMGET', KEYS[3], unpack(ids))
-local lost, ended, leaving, notices, delayed = {}, {}, {}, {}, false
+local lost, ended, leaving, notices, due = {}, {}, {}, {}, {}
 for n, id in ipairs(ids) do
   local at = 5 + (n - 1) * 4
   if holders[n] == ARGV[4] .. ':' .. ARGV[at + 1] then
     local verb, value = ARGV[at + 2], ARGV[at + 3]
     ended[#ended + 1] = id
     if verb == 'delay' then
-      redis.call('ZADD', KEYS[2], now + tonumber(value), id)
-      delayed = true
+      due[#due + 1] = now + tonumber(value)
+      due[#due + 1] = id
     else
       leaving[#leaving + 1] = id
       if verb == 'final' then
@@ -29,19 +29,21 @@ for n, id in ipairs(ids) do
     lost[#lost + 1] = n
   end
 end
+-- What frees memory comes first: a full Redis refuses a script only at its first write, and what is done must be reported.
+if #ended > 0 then
+  redis.call('HDEL', KEYS[3], unpack(ended))
+  redis.call('ZREM', KEYS[5], unpack(ended))
+end
 if #leaving > 0 then
   redis.call('HDEL', KEYS[1], unpack(leaving))
   redis.call('HDEL', KEYS[4], unpack(leaving))
   redis.call('ZREM', KEYS[2], unpack(leaving))
 end
-if #ended > 0 then
-  redis.call('HDEL', KEYS[3], unpack(ended))
-  redis.call('ZREM', KEYS[5], unpack(ended))
-end
 if #notices > 0 then
   redis.call('PUBLISH', ARGV[1], table.concat(notices, '\n'))
 end
-if delayed then
+if #due > 0 then
+  redis.call('ZADD', KEYS[2], unpack(due))
   redis.call('PUBLISH', ARGV[2], ARGV[3])
 end
 return lost

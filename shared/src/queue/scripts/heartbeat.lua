@@ -6,10 +6,12 @@
 local worker, dead_after = ARGV[1], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A full Redis refuses what takes memory only as a script's first write: a worker goes on living then.
+redis.call('ZREM', KEYS[1], '')
 redis.call('ZADD', KEYS[1], now, worker)
 redis.call('SET', KEYS[2], now, 'NX')
 local epoch = redis.call('GET', KEYS[2])
-local flushed = epoch ~= ARGV[2]
+local flushed = ARGV[2] ~= '' and epoch ~= ARGV[2]
 local lost = {}
 for i = 4, #ARGV, 3 do
   local id, claim = ARGV[i], worker .. ':' .. ARGV[i + 1]
