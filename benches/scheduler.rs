@@ -96,7 +96,7 @@ impl Creators {
         let batch = self.store.open_batch(self.project, &BatchFilter::default()).await.expect("a batch");
         let accepted = start.elapsed();
         while self.store.grow_batches(1000).await.expect("grown").is_some() {}
-        let made = start.elapsed() - accepted;
+        let made = start.elapsed().saturating_sub(accepted);
         println!("  a bulk resync of {}: accepted in {accepted:.2?}, its jobs made in {made:.2?}", batch.total);
     }
 }

@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use shared::cadence::ResyncEvery;
 use shared::ids::{BatchId, CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile};
 use shared::store::batches::{Batch, BatchFilter, ChosenBatch, NewBatch};
@@ -195,19 +196,25 @@ async fn a_syncs_end_says_when_the_next_one_is() {
     sync(&Profile { followers: Some(2), ..Profile::default() }, &[video("w", 0)], Some(DAY)).await;
     assert_eq!(gap().await, 3 * 3600, "a new video");
     // A client's own word goes before the default.
-    let set = database.store.set_creator_resync(project, creator, Some(Duration::from_secs(3600))).await.unwrap();
+    let set = database
+        .store
+        .set_creator_resync(project, creator, ResyncEvery::Every(Duration::from_secs(3600)))
+        .await
+        .unwrap();
     assert_eq!(set.expect("a creator").resync_every, Some(3600));
     assert!(database.count(next).await <= 3600);
     sync(&Profile { followers: Some(2), ..Profile::default() }, &[], Some(DAY)).await;
     assert_eq!(gap().await, 3600);
     // And the project's before the default, after the creator's.
-    assert!(database.store.set_project_resync("project", Some(Duration::ZERO)).await.unwrap());
-    assert!(!database.store.set_project_resync("nobody", None).await.unwrap());
-    database.store.set_creator_resync(project, creator, None).await.unwrap();
+    assert!(database.store.set_project_resync("project", ResyncEvery::Off).await.unwrap());
+    assert!(!database.store.set_project_resync("nobody", ResyncEvery::Default).await.unwrap());
+    database.store.set_creator_resync(project, creator, ResyncEvery::Default).await.unwrap();
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     let claimed = database.store.claim_due(Some(DAY), 10).await.unwrap();
     assert_eq!(claimed, Some(Claimed { looked_at: 1, made: 0 }), "the project is paused");
-    assert!(database.store.set_creator_resync(ProjectId::new(), creator, None).await.unwrap().is_none());
+    assert!(
+        database.store.set_creator_resync(ProjectId::new(), creator, ResyncEvery::Default).await.unwrap().is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

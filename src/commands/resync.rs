@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::cadence::LONGEST;
+use shared::cadence::{LONGEST, ResyncEvery};
 use shared::ids::{BatchId, ProjectId};
 use shared::settings::{DatabaseArgs, resync_every};
 use shared::store::Store;
@@ -74,13 +74,12 @@ impl Args {
         age.map(Some).ok_or_else(|| UsageError("--older-than: write a time span up to a year, such as `24h`".into()))
     }
 
-    /// As the store takes it: zero is never, `Some(None)` the default.
-    fn every(&self) -> Result<Option<Option<Duration>>, UsageError> {
+    fn every(&self) -> Result<Option<ResyncEvery>, UsageError> {
         match self.every.as_deref() {
             None => Ok(None),
-            Some("default") => Ok(Some(None)),
+            Some("default") => Ok(Some(ResyncEvery::Default)),
             Some(text) => match resync_every(text) {
-                Ok(every) => Ok(Some(Some(every.unwrap_or_default()))),
+                Ok(every) => Ok(Some(every.into())),
                 Err(problem) => Err(UsageError(format!("--every: {problem}, or `default`"))),
             },
         }
@@ -201,22 +200,22 @@ fn style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
 /// The rate and the time left, by what was settled in the time that it took.
 fn describe(sum: Sum, settled: u64, took: Duration) -> String {
     let left = sum.total.saturating_sub(sum.settled());
-    let mut text = format!("{} running", sum.running);
+    let mut parts = vec![format!("{} running", sum.running)];
     if sum.failed > 0 {
-        text.push_str(&format!(", {} failed", sum.failed));
+        parts.push(format!("{} failed", sum.failed));
     }
     if settled == 0 || took.is_zero() {
-        return text;
+        return parts.join(", ");
     }
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let rate = settled as f64 / took.as_secs_f64();
-    text.push_str(&format!(", {:.0} a minute", rate * 60.0));
+    parts.push(format!("{:.0} a minute", rate * 60.0));
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let seconds = Duration::try_from_secs_f64((left as f64 / rate).ceil());
     if let (true, Ok(seconds)) = (left > 0, seconds) {
-        text.push_str(&format!(", {} left", humantime::format_duration(seconds)));
+        parts.push(format!("{} left", humantime::format_duration(seconds)));
     }
-    text
+    parts.join(", ")
 }
 
 #[cfg(test)]

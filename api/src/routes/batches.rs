@@ -25,5 +25,5 @@ pub async fn show_batch(caller: Caller, id: BatchPath, api: Data<Api>) -> Result
     // A batch that has ended needs no estimate, and so no look at what is ahead.
     let ahead = if batch.open() > 0 { Some(api.within(api.store.ahead(caller.project())).await?) } else { None };
     let quota = api.tiktok.quota();
-    Ok(ok(BatchView::new(batch, ahead, quota)))
+    Ok(ok(BatchView::new(&batch, ahead, quota)))
 }

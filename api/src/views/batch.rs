@@ -45,7 +45,7 @@ pub struct BatchView {
 
 impl BatchView {
     /// `ahead` is what lies before its end; `None` once it has ended.
-    pub fn new(batch: Batch, ahead: Option<Ahead>, quota: Quota) -> Self {
+    pub fn new(batch: &Batch, ahead: Option<Ahead>, quota: Quota) -> Self {
         let estimate = ahead.map(|ahead| time_left(batch.open(), ahead, quota));
         Self {
             queued: batch.queued(),

@@ -13,7 +13,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
-use crate::cadence::PAUSED;
+use crate::cadence::{PAUSED, ResyncEvery};
 use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::queue::Message;
 
@@ -135,15 +135,14 @@ impl Store {
             .collect())
     }
 
-    /// Sets how old a creator's data may get: `None` for the default, zero for never synced by the schedule. `None` if the
-    /// project has no such creator.
+    /// Sets how old a creator's data may get. `None` if the project has no such creator.
     pub async fn set_creator_resync(
         &self,
         project: ProjectId,
         id: CreatorId,
-        every: Option<Duration>,
+        every: ResyncEvery,
     ) -> Result<Option<Creator>, StoreError> {
-        let every = every.map(|every| seconds(Some(every)));
+        let every = every.stored();
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
@@ -170,12 +169,12 @@ impl Store {
             .await
     }
 
-    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise: `None` for the
-    /// default, zero for never. A shorter one takes effect as each creator's next turn comes. `false`: no such project.
-    pub async fn set_project_resync(&self, name: &str, every: Option<Duration>) -> Result<bool, StoreError> {
+    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise. A shorter one takes
+    /// effect as each creator's next turn comes. `false`: no such project.
+    pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         let updated = diesel::update(projects::table.filter(projects::name.eq(name)))
-            .set(projects::resync_every.eq(every.map(|every| seconds(Some(every)))))
+            .set(projects::resync_every.eq(every.stored()))
             .execute(&mut connection)
             .await?;
         Ok(updated == 1)

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use shared::ids::CredentialId;
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::Delivery;
+use shared::queue::{Delivery, Lane};
 use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
+
+use tokio::sync::watch;
 
 use super::{Context, Halt};
 
@@ -31,8 +33,16 @@ pub(super) struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    pub(super) fn new(context: &'a Context, delivery: &Delivery, credential: CredentialId, token: UsableToken) -> Self {
-        let interactive = delivery.interactive.clone();
+    /// The row's lane goes before the delivery's: a job that somebody waits for may come from the bulk lane all the same, if
+    /// its worker died, or if it was on its way to Redis at that moment.
+    pub(super) fn new(
+        context: &'a Context,
+        delivery: &Delivery,
+        lane: Lane,
+        credential: CredentialId,
+        token: UsableToken,
+    ) -> Self {
+        let interactive = if lane.is_interactive() { watch::channel(true).1 } else { delivery.interactive.clone() };
         let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
         let caller = Caller { interactive, max_wait: Some(wait) };
         Self { context, caller, credential, token, renewed: false, refusals: 0 }

@@ -19,7 +19,7 @@ use super::{Context, Halt};
 pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
     let token = context.tokens.usable(target.credential).await?;
-    let mut calls = Calls::new(context, delivery, target.credential, token);
+    let mut calls = Calls::new(context, delivery, job.lane, target.credential, token);
     let (profile, refused) = read_profile(&mut calls).await?;
     if let Some(profile) = &profile {
         check_account(profile, &target)?;

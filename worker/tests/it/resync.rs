@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shared::cadence::ResyncEvery;
 use shared::ids::CreatorId;
 use shared::queue::{Final, Lane};
 use shared::store::batches::BatchFilter;
@@ -129,7 +130,7 @@ async fn a_paused_creator_is_left_alone() {
     let mut system = System::start().await;
     let creators = synced(&system, &[1, 1]).await;
     system.resync_every = Some(Duration::from_secs(3600));
-    system.store.set_creator_resync(system.project, creators[0].1, Some(Duration::ZERO)).await.expect("set");
+    system.store.set_creator_resync(system.project, creators[0].1, ResyncEvery::Off).await.expect("set");
     system.sql("UPDATE creators SET next_sync_at = now()").await;
     let worker = system.worker();
     wait_for("both are looked at", async || {
@@ -139,5 +140,30 @@ async fn a_paused_creator_is_left_alone() {
     .await;
     assert_eq!(system.requests(&creators[0].0, "path=/v2/user/info/").await, 1);
     assert_eq!(system.requests(&creators[1].0, "path=/v2/user/info/").await, 2);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_who_comes_while_the_schedule_reads_gets_all_videos() {
+    let mut system = System::start().await;
+    system.resync_every = Some(Duration::from_secs(24 * 3600));
+    let (open_id, creator) = synced(&system, &[1]).await.remove(0);
+    let now = chrono::Utc::now().timestamp();
+    for days in [200, 201, 202] {
+        let wanted = json!({ "count": 15, "create_time": now - days * 86_400 });
+        system.control("POST", &format!("/users/{open_id}/videos"), wanted).await;
+    }
+    // All of its videos were read just now, the row says: the schedule would be content with the recent ones.
+    system.sql("UPDATE creators SET deep_synced_at = now(), next_sync_at = now()").await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 1000, "times": 1 })).await;
+    let worker = system.worker();
+    wait_for("the scheduled sync runs", async || {
+        (system.count("SELECT count(*) FROM jobs WHERE state = 'running'").await == 1).then_some(())
+    })
+    .await;
+    let id = system.ask_for_sync(creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(system.count("SELECT count(*) FROM jobs").await, 2, "the one that ran was shared");
+    assert_eq!(system.videos(creator).await.len(), 46);
     worker.stop().await;
 }

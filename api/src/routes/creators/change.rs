@@ -1,10 +1,9 @@
 //! `PATCH /api/v1/creators/:id`
 
-use std::time::Duration;
-
 use actix_web::web::Data;
 use actix_web::{HttpResponse, patch};
 use serde_json::Value;
+use shared::cadence::ResyncEvery;
 use shared::settings::resync_every;
 use utoipa::ToSchema;
 
@@ -50,14 +49,14 @@ pub async fn change_creator(
     found.map(|creator| ok(CreatorView::from(creator))).ok_or(ApiError::NotFound("creator"))
 }
 
-/// `None`: nothing is to change. As the store takes it, zero is never, and `Some(None)` the default.
-fn wanted(body: &JsonBody) -> Result<Option<Option<Duration>>, ApiError> {
+/// `None`: nothing is to change.
+fn wanted(body: &JsonBody) -> Result<Option<ResyncEvery>, ApiError> {
     match body.field("resyncEvery") {
         None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::Null) => Ok(Some(ResyncEvery::Default)),
         Some(Value::String(text)) => {
             let every = resync_every(text).map_err(|problem| ApiError::field("resyncEvery", &problem))?;
-            Ok(Some(Some(every.unwrap_or_default())))
+            Ok(Some(every.into()))
         }
         Some(_) => Err(ApiError::field("resyncEvery", "must be a time span such as `6h`, `off`, or null")),
     }
