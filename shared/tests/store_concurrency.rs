@@ -17,11 +17,13 @@ use futures::future::join_all;
 use shared::ids::JobId;
 use shared::platforms::Video;
 use shared::queue::Final;
-use shared::store::creators::CreatorFilter;
+use shared::store::creators::{CreatorFilter, Status};
+use shared::store::credentials::Lease;
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, JobState, OpenSync};
 use shared::store::syncs::{SyncResult, WriteError};
-use support::{Database, video};
+use support::{Database, connection, video};
+use uuid::Uuid;
 
 const NOTHING_LEFT: SyncResult<'static> =
     SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "", changed: false, resync_every: None };
@@ -174,4 +176,63 @@ async fn processes_that_migrate_at_once_do_it_once() {
     let applied: Vec<usize> = applied.into_iter().map(|versions| versions.expect("migrated").len()).collect();
     assert_eq!(applied.iter().filter(|count| **count > 0).count(), 1, "{applied:?}");
     assert!(database.store.schema_version().await.expect("a version").is_sufficient());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_comes_late_heals_nothing_and_gives_the_lease_back() {
+    let database = Database::create().await;
+    let (store, project, granted) = (&database.store, database.project("mine").await, Utc::now());
+    let new = connection(project, "a", granted);
+    let creator = store.connect(&new, None).await.unwrap().creator;
+    let id = store.creator(project, creator).await.unwrap().unwrap().credential_id;
+    let version = store.credential(id).await.unwrap().unwrap().version;
+    assert!(store.mark_dead(id, version, "invalid_grant").await.unwrap());
+    // The consent before: its tokens are older than those that are refused.
+    let late = connection(project, "a", granted - TimeDelta::seconds(5));
+    let term = Duration::from_secs(60);
+    assert!(matches!(store.lease_credential(id, late.lease_owner, term).await.unwrap(), Lease::Taken(_)));
+    assert_eq!(store.connect(&late, None).await.unwrap().creator, creator);
+    let stored = store.creator(project, creator).await.unwrap().unwrap();
+    assert_eq!(stored.status, Status::ReauthorizationRequired);
+    assert_eq!(stored.status_reason.as_deref(), Some("invalid_grant"));
+    let next = store.lease_credential(id, Uuid::new_v4(), term).await.unwrap();
+    let Lease::Taken(credential) = next else { panic!("the lease was not given back") };
+    assert_eq!(credential.access_token, new.pair.access_token);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_somebody_else_had_meanwhile_is_not_extended() {
+    let database = Database::create().await;
+    let (store, project) = (&database.store, database.project("mine").await);
+    let creator = database.connect(project, "a").await.creator;
+    let id = store.creator(project, creator).await.unwrap().unwrap().credential_id;
+    let mine = Uuid::new_v4();
+    assert!(matches!(store.lease_credential(id, mine, Duration::ZERO).await.unwrap(), Lease::Taken(_)));
+    assert!(store.extend_lease(id, mine, Duration::ZERO).await.unwrap(), "it has ended, and nobody took it");
+    database.connect(project, "a").await;
+    assert!(!store.extend_lease(id, mine, Duration::from_secs(60)).await.unwrap(), "it is free, and not ours");
+}
+
+/// What a connection runs into may be deleted before it can be looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_meets_a_disconnects_last_moment_is_made() {
+    let database = Database::create().await;
+    let (store, project) = (&database.store, database.project("mine").await);
+    let old = database.connect(project, "a").await.creator;
+    let client = database.client().await;
+    // As the end of a disconnect: the tokens are locked, and then deleted.
+    client.batch_execute("BEGIN; SELECT 1 FROM credentials FOR UPDATE").await.unwrap();
+    let connecting = tokio::spawn({
+        let store = store.clone();
+        async move { store.connect(&connection(project, "a", Utc::now()), None).await }
+    });
+    let blocked =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while database.count(blocked).await == 0 {
+        assert!(!connecting.is_finished());
+        tokio::task::yield_now().await;
+    }
+    let erase = format!("DELETE FROM creators WHERE id = '{old}'; DELETE FROM credentials; COMMIT");
+    client.batch_execute(&erase).await.unwrap();
+    assert_ne!(connecting.await.unwrap().unwrap().creator, old);
 }

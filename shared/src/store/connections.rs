@@ -1,4 +1,5 @@
 //! Connecting an account: one row and one id however often it is connected, always with the newest tokens.
+#![allow(clippy::ref_option_ref, reason = "diesel's derive borrows the fields of a changeset")]
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
@@ -52,10 +53,12 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let credential = store_pair(connection, new).await?;
-                let completed_disconnects = complete_disconnects(connection, new, credential).await?;
-                let creator = store_creator(connection, new, credential).await?;
-                heal(connection, credential).await?;
+                let pair = store_pair(connection, new).await?;
+                let completed_disconnects = complete_disconnects(connection, new, pair.credential).await?;
+                let creator = store_creator(connection, new, &pair).await?;
+                if pair.dead_reason.is_none() {
+                    heal(connection, pair.credential).await?;
+                }
                 let sync = insert_sync(connection, new.project, creator, trace).await?;
                 Ok(Connected { creator, sync, completed_disconnects })
             })
@@ -77,7 +80,6 @@ impl Store {
 /// The profile as columns; `None` is written as null: the platform did not say.
 #[derive(AsChangeset)]
 #[diesel(table_name = creators, treat_none_as_null = true)]
-#[allow(clippy::ref_option_ref, reason = "the derive borrows the fields")]
 pub(super) struct ProfileColumns<'a> {
     username: Option<&'a str>,
     display_name: Option<&'a str>,
@@ -108,8 +110,15 @@ impl<'a> From<&'a Profile> for ProfileColumns<'a> {
     }
 }
 
+/// The pair that an account has after a connection.
+struct StoredPair {
+    credential: CredentialId,
+    /// Why the platform refuses it, if it is a newer one than the connection's, and does.
+    dead_reason: Option<String>,
+}
+
 /// Inserts or replaces the account's tokens; older ones than the stored are dropped. Locks the row either way.
-async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> QueryResult<CredentialId> {
+async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> QueryResult<StoredPair> {
     let pair = &new.pair;
     let refresh_expires_at: Option<DateTime<Utc>> = pair
         .refresh_expires_in
@@ -134,29 +143,41 @@ async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> 
         credentials::app.eq(&new.account.app),
         credentials::external_id.eq(&new.account.external_id),
     );
-    let stored: Option<CredentialId> = diesel::insert_into(credentials::table)
-        .values((credentials::id.eq(CredentialId::new()), account, columns()))
-        .on_conflict((credentials::platform, credentials::app, credentials::external_id))
-        .do_nothing()
-        .returning(credentials::id)
-        .get_result(connection)
-        .await
-        .optional()?;
-    if let Some(id) = stored {
-        return Ok(id);
-    }
-    let (id, granted_at): (CredentialId, DateTime<Utc>) = credentials::table
-        .filter(credentials::platform.eq(new.account.platform))
-        .filter(credentials::app.eq(&new.account.app))
-        .filter(credentials::external_id.eq(&new.account.external_id))
-        .select((credentials::id, credentials::granted_at))
-        .for_update()
-        .first(connection)
-        .await?;
+    // The row that an INSERT ran into may be deleted before it can be locked: then there is room for the INSERT.
+    let (id, granted_at, dead_reason) = loop {
+        let stored: Option<CredentialId> = diesel::insert_into(credentials::table)
+            .values((credentials::id.eq(CredentialId::new()), account, columns()))
+            .on_conflict((credentials::platform, credentials::app, credentials::external_id))
+            .do_nothing()
+            .returning(credentials::id)
+            .get_result(connection)
+            .await
+            .optional()?;
+        if let Some(id) = stored {
+            return Ok(StoredPair { credential: id, dead_reason: None });
+        }
+        let known: Option<(CredentialId, DateTime<Utc>, Option<String>)> = credentials::table
+            .filter(credentials::platform.eq(new.account.platform))
+            .filter(credentials::app.eq(&new.account.app))
+            .filter(credentials::external_id.eq(&new.account.external_id))
+            .select((credentials::id, credentials::granted_at, credentials::dead_reason))
+            .for_update()
+            .first(connection)
+            .await
+            .optional()?;
+        if let Some(known) = known {
+            break known;
+        }
+    };
     if granted_at <= new.granted_at {
         diesel::update(credentials::table.find(id)).set(columns()).execute(connection).await?;
+        return Ok(StoredPair { credential: id, dead_reason: None });
     }
-    Ok(id)
+    diesel::update(credentials::table.find(id).filter(credentials::lease_owner.eq(new.lease_owner)))
+        .set((credentials::lease_owner.eq(None::<Uuid>), credentials::lease_expires_at.eq(None::<DateTime<Utc>>)))
+        .execute(connection)
+        .await?;
+    Ok(StoredPair { credential: id, dead_reason })
 }
 
 /// Ends disconnects of the same account under this project: deletes the old creators and sets their jobs done.
@@ -204,13 +225,14 @@ fn account_of<'a>(new: &'a NewConnection) -> _ {
 async fn store_creator(
     connection: &mut AsyncPgConnection,
     new: &NewConnection,
-    credential: CredentialId,
+    pair: &StoredPair,
 ) -> QueryResult<CreatorId> {
+    let status = if pair.dead_reason.is_none() { Status::Active } else { Status::ReauthorizationRequired };
     let known: Option<CreatorId> = diesel::update(account_of(new).filter(creators::disconnecting_at.is_null()))
         .set((
-            creators::credential_id.eq(credential),
-            creators::status.eq(Status::Active),
-            creators::status_reason.eq(None::<String>),
+            creators::credential_id.eq(pair.credential),
+            creators::status.eq(status),
+            creators::status_reason.eq(&pair.dead_reason),
             creators::missing_scopes.eq(&new.missing_scopes),
         ))
         .returning(creators::id)
@@ -226,7 +248,9 @@ async fn store_creator(
         .values((
             creators::id.eq(CreatorId::new()),
             creators::project_id.eq(new.project),
-            creators::credential_id.eq(credential),
+            creators::credential_id.eq(pair.credential),
+            creators::status.eq(status),
+            creators::status_reason.eq(&pair.dead_reason),
             creators::platform.eq(new.account.platform),
             creators::external_id.eq(&new.account.external_id),
             creators::missing_scopes.eq(&new.missing_scopes),

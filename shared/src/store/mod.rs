@@ -21,6 +21,7 @@ pub mod videos;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::pooled_connection::deadpool::Pool;
@@ -184,6 +185,13 @@ impl Store {
             Err(error) => return Err(error.into()),
         };
         Ok(SchemaVersion { found, expected })
+    }
+
+    /// Postgres's clock, the one that all processes share.
+    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        let mut connection = self.connection().await?;
+        let clock = diesel::dsl::sql::<sql_types::Timestamptz>("now()");
+        Ok(diesel::select(clock).get_result(&mut connection).await?)
     }
 
     /// Whether Postgres answers.

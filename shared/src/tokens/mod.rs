@@ -10,9 +10,9 @@ mod revoke;
 mod seal;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -37,6 +37,10 @@ const CONNECT_WAIT: Duration = Duration::from_secs(20);
 const RENEW_WAIT: Duration = Duration::from_secs(16);
 /// The same, while the stored token still works.
 const EARLY_RENEW_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a connection waits for a Postgres that is away, and how long between two tries.
+const STORE_WAIT: Duration = Duration::from_secs(5);
+const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Opens, renews, replaces and seals tokens; cheap to clone.
 #[derive(Clone)]
@@ -104,7 +108,7 @@ pub struct NewGrant<'a> {
     /// The scopes that were asked for.
     pub requested: &'a Scopes,
     /// When the code was exchanged.
-    pub granted_at: DateTime<Utc>,
+    pub exchanged: Instant,
 }
 
 impl Tokens {
@@ -148,11 +152,30 @@ impl Tokens {
     }
 
     /// Stores what a consent gave, with its creator and the first sync. A renewal or a revocation of the same account that
-    /// is on its way is awaited first, so that it can't harm the new grant.
+    /// is on its way is awaited first, so that it can't harm the new grant. A Postgres that is away for a moment is
+    /// awaited too: a code is exchanged once only.
     pub async fn connect(&self, new: &NewGrant<'_>, trace: Option<&str>) -> Result<Connected, TokenError> {
+        let lease_owner = Uuid::new_v4();
+        let deadline = Instant::now() + STORE_WAIT;
+        loop {
+            match self.connect_once(new, lease_owner, trace).await {
+                Err(TokenError::Store(error)) if error.is_unavailable() && Instant::now() < deadline => {
+                    tracing::warn!(%error, "a new connection waits for Postgres");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn connect_once(
+        &self,
+        new: &NewGrant<'_>,
+        lease_owner: Uuid,
+        trace: Option<&str>,
+    ) -> Result<Connected, TokenError> {
         let account =
             Account { platform: Platform::Tiktok, app: self.0.app.clone(), external_id: new.grant.external_id.clone() };
-        let lease_owner = Uuid::new_v4();
         if !self.lease_account(&account, lease_owner, CONNECT_WAIT).await? {
             // A grant in hand is not thrown away. What the holder does to it, the next sync finds out.
             tracing::warn!("connecting an account whose tokens are still in use elsewhere");
@@ -161,7 +184,7 @@ impl Tokens {
             project: new.project,
             pair: self.seal_pair(&account, new.grant, &Scopes::default()),
             account,
-            granted_at: new.granted_at,
+            granted_at: self.0.store.now().await? - new.exchanged.elapsed(),
             missing_scopes: new.requested.missing_from(&new.grant.scopes).to_string(),
             lease_owner,
         };

@@ -1,6 +1,7 @@
 //! Revocations: the platform is told, then everything is erased, and nothing makes it give up.
 
-use chrono::Utc;
+use std::time::Instant;
+
 use serde_json::json;
 use shared::platforms::Scopes;
 use shared::queue::{Final, Lane};
@@ -172,7 +173,7 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
     .await;
     let grant = system.grant(&open_id, SCOPES).await;
     let requested = Scopes::parse(SCOPES);
-    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, granted_at: Utc::now() };
+    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, exchanged: Instant::now() };
     let new = system.tokens.connect(&new, None).await.expect("connected");
     assert_eq!(system.last_word(revoke).await, Final::Done, "it was done before the connection");
     assert_ne!(new.creator, old.creator);

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -178,7 +177,7 @@ impl System {
     pub async fn connect_with(&self, project: ProjectId, open_id: &str, scopes: &str) -> Connected {
         let grant = self.grant(open_id, scopes).await;
         let requested = Scopes::parse(SCOPES);
-        let new = NewGrant { project, grant: &grant, requested: &requested, granted_at: Utc::now() };
+        let new = NewGrant { project, grant: &grant, requested: &requested, exchanged: std::time::Instant::now() };
         let connected = self.tokens.connect(&new, None).await.expect("connected");
         if let Some(id) = connected.sync {
             self.push(Lane::Sync, "sync", id).await;

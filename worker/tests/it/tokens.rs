@@ -1,8 +1,7 @@
 //! Tokens: one renewal over the fleet, never lost, and only the platform's clear word ends them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -10,7 +9,6 @@ use shared::crypto::KeyRing;
 use shared::platforms::{PlatformError, Scopes};
 use shared::store::creators::Status;
 use shared::tokens::{NewGrant, TokenError};
-use tokio::time::Instant;
 
 use crate::support::{SCOPES, System, wait_for};
 
@@ -212,7 +210,7 @@ async fn connecting_waits_for_who_works_on_the_accounts_tokens() {
     let hold = system.tokens.hold(id, Duration::ZERO).await.expect("the lease");
     let grant = system.grant(&open_id, SCOPES).await;
     let requested = Scopes::parse(SCOPES);
-    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, granted_at: Utc::now() };
+    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, exchanged: Instant::now() };
     let mut connecting = Box::pin(system.tokens.connect(&new, None));
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut connecting).await.is_err(), "it waits");
     let released = Instant::now();

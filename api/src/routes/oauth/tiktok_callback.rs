@@ -2,11 +2,10 @@
 //! believed that a stored state does not vouch for.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get};
-use chrono::Utc;
 use shared::ids::CreatorId;
 use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
@@ -21,7 +20,7 @@ use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 use crate::views::{CallbackPage, ConsentOutcome};
 
-/// Its path. [`crate::observe`] must know it: it is the one GET that changes something.
+/// Its path. `crate::observe` must know it: it is the one GET that changes something.
 pub const PATH: &str = "/oauth/tiktok/callback";
 /// Longer than any state or code that is real.
 const MAX_PARAMETER: usize = 4096;
@@ -120,7 +119,7 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
         }
     };
     let requested = api.tiktok.scopes();
-    let new = NewGrant { project: pending.project_id, grant: &grant, requested, granted_at: Utc::now() };
+    let new = NewGrant { project: pending.project_id, grant: &grant, requested, exchanged: Instant::now() };
     let connected = match api.tokens.connect(&new, Some(trace.as_str())).await {
         Ok(connected) => connected,
         Err(TokenError::Store(error)) => return failed(&error.into()),
