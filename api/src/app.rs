@@ -28,7 +28,7 @@ use crate::observe::observe;
 use crate::openapi::{self, Document};
 use crate::prefer;
 use crate::request_id;
-use crate::routes::{connect, creators, health, jobs, oauth, webhooks};
+use crate::routes::{batches, connect, creators, health, jobs, oauth, webhooks};
 use crate::trace;
 
 /// How long Postgres may take over one call before the client is told that it is unavailable. Above the store's own limit
@@ -93,11 +93,14 @@ pub fn build(
     let v1 = scope("/v1")
         .service(connect::tiktok::connect_tiktok)
         .service(creators::list::list_creators)
+        .service(creators::bulk::sync_creators)
         .service(creators::profile::show_profile)
         .service(creators::videos::list_videos)
         .service(creators::sync::sync_creator)
         .service(creators::one::show_creator)
+        .service(creators::change::change_creator)
         .service(creators::disconnect::disconnect_creator)
+        .service(batches::show_batch)
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
     let (app, document) = App::new()

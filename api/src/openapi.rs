@@ -101,6 +101,10 @@ pub struct QueryErrors;
 pub struct ListErrors;
 /// Errors of beginning a consent.
 pub struct ConnectErrors;
+/// Errors of a bulk resync.
+pub struct BulkErrors;
+/// Errors of a change.
+pub struct ChangeErrors;
 /// Errors of a sync.
 pub struct SyncErrors;
 /// Errors of a disconnect.
@@ -131,6 +135,18 @@ impl IntoResponses for ListErrors {
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
         errors(&[400, 401, 408, 413, 415, 429, 500, 503])
+    }
+}
+
+impl IntoResponses for BulkErrors {
+    fn responses() -> Responses {
+        errors(&[400, 401, 413, 415, 429, 500, 503])
+    }
+}
+
+impl IntoResponses for ChangeErrors {
+    fn responses() -> Responses {
+        errors(&[400, 401, 404, 413, 415, 429, 500, 503])
     }
 }
 
@@ -167,7 +183,7 @@ fn meaning(status: u16) -> &'static str {
         404 => "`not_found`: no such id, or another project's",
         408 => "`invalid_request`: the body did not arrive in time",
         409 => "`reauthorization_required`: the creator must connect again",
-        413 => "`payload_too_large`: a body over 64 KiB",
+        413 => "`payload_too_large`: a body over 64 KiB (a list of creators: 512 KiB)",
         415 => "`unsupported_media_type`: a body that is not JSON",
         429 => {
             "`rate_limited`: the limit of the key, or of an address without one, with `Retry-After` and `RateLimit` headers"

@@ -58,10 +58,13 @@ impl Params {
 
     /// `platform`, if it is there.
     pub fn platform(&self) -> Result<Option<Platform>, ApiError> {
-        let Some(text) = self.text("platform")? else { return Ok(None) };
-        let wrong = |_| ApiError::field("platform", "must be one of TIKTOK, INSTAGRAM, YOUTUBE");
-        text.parse().map(Some).map_err(wrong)
+        self.text("platform")?.map(platform).transpose()
     }
+}
+
+/// A platform by the contract's word for it.
+pub fn platform(text: &str) -> Result<Platform, ApiError> {
+    text.parse().map_err(|_| ApiError::field("platform", "must be one of TIKTOK, INSTAGRAM, YOUTUBE"))
 }
 
 #[cfg(test)]

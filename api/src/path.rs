@@ -5,13 +5,17 @@ use std::str::FromStr;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
-use shared::ids::{CreatorId, JobId};
+use shared::ids::{BatchId, CreatorId, JobId};
 
 use crate::error::ApiError;
 
 /// The creator that a path names.
 #[derive(Debug, Clone, Copy)]
 pub struct CreatorPath(pub CreatorId);
+
+/// The batch that a path names.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchPath(pub BatchId);
 
 /// The job that a path names.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +39,20 @@ impl FromRequest for JobPath {
     }
 }
 
-/// Only the spelling that we give out: UUIDs have several.
+impl FromRequest for BatchPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request).map(Self).ok_or(ApiError::NotFound("batch")))
+    }
+}
+
 fn id<T: FromStr + ToString>(request: &HttpRequest) -> Option<T> {
-    let text = request.match_info().get("id")?;
+    parse_id(request.match_info().get("id")?)
+}
+
+/// Only the spelling that we give out: UUIDs have several.
+pub fn parse_id<T: FromStr + ToString>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|id| id.to_string() == text)
 }

@@ -91,3 +91,7 @@ id!(
     /// The tokens of one account of a platform, shared by all projects that hold it.
     CredentialId
 );
+id!(
+    /// A bulk resync: many creators asked for at once.
+    BatchId
+);

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod budget;
+pub mod cadence;
 pub mod crypto;
 pub mod ids;
 pub mod platforms;

@@ -25,7 +25,8 @@ use shared::store::syncs::{SyncResult, WriteError};
 use support::{Database, connection, video};
 use uuid::Uuid;
 
-const NOTHING_LEFT: SyncResult<'static> = SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "" };
+const NOTHING_LEFT: SyncResult<'static> =
+    SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "", changed: false, resync_every: None };
 
 fn failure() -> Failure {
     Failure { code: "platform_error", message: "it failed".to_owned(), log_id: None }

@@ -21,7 +21,7 @@ use shared::store::creators::{CreatorFilter, Status};
 use shared::store::credentials::{Account, Lease, SealedPair};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, Fence, JobState, OpenSync, Start};
-use shared::store::syncs::{SyncResult, WriteError};
+use shared::store::syncs::{Listed, SyncResult, WriteError};
 use uuid::Uuid;
 
 /// A store on a database of its own, migrated, with one project.
@@ -100,7 +100,8 @@ fn failure() -> Failure {
 }
 
 fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [String]>) -> SyncResult<'a> {
-    SyncResult { profile: Some(profile), videos, listing, missing_scopes: "" }
+    let listing = listing.map(|ids| Listed { ids, down_to: None });
+    SyncResult { profile: Some(profile), videos, listing, missing_scopes: "", changed: false, resync_every: None }
 }
 
 async fn listed(store: &Store, project: ProjectId, creator: CreatorId) -> Vec<String> {

@@ -4,6 +4,7 @@ mod api;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod resync;
 mod sandbox;
 mod up;
 mod worker;
@@ -25,6 +26,8 @@ pub enum Command {
     Migrate(migrate::Args),
     /// Makes, lists and revokes API keys
     Keys(keys::Args),
+    /// Syncs many creators, when the quota has room for them; or sets how often a project's are synced
+    Resync(resync::Args),
     /// Asks a URL, and fails if it does not answer well
     #[command(hide = true)]
     Healthcheck(healthcheck::Args),
@@ -39,6 +42,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sandbox(args) => sandbox::run(&args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Resync(args) => resync::run(&args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
     }
 }

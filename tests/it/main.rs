@@ -12,6 +12,7 @@ mod support;
 
 mod faults;
 mod races;
+mod resync;
 mod scale;
 mod secrets;
 mod single_flight;

@@ -1,9 +1,10 @@
-//! A worker: does the jobs, sweeps up what Redis forgot, and tells how it is.
+//! A worker: does the jobs, keeps the schedule, sweeps up what Redis forgot, and tells how it is.
 
 mod health;
 mod jobs;
 mod measure;
 mod pruner;
+mod scheduler;
 mod sweeper;
 
 use std::net::SocketAddr;
@@ -59,7 +60,7 @@ pub struct Worker {
     pool: WorkerPool,
     tokens: Tokens,
     grace: Duration,
-    /// Ends sweeper and pruner.
+    /// Ends sweeper, scheduler and pruner.
     stopping: CancellationToken,
     background: TaskTracker,
     health: Option<health::Server>,
@@ -69,8 +70,13 @@ pub struct Worker {
 pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     measure::describe();
     let WorkerConfig { settings, grace, store, queue, tokens, tiktok, metrics } = config;
-    let context =
-        Arc::new(jobs::Context { store: store.clone(), queue: queue.clone(), tokens: tokens.clone(), tiktok });
+    let context = Arc::new(jobs::Context {
+        store: store.clone(),
+        queue: queue.clone(),
+        tokens: tokens.clone(),
+        tiktok,
+        resync_every: settings.resync_every,
+    });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
     let pool = WorkerPool::start(&queue, pool_settings, move |delivery| jobs::handle(Arc::clone(&context), delivery));
@@ -82,7 +88,9 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
-    background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue)));
+    background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
+    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every);
+    background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store)));
     Ok(Worker { pool, tokens, grace, stopping, background, health })
 }

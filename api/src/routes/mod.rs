@@ -1,5 +1,6 @@
 //! The tree of URLs, one file a route.
 
+pub mod batches;
 pub mod connect;
 pub mod creators;
 pub mod health;

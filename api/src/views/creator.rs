@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use shared::settings::resync_every_text;
 use shared::store::creators::Creator;
 use utoipa::ToSchema;
 
@@ -62,6 +63,10 @@ pub struct CreatorView {
     #[serde(serialize_with = "instant_or_null")]
     #[schema(required)]
     pub last_synced_at: Option<DateTime<Utc>>,
+    /// How old its data may get before the schedule syncs it: a time span such as `6h`, `off` for never, null for the
+    /// default.
+    #[schema(required, example = "6h")]
+    pub resync_every: Option<String>,
 }
 
 /// A creator's profile and latest synced counters.
@@ -131,6 +136,7 @@ impl From<Creator> for CreatorView {
             status_reason: creator.status_reason,
             connected_at: creator.connected_at,
             last_synced_at: creator.last_synced_at,
+            resync_every: creator.resync_every.map(resync_every_text),
         }
     }
 }

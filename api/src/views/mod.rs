@@ -1,5 +1,6 @@
 //! What the API says of a row: every field is written here on purpose, so that none leaves as JSON by accident.
 
+mod batch;
 mod callback_page;
 mod creator;
 mod job;
@@ -8,6 +9,7 @@ mod video;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
+pub use batch::BatchView;
 pub use callback_page::{CallbackPage, ConsentOutcome};
 pub use creator::{CreatorView, ProfileView};
 pub use job::{JobStatus, JobView};

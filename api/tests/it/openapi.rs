@@ -34,6 +34,7 @@ async fn the_document_holds_every_route_and_its_errors() {
     assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
     let expected = [
         "DELETE /api/v1/creators/{id}",
+        "GET /api/v1/batches/{id}",
         "GET /api/v1/creators",
         "GET /api/v1/creators/{id}",
         "GET /api/v1/creators/{id}/profile",
@@ -44,7 +45,9 @@ async fn the_document_holds_every_route_and_its_errors() {
         "GET /oauth/tiktok/callback",
         "GET /openapi.json",
         "GET /readyz",
+        "PATCH /api/v1/creators/{id}",
         "POST /api/v1/connect/tiktok",
+        "POST /api/v1/creators/sync",
         "POST /api/v1/creators/{id}/sync",
         "POST /webhooks/tiktok",
     ];
@@ -122,6 +125,19 @@ async fn every_route_answers_as_its_schema_says() {
         ("POST /api/v1/connect/tiktok", world.client.request(Method::POST, "/api/v1/connect/tiktok").body("x")),
     ] {
         seen.check(operation, &send(request).await);
+    }
+    let asked = world.client.post("/api/v1/creators/sync").await;
+    seen.check("POST /api/v1/creators/sync", &asked);
+    seen.check(
+        "POST /api/v1/creators/sync",
+        &world.client.post_json("/api/v1/creators/sync", &json!({"ids": 1})).await,
+    );
+    let batch = asked.data(202)["batchId"].as_str().expect("a batch");
+    seen.check("GET /api/v1/batches/{id}", &world.client.get(&format!("/api/v1/batches/{batch}")).await);
+    seen.check("GET /api/v1/batches/{id}", &world.client.get("/api/v1/batches/x").await);
+    for every in [json!("6h"), json!("off"), json!(null), json!("soon")] {
+        let change = world.client.request(Method::PATCH, &path).json(&json!({"resyncEvery": every}));
+        seen.check("PATCH /api/v1/creators/{id}", &send(change).await);
     }
     let synced = send(world.client.request(Method::POST, &format!("{path}/sync"))).await;
     assert_eq!(synced.status, 202);

@@ -69,6 +69,15 @@ pub struct BudgetSettings {
     pub request_timeout: Duration,
 }
 
+/// Requests in a sliding window, to each endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The requests.
+    pub requests: u32,
+    /// The window.
+    pub window: Duration,
+}
+
 impl BudgetSettings {
     /// `quota` requests a minute, 50 ms of slack, requests of at most 10 s.
     pub fn per_minute(quota: u32) -> Self {
@@ -145,6 +154,11 @@ impl Budget {
             usage: Arc::new(usage),
             coordinators: Mutex::default(),
         })
+    }
+
+    /// What the platform allows.
+    pub fn quota(&self) -> Quota {
+        Quota { requests: self.settings.quota.max(1), window: self.settings.window }
     }
 
     /// Waits for a permit of one request to `endpoint`: at most `max_wait`, and not at all if it is clear that there is

@@ -22,7 +22,7 @@ pub use sandbox::{
 };
 pub use servers::{DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings};
 pub use tiktok::{TikTokArgs, TikTokSettings};
-pub use worker::{WorkerArgs, WorkerSettings};
+pub use worker::{ResyncArgs, WorkerArgs, WorkerSettings, resync_every, resync_every_text};
 
 /// A setting that can't be used: one line, never with a secret in it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,16 +1,21 @@
 //! A worker process.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::SettingsError;
-use super::parse::{address, number, or_default};
+use super::parse::{address, number, or_default, quoted};
+use crate::cadence::LONGEST;
 
 const CONCURRENCY: &str = "METRIQLAB_WORKER_CONCURRENCY";
 const METRICS_BIND: &str = "METRIQLAB_METRICS_BIND";
 const DEFAULT_CONCURRENCY: &str = "32";
 const MAX_CONCURRENCY: usize = 4096;
+const SHORTEST: Duration = Duration::from_secs(1);
+const RESYNC_EVERY: &str = "METRIQLAB_RESYNC_EVERY";
+const DEFAULT_RESYNC_EVERY: &str = "24h";
 const OFF: &str = "off";
 
 /// A worker process.
@@ -23,6 +28,17 @@ pub struct WorkerArgs {
     /// Address of the worker's `/metrics`, `/healthz` and `/readyz`, or `off`.
     #[arg(long, value_name = "ADDRESS", env = METRICS_BIND, default_value = OFF)]
     pub metrics_bind: String,
+    /// The schedule.
+    #[command(flatten)]
+    pub resync: ResyncArgs,
+}
+
+/// The schedule's default.
+#[derive(Args, Clone)]
+pub struct ResyncArgs {
+    /// How old a creator's data may get before it is synced again, or `off`.
+    #[arg(long, value_name = "TIME", env = RESYNC_EVERY, default_value = DEFAULT_RESYNC_EVERY)]
+    pub resync_every: String,
 }
 
 /// A worker process.
@@ -32,6 +48,8 @@ pub struct WorkerSettings {
     pub concurrency: usize,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` for nowhere.
     pub metrics_bind: Option<SocketAddr>,
+    /// How old a creator's data may get before it is synced again, where nobody says otherwise; `None`: as old as it likes.
+    pub resync_every: Option<Duration>,
 }
 
 impl WorkerArgs {
@@ -42,6 +60,56 @@ impl WorkerArgs {
         Ok(WorkerSettings {
             concurrency: number(CONCURRENCY, concurrency, 1, MAX_CONCURRENCY)?,
             metrics_bind: if metrics_bind == OFF { None } else { Some(address(METRICS_BIND, metrics_bind)?) },
+            resync_every: self.resync.check()?,
         })
+    }
+}
+
+impl ResyncArgs {
+    /// The longest age: from a second to a year. `None` is `off`.
+    pub fn check(&self) -> Result<Option<Duration>, SettingsError> {
+        resync_every(or_default(&self.resync_every, DEFAULT_RESYNC_EVERY))
+            .map_err(|problem| SettingsError::wrong(RESYNC_EVERY, problem))
+    }
+}
+
+/// A longest age as people write it, wherever they do: `6h`, or `off`, which is `None`. The error says what would be right.
+pub fn resync_every(text: &str) -> Result<Option<Duration>, String> {
+    if text == OFF {
+        return Ok(None);
+    }
+    let every = humantime::parse_duration(text)
+        .map_err(|_| format!("{} is no time span; write one like `6h`, or `off`", quoted(text)))?;
+    if every < SHORTEST || every > LONGEST {
+        return Err(format!("{} is not from a second to a year; write one like `6h`, or `off`", quoted(text)));
+    }
+    Ok(Some(every))
+}
+
+/// The same from what is stored: in the largest of hours, minutes and seconds that is exact; 0 is `off`.
+pub fn resync_every_text(seconds: i64) -> String {
+    match seconds {
+        0 => OFF.to_owned(),
+        hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
+        minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longest_age_is_read_as_it_is_written() {
+        assert_eq!(resync_every("off"), Ok(None));
+        for (text, written) in [("6h", "6h"), ("1day", "24h"), ("90m", "90m"), ("1m 30s", "90s"), ("1s", "1s")] {
+            let every = resync_every(text).unwrap().unwrap();
+            assert_eq!(resync_every_text(i64::try_from(every.as_secs()).unwrap()), written);
+        }
+        assert_eq!(resync_every_text(0), "off");
+        for wrong in ["", "0s", "999ms", "-1h", "6", "never", "OFF", "367days", "99999999999999999999h"] {
+            assert!(resync_every(wrong).is_err(), "{wrong}");
+        }
     }
 }

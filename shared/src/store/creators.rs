@@ -50,6 +50,8 @@ pub struct Creator {
     pub status_reason: Option<String>,
     pub connected_at: DateTime<Utc>,
     pub last_synced_at: Option<DateTime<Utc>>,
+    /// How old its data may get, in seconds: `None` is the default, 0 is never synced by the schedule.
+    pub resync_every: Option<i64>,
 }
 
 /// Which creators of a project are asked for.

@@ -79,9 +79,16 @@ pub struct Job {
     pub run_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// Whether a batch counts it. A bulk job that none does was made by the schedule.
+    pub batched: bool,
 }
 
 impl Job {
+    /// Whether the schedule made it and nobody waits for it: then the recent videos are enough.
+    pub fn is_scheduled(&self) -> bool {
+        self.lane == Lane::Bulk && !self.batched
+    }
+
     /// The job's last word, if it has one.
     pub fn last_word(&self) -> Option<Final> {
         last_word(self.state, self.error_code.clone())

@@ -2,6 +2,7 @@
 //!
 //! Lock order everywhere: credential, creator, job, videos. No transaction stays open across a call to a platform.
 
+pub mod batches;
 pub mod budget_use;
 pub mod connections;
 pub mod creators;
@@ -10,6 +11,7 @@ pub mod disconnects;
 pub mod jobs;
 pub mod keys;
 mod pool;
+pub mod schedule;
 pub mod schema;
 pub mod states;
 pub mod syncs;

@@ -6,6 +6,7 @@ diesel::table! {
         id -> Uuid,
         name -> Text,
         created_at -> Timestamptz,
+        resync_every -> Nullable<Int8>,
     }
 }
 
@@ -75,6 +76,9 @@ diesel::table! {
         last_synced_at -> Nullable<Timestamptz>,
         next_sync_at -> Nullable<Timestamptz>,
         disconnecting_at -> Nullable<Timestamptz>,
+        resync_every -> Nullable<Int8>,
+        resync_gap -> Nullable<Int8>,
+        deep_synced_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -114,6 +118,44 @@ diesel::table! {
         run_at -> Timestamptz,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
+        batched -> Bool,
+    }
+}
+
+diesel::table! {
+    batches (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        platform -> Nullable<Text>,
+        stale_before -> Nullable<Timestamptz>,
+        until_at -> Timestamptz,
+        total -> Int8,
+        fresh -> Int8,
+        refused -> Int8,
+        missing -> Int8,
+        members -> Int8,
+        cursor_at -> Timestamptz,
+        cursor_id -> Uuid,
+        expanded_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        finished_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    batch_jobs (job_id, batch_id) {
+        job_id -> Uuid,
+        batch_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    batch_counts (batch_id, stripe) {
+        batch_id -> Uuid,
+        stripe -> Int4,
+        done -> Int8,
+        failed -> Int8,
+        cancelled -> Int8,
     }
 }
 
@@ -128,4 +170,17 @@ diesel::table! {
 diesel::joinable!(videos -> creators (creator_id));
 diesel::joinable!(creators -> credentials (credential_id));
 diesel::joinable!(api_keys -> projects (project_id));
-diesel::allow_tables_to_appear_in_same_query!(projects, api_keys, oauth_states, credentials, creators, videos, jobs);
+diesel::joinable!(creators -> projects (project_id));
+diesel::joinable!(batch_jobs -> jobs (job_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    projects,
+    api_keys,
+    oauth_states,
+    credentials,
+    creators,
+    videos,
+    jobs,
+    batches,
+    batch_jobs,
+    batch_counts
+);

@@ -2,6 +2,7 @@
 //! overtaken, by a later start or by a disconnect, stops at its next write and leaves nothing behind.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
@@ -10,10 +11,13 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlU
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::connections::ProfileColumns;
-use super::jobs::{Fence, JobState, fenced};
-use super::schema::{creators, jobs};
+use super::jobs::{Fence, Job, JobState, fenced};
+use super::schedule::seconds;
+use super::schema::{creators, jobs, projects};
+use super::time::from_now;
 use super::{Store, StoreError};
-use crate::ids::{CreatorId, CredentialId, JobId, VideoId};
+use crate::cadence::{self, Turn};
+use crate::ids::{CreatorId, CredentialId, ProjectId, VideoId};
 use crate::platforms::{Platform, Profile, Video};
 
 /// Why a sync's write did not happen.
@@ -28,6 +32,9 @@ pub enum WriteError {
     /// The job was started again elsewhere, or has had its last word.
     #[error("another worker has taken the job over")]
     Superseded,
+    /// Somebody waits for all of it by now: the rest of the videos is to be listed too.
+    #[error("the rest of the videos is wanted too")]
+    MoreWanted,
 }
 
 impl From<diesel::result::Error> for WriteError {
@@ -45,6 +52,12 @@ pub struct SyncTarget {
     pub platform: Platform,
     /// The account's id there.
     pub external_id: String,
+    /// When all of its videos were last listed.
+    pub deep_synced_at: Option<DateTime<Utc>>,
+    /// How old its data may get, by its own word, in seconds; 0 is never.
+    pub resync_every: Option<i64>,
+    /// The same by its project's word.
+    pub project_resync_every: Option<i64>,
 }
 
 /// What a sync found, all of it: the last write.
@@ -54,10 +67,23 @@ pub struct SyncResult<'a> {
     pub profile: Option<&'a Profile>,
     /// Videos that no batch has written yet.
     pub videos: &'a [Video],
-    /// The ids of every listed video, if the listing was complete: what is not among them is not listed any more.
-    pub listing: Option<&'a [String]>,
+    /// What was listed; `None` if that says nothing about what was not.
+    pub listing: Option<Listed<'a>>,
     /// The scopes that were asked for and not granted, separated by commas.
     pub missing_scopes: &'a str,
+    /// Whether batches before this wrote anything.
+    pub changed: bool,
+    /// How old data may get where nobody says otherwise; `None`: as old as it likes.
+    pub resync_every: Option<Duration>,
+}
+
+/// A listing without holes: what is not in it is not listed any more.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// The ids of every video in it.
+    pub ids: &'a [String],
+    /// Where it ended, if that was not the end: it says nothing about videos of this instant, or older ones.
+    pub down_to: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -67,7 +93,17 @@ impl Store {
         Ok(creators::table
             .find(creator)
             .filter(creators::disconnecting_at.is_null())
-            .select((creators::credential_id, creators::platform, creators::external_id))
+            .select((
+                creators::credential_id,
+                creators::platform,
+                creators::external_id,
+                creators::deep_synced_at,
+                creators::resync_every,
+                projects::table
+                    .filter(projects::id.eq(creators::project_id))
+                    .select(projects::resync_every)
+                    .single_value(),
+            ))
             .first(&mut connection)
             .await
             .optional()?)
@@ -84,22 +120,39 @@ impl Store {
             .await
     }
 
-    /// Writes what is left of a sync: videos, profile, what is not listed any more, and the job's last word, in one
-    /// transaction: the job is done if and only if its effect is there.
+    /// Writes what is left of a sync: videos, profile, what is not listed any more, the creator's next turn, and the job's
+    /// last word, in one transaction: the job is done if and only if its effect is there.
+    ///
+    /// A listing that ended early is enough for the schedule alone: if somebody waits for the job by now, it is
+    /// [`WriteError::MoreWanted`], and nothing was written.
     pub async fn finish_sync(&self, fence: Fence, result: &SyncResult<'_>) -> Result<(), WriteError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                lock(connection, fence).await?;
-                upsert_videos(connection, fence.creator, result.videos).await?;
-                if let Some(listing) = result.listing {
-                    hide_unlisted(connection, fence.creator, listing).await?;
+                let job = lock(connection, fence).await?;
+                if result.listing.is_some_and(|listed| listed.down_to.is_some()) && !job.is_scheduled() {
+                    return Err(WriteError::MoreWanted);
                 }
+                let before: Before =
+                    creators::table.find(fence.creator).select(Before::as_select()).first(connection).await?;
+                let written = upsert_videos(connection, fence.creator, result.videos).await?;
+                let hidden = match result.listing {
+                    Some(listed) => hide_unlisted(connection, fence.creator, listed).await?,
+                    None => 0,
+                };
+                let news = result.profile.is_some_and(|profile| !before.says(profile));
+                let changed = result.changed || news || written > 0 || hidden > 0;
+                let longest = before.longest_age(connection, result.resync_every).await?;
+                let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
+                let deep = result.listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
                 diesel::update(creators::table.find(fence.creator))
                     .set((
                         result.profile.map(ProfileColumns::from),
                         creators::missing_scopes.eq(result.missing_scopes),
                         creators::last_synced_at.eq(now),
+                        creators::resync_gap.eq(gap),
+                        creators::next_sync_at.eq(from_now(wait).nullable()),
+                        deep.map(|now| creators::deep_synced_at.eq(now)),
                     ))
                     .execute(connection)
                     .await?;
@@ -118,8 +171,71 @@ impl Store {
     }
 }
 
+/// A creator's row as a sync's end finds it.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = creators)]
+struct Before {
+    project_id: ProjectId,
+    username: Option<String>,
+    display_name: Option<String>,
+    bio: Option<String>,
+    profile_url: Option<String>,
+    verified: Option<bool>,
+    followers: Option<i64>,
+    following: Option<i64>,
+    likes: Option<i64>,
+    video_count: Option<i64>,
+    last_synced_at: Option<DateTime<Utc>>,
+    resync_every: Option<i64>,
+    resync_gap: Option<i64>,
+}
+
+impl Before {
+    /// Whether the profile says what the row says already. The avatar does not count: the platform's links to it expire,
+    /// and are others at each look.
+    fn says(&self, profile: &Profile) -> bool {
+        self.username == profile.username
+            && self.display_name == profile.display_name
+            && self.bio == profile.bio
+            && self.profile_url == profile.profile_url
+            && self.verified == profile.verified
+            && [self.followers, self.following, self.likes, self.video_count]
+                == [profile.followers, profile.following, profile.likes, profile.video_count]
+    }
+
+    async fn longest_age(
+        &self,
+        connection: &mut AsyncPgConnection,
+        default: Option<Duration>,
+    ) -> QueryResult<Option<Duration>> {
+        let project = match self.resync_every {
+            Some(_) => None,
+            None => projects::table.find(self.project_id).select(projects::resync_every).first(connection).await?,
+        };
+        Ok(cadence::longest_age(self.resync_every, project, default))
+    }
+
+    /// The cadence's gap to store, in seconds, and the time to the next turn.
+    fn next_turn(
+        &self,
+        creator: CreatorId,
+        longest: Option<Duration>,
+        changed: bool,
+        asked_at: DateTime<Utc>,
+    ) -> (Option<i64>, Duration) {
+        // Paused: the cadence stays as it is, and the creator is looked at again.
+        let Some(longest) = longest else { return (self.resync_gap, cadence::PAUSED) };
+        let at = Utc::now();
+        let since = |then: DateTime<Utc>| (at - then).to_std().unwrap_or_default();
+        let turn = Turn { changed, since_last: self.last_synced_at.map(since), took: since(asked_at) };
+        let gap = self.resync_gap.and_then(|gap| u64::try_from(gap).ok()).map(Duration::from_secs);
+        let gap = cadence::next_gap(gap, longest, turn).max(Duration::from_secs(1));
+        (Some(seconds(Some(gap))), cadence::time_to_turn(creator, at, gap))
+    }
+}
+
 /// Locks creator and job, in this order, and checks that both are still this start's.
-async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<(), WriteError> {
+async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Job, WriteError> {
     let creator: Option<CreatorId> = creators::table
         .find(fence.creator)
         .filter(creators::disconnecting_at.is_null())
@@ -131,8 +247,9 @@ async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<(), Wr
     if creator.is_none() {
         return Err(WriteError::Disconnected);
     }
-    let job: Option<JobId> = fenced(fence).select(jobs::id).for_no_key_update().first(connection).await.optional()?;
-    job.map(|_| ()).ok_or(WriteError::Superseded)
+    let job: Option<Job> =
+        fenced(fence).select(Job::as_select()).for_no_key_update().first(connection).await.optional()?;
+    job.ok_or(WriteError::Superseded)
 }
 
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
@@ -170,18 +287,21 @@ fn column<'a, T>(videos: &[&'a Video], of: impl Fn(&'a Video) -> T) -> Vec<T> {
     videos.iter().map(|video| of(video)).collect()
 }
 
-/// Hides what a complete listing did not show; a hidden video keeps its row, and returns with the next listing that has it.
+/// Hides what a listing without holes did not show; a hidden video keeps its row, and returns with the next listing that
+/// has it.
 async fn hide_unlisted(
     connection: &mut AsyncPgConnection,
     creator: CreatorId,
-    listing: &[String],
+    listed: Listed<'_>,
 ) -> QueryResult<usize> {
     diesel::sql_query(
         "UPDATE videos SET listed = false WHERE creator_id = $1 AND listed \
+         AND published_at > COALESCE($3, '-infinity'::timestamptz) \
          AND NOT EXISTS (SELECT 1 FROM unnest($2) AS seen (external_id) WHERE seen.external_id = videos.external_id)",
     )
     .bind::<SqlUuid, _>(creator)
-    .bind::<Array<Text>, _>(listing)
+    .bind::<Array<Text>, _>(listed.ids)
+    .bind::<Nullable<Timestamptz>, _>(listed.down_to)
     .execute(connection)
     .await
 }

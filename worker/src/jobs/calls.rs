@@ -7,6 +7,8 @@ use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, Vide
 use shared::queue::{Delivery, Lane};
 use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
 
+use tokio::sync::watch;
+
 use super::{Context, Halt};
 
 /// How long a job waits for its first turn at the budget before it gives its slot back.
@@ -31,6 +33,8 @@ pub(super) struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
+    /// The row's lane goes before the delivery's: a job that somebody waits for may come from the bulk lane all the same, if
+    /// its worker died, or if it was on its way to Redis at that moment.
     pub(super) fn new(
         context: &'a Context,
         delivery: &Delivery,
@@ -38,19 +42,19 @@ impl<'a> Calls<'a> {
         credential: CredentialId,
         token: UsableToken,
     ) -> Self {
-        let interactive = delivery.interactive.clone();
+        let interactive = if lane.is_interactive() { watch::channel(true).1 } else { delivery.interactive.clone() };
         let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
-        // The row knows of who waits also when the word of it was lost on its way through Redis.
-        let caller = if lane.is_interactive() {
-            Caller::interactive(Some(INTERACTIVE_WAIT))
-        } else {
-            Caller { interactive, max_wait: Some(wait) }
-        };
+        let caller = Caller { interactive, max_wait: Some(wait) };
         Self { context, caller, credential, token, renewed: false, refusals: 0 }
     }
 
     pub(super) fn context(&self) -> &'a Context {
         self.context
+    }
+
+    /// Whether somebody waits for the job by now.
+    pub(super) fn is_waited_for(&self) -> bool {
+        *self.caller.interactive.borrow()
     }
 
     /// What the creator granted, by the newest token.

@@ -44,6 +44,8 @@ impl From<WriteError> for Halt {
             WriteError::Store(error) => Self::Store(error),
             WriteError::Disconnected => Self::Disconnected,
             WriteError::Superseded => Self::Superseded,
+            // Only a sync's last write says so, and `sync` lists the rest then. Anywhere else the job starts anew.
+            WriteError::MoreWanted => Self::NotNow(Duration::ZERO),
         }
     }
 }

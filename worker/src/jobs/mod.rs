@@ -27,6 +27,8 @@ pub(crate) struct Context {
     pub queue: Queue,
     pub tokens: Tokens,
     pub tiktok: TikTok,
+    /// How old data may get where nobody says otherwise; `None`: as old as it likes.
+    pub resync_every: Option<Duration>,
 }
 
 /// Does one delivery of the queue. A kind that this version does not know is left for one that does.

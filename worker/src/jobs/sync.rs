@@ -1,16 +1,21 @@
 //! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use shared::cadence;
 use shared::platforms::{Profile, Scopes};
 use shared::queue::Delivery;
 use shared::store::jobs::{Failure, Job};
-use shared::store::syncs::{SyncResult, SyncTarget};
+use shared::store::syncs::{Listed, SyncResult, SyncTarget, WriteError};
 
 use super::calls::Calls;
-use super::{Context, Halt, listing};
+use super::listing::{Listing, Reached};
+use super::{Context, Halt};
 
-/// Reads everything that the creator granted and writes it. `Ok`: the job's last word is written.
+/// Reads what the creator granted and writes it: everything, if somebody asked for it; the recent videos, if the schedule
+/// did and all of them were read not long ago. `Ok`: the job's last word is written.
 pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
     let token = context.tokens.usable(target.credential).await?;
@@ -19,17 +24,53 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
     if let Some(profile) = &profile {
         check_account(profile, &target)?;
     }
-    let listing = listing::read(&mut calls, job.fence()).await?;
+    let mut listing = Listing::new();
+    let until = if job.is_scheduled() { recent_enough(&target, context.resync_every) } else { None };
+    listing.read(&mut calls, job.fence(), until).await?;
+    loop {
+        match finish(context, &calls, job, (profile.as_ref(), &refused), &listing).await {
+            Err(WriteError::MoreWanted) => listing.read(&mut calls, job.fence(), None).await?,
+            written => return Ok(written?),
+        }
+    }
+}
+
+/// The age of a video beyond which this turn need not read; `None` if it is to read all.
+fn recent_enough(target: &SyncTarget, default: Option<Duration>) -> Option<DateTime<Utc>> {
+    let longest = cadence::longest_age(target.resync_every, target.project_resync_every, default);
+    let now = Utc::now();
+    let since_deep = target.deep_synced_at.map(|then| (now - then).to_std().unwrap_or_default());
+    if cadence::is_deep_due(since_deep, longest) { None } else { Some(now - cadence::RECENT) }
+}
+
+/// The last write.
+async fn finish(
+    context: &Context,
+    calls: &Calls<'_>,
+    job: &Job,
+    (profile, refused): (Option<&Profile>, &Scopes),
+    listing: &Listing,
+) -> Result<(), WriteError> {
     let not_granted = context.tiktok.scopes().missing_from(calls.granted());
-    let missing = join(&[&not_granted, &refused, &listing.refused]);
-    let listed: Option<Vec<String>> = listing.complete.then(|| listing.seen.into_iter().collect());
-    let result = SyncResult {
-        profile: profile.as_ref(),
-        videos: &listing.unwritten,
-        listing: listed.as_deref(),
-        missing_scopes: &missing,
+    let missing = join(&[&not_granted, refused, &listing.refused]);
+    let ids: Vec<String> = listing.seen.iter().cloned().collect();
+    let listed = match listing.reached {
+        Reached::End => Some(Listed { ids: &ids, down_to: None }),
+        // Out of order it says nothing about what was not seen, but the walk stopped early all the same.
+        Reached::Page(_) => {
+            Some(Listed { ids: &ids, down_to: Some(listing.down_to().unwrap_or(DateTime::<Utc>::MAX_UTC)) })
+        }
+        Reached::Start | Reached::Stopped => None,
     };
-    Ok(context.store.finish_sync(job.fence(), &result).await?)
+    let result = SyncResult {
+        profile,
+        videos: &listing.unwritten,
+        listing: listed,
+        missing_scopes: &missing,
+        changed: listing.changed,
+        resync_every: context.resync_every,
+    };
+    context.store.finish_sync(job.fence(), &result).await
 }
 
 /// The profile as far as it was granted, and the scopes that the platform refuses although they were: the creator has

@@ -9,6 +9,7 @@
 
 mod health;
 mod panics;
+mod resync;
 mod revoke;
 mod support;
 mod sweeper;

@@ -41,6 +41,8 @@ pub struct System {
     pub project: ProjectId,
     pub key: SecretString,
     pub database_url: String,
+    /// The schedule's default of the workers that start from here on.
+    pub resync_every: Option<Duration>,
     prefix: String,
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -76,7 +78,7 @@ impl System {
         let tokens = tokens(&store, &tiktok, key.expose_secret());
         let queue = Queue::connect(&redis, &prefix).expect("a queue");
         let http = reqwest::Client::new();
-        Self { store, queue, tokens, tiktok, project, key, database_url, prefix, sandbox, http }
+        Self { store, queue, tokens, tiktok, project, key, database_url, resync_every: None, prefix, sandbox, http }
     }
 
     /// Tokens of another process, with these keys.
@@ -99,7 +101,7 @@ impl System {
 
     fn worker_of(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>, grace: Duration) -> Worker {
         worker::start(WorkerConfig {
-            settings: WorkerSettings { concurrency: 4, metrics_bind },
+            settings: WorkerSettings { concurrency: 4, metrics_bind, resync_every: self.resync_every },
             grace,
             store: self.store.clone(),
             queue: self.queue.clone(),

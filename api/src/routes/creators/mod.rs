@@ -1,5 +1,7 @@
 //! A project's creators.
 
+pub mod bulk;
+pub mod change;
 pub mod disconnect;
 pub mod list;
 pub mod one;

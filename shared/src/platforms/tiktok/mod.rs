@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::Scopes;
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use http::Endpoint;
 
 pub use api::VIDEO_LIST;
@@ -88,6 +88,11 @@ impl TikTok {
     /// The app's public name, which its account ids belong to.
     pub fn client_key(&self) -> &str {
         &self.settings.client_key
+    }
+
+    /// What TikTok allows of each endpoint.
+    pub fn quota(&self) -> budget::Quota {
+        self.budget.quota()
     }
 
     /// What creators are asked to grant.

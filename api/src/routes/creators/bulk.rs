@@ -1,0 +1,129 @@
+//! `POST /api/v1/creators/sync`: many creators at once. One row, whatever their number; workers do the rest.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use serde::Serialize;
+use serde_json::Value;
+use shared::ids::{BatchId, CreatorId};
+use shared::store::batches::{BatchFilter, ChosenBatch, NewBatch};
+use utoipa::ToSchema;
+
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::body::{JsonBody, LongJsonBody};
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::openapi::BulkErrors;
+use crate::params;
+use crate::path;
+
+/// The most creators that can be named (CONTRACT).
+const MOST_IDS: usize = 10_000;
+
+/// Which creators to sync; without a body, all of the project.
+#[derive(Debug, ToSchema)]
+#[schema(as = BulkSync, rename_all = "camelCase")]
+#[expect(dead_code, reason = "the document's; a body is read field by field, so that each error names its own")]
+pub struct BulkSyncBody {
+    /// These creators, at most 10,000. An unknown one refuses the whole.
+    ids: Option<Vec<String>>,
+    /// Those of this platform: `TIKTOK`, `INSTAGRAM` or `YOUTUBE`.
+    platform: Option<String>,
+    /// Those that were last synced so long ago, or never.
+    #[schema(example = "24h")]
+    older_than: Option<String>,
+}
+
+/// A bulk resync that was accepted.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BulkSyncResult {
+    /// Ask for it at `/api/v1/batches/{batchId}`.
+    pub batch_id: String,
+    /// Creators that it is about.
+    #[schema(example = 12345)]
+    pub total: i64,
+}
+
+/// Syncs many creators, when the quota has room for them.
+///
+/// Answers at once, whatever their number. A creator with an open sync is counted by that one.
+#[utoipa::path(
+    tag = "Creators",
+    security(("apiKey" = [])),
+    request_body(content = Option<BulkSyncBody>, content_type = "application/json"),
+    responses(
+        (status = 202, description = "The batch is accepted", body = Success<BulkSyncResult>, headers(
+            ("Location" = String, description = "Where to ask for the batch"),
+        )),
+        BulkErrors,
+    )
+)]
+#[post("/creators/sync")]
+pub async fn sync_creators(
+    caller: Caller,
+    LongJsonBody(body): LongJsonBody,
+    api: Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let filter = filter(&body)?;
+    let ids = ids(&body)?;
+    let project = caller.project();
+    let work = Data::clone(&api);
+    // Goes on if the client hangs up: half a batch is none, and the client may ask which there are.
+    let NewBatch { id, total } = api
+        .detached(async move {
+            let Some(ids) = ids else { return work.within(work.store.open_batch(project, &filter)).await };
+            match work.within(work.store.open_batch_of(project, &ids, &filter)).await? {
+                ChosenBatch::New(batch) => Ok(batch),
+                ChosenBatch::Unknown(id) => Err(unknown(&id.to_string())),
+            }
+        })
+        .await?;
+    Ok(accepted(id, total))
+}
+
+fn accepted(id: BatchId, total: i64) -> HttpResponse {
+    HttpResponse::Accepted()
+        .insert_header((actix_web::http::header::LOCATION, format!("/api/v1/batches/{id}")))
+        .json(Success { success: true, data: BulkSyncResult { batch_id: id.to_string(), total } })
+}
+
+fn filter(body: &JsonBody) -> Result<BatchFilter, ApiError> {
+    let platform = body.text("platform")?.map(params::platform).transpose()?;
+    let older_than = match body.text("olderThan")? {
+        None => None,
+        Some(text) => {
+            let age = humantime::parse_duration(text).ok().filter(|age| *age <= shared::cadence::LONGEST);
+            Some(age.ok_or_else(|| ApiError::field("olderThan", "must be a time span up to a year, such as `24h`"))?)
+        }
+    };
+    Ok(BatchFilter { platform, older_than })
+}
+
+/// The creators that are named, each once.
+fn ids(body: &JsonBody) -> Result<Option<Vec<CreatorId>>, ApiError> {
+    let list = match body.field("ids") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(ApiError::field("ids", "must be a list of creators' ids")),
+    };
+    if list.len() > MOST_IDS {
+        return Err(ApiError::field("ids", &format!("holds {} ids; at most {MOST_IDS}", list.len())));
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut ids = Vec::with_capacity(list.len());
+    for value in list {
+        let text = value.as_str().ok_or_else(|| ApiError::field("ids", "must be a list of creators' ids"))?;
+        let id: CreatorId = path::parse_id(text).ok_or_else(|| unknown(text))?;
+        if seen.insert(id) {
+            ids.push(id);
+        }
+    }
+    Ok(Some(ids))
+}
+
+fn unknown(id: &str) -> ApiError {
+    // It comes from outside: shown in one line, and not without end.
+    let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
+    ApiError::field("ids", &format!("there is no creator `{shown}`"))
+}

@@ -1,0 +1,252 @@
+//! Batches: bulk resyncs. One is accepted as a row, whatever its size; its jobs are made from that row in chunks, so that
+//! neither the caller nor Postgres's locks wait for a million of them.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::schedule::{maker_lock, try_maker_lock};
+use super::schema::{batches, creators};
+use super::{Store, StoreError};
+use crate::ids::{BatchId, CreatorId, ProjectId};
+use crate::platforms::Platform;
+
+/// Which of a project's creators a batch is about. All of them, by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchFilter {
+    /// Those of this platform.
+    pub platform: Option<Platform>,
+    /// Those that were last synced so long ago, or never.
+    pub older_than: Option<std::time::Duration>,
+}
+
+/// A batch that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewBatch {
+    /// The batch.
+    pub id: BatchId,
+    /// How many creators it is about.
+    pub total: i64,
+}
+
+/// What came of asking for a batch of certain creators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChosenBatch {
+    /// It is accepted, and its jobs wait.
+    New(NewBatch),
+    /// The project has no such creator: the first of those that were asked for. Nothing was written.
+    Unknown(CreatorId),
+}
+
+/// How far a batch has come. `queued + running + done + failed + skipped` is `total`, whatever became of the jobs' rows.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[allow(missing_docs, reason = "the contract describes them")]
+pub struct Batch {
+    #[diesel(sql_type = SqlUuid)]
+    pub id: BatchId,
+    #[diesel(sql_type = BigInt)]
+    pub total: i64,
+    #[diesel(sql_type = BigInt)]
+    pub running: i64,
+    #[diesel(sql_type = BigInt)]
+    pub done: i64,
+    #[diesel(sql_type = BigInt)]
+    pub failed: i64,
+    #[diesel(sql_type = BigInt)]
+    pub skipped: i64,
+    #[diesel(sql_type = Timestamptz)]
+    pub created_at: DateTime<Utc>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl Batch {
+    /// The creators whose turn has not come.
+    pub fn queued(&self) -> i64 {
+        (self.open() - self.running).max(0)
+    }
+
+    /// The creators that are not settled.
+    pub fn open(&self) -> i64 {
+        (self.total - self.done - self.failed - self.skipped).max(0)
+    }
+}
+
+/// What lies before the end of a batch, for an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+pub struct Ahead {
+    /// Bulk syncs that are open, in all batches and of the schedule, as far as they were counted.
+    #[diesel(sql_type = BigInt)]
+    pub syncs: i64,
+    /// Pages of videos of one sync, on average over a few creators of the project.
+    #[diesel(sql_type = Double)]
+    pub pages: f64,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+impl Store {
+    /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
+    pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
+        let id = BatchId::new();
+        let mut connection = self.connection().await?;
+        let row = sql_query(
+            "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
+             SELECT $1, $2, $3, now() - make_interval(secs => $4), \
+                 (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
+                     WHERE project_id = $2 AND disconnecting_at IS NULL), \
+                 (SELECT count(*) FROM creators \
+                 WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
+                 AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
+             RETURNING total AS count",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<SqlUuid, _>(project)
+        .bind::<Nullable<Text>, _>(filter.platform)
+        .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+        .get_result::<Count>(&mut connection)
+        .await?;
+        Ok(NewBatch { id, total: row.count })
+    }
+
+    /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.
+    pub async fn open_batch_of(
+        &self,
+        project: ProjectId,
+        ids: &[CreatorId],
+        filter: &BatchFilter,
+    ) -> Result<ChosenBatch, StoreError> {
+        let id = BatchId::new();
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                if let Some(unknown) = first_unknown(connection, project, ids).await? {
+                    return Ok(ChosenBatch::Unknown(unknown));
+                }
+                maker_lock(connection).await?;
+                sql_query(
+                    "INSERT INTO batches (id, project_id, platform, stale_before, total) \
+                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0)",
+                )
+                .bind::<SqlUuid, _>(id)
+                .bind::<SqlUuid, _>(project)
+                .bind::<Nullable<Text>, _>(filter.platform)
+                .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+                .execute(connection)
+                .await?;
+                let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
+                    .bind::<SqlUuid, _>(id)
+                    .bind::<Array<SqlUuid>, _>(ids)
+                    .get_result(connection)
+                    .await?;
+                Ok(ChosenBatch::New(NewBatch { id, total: row.count }))
+            })
+            .await
+    }
+
+    /// Makes the jobs of at most `limit` creators of the oldest batch that lacks some. Gives the number of creators;
+    /// `None` if no batch lacks any, or another process is at it.
+    pub async fn grow_batches(&self, limit: i64) -> Result<Option<i64>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                if !try_maker_lock(connection).await? {
+                    return Ok(None);
+                }
+                let grown: Option<Count> = sql_query(concat!(include_str!("grow_batch.sql"), " AS count"))
+                    .bind::<BigInt, _>(limit)
+                    .get_result(connection)
+                    .await
+                    .optional()?;
+                Ok(grown.map(|grown| grown.count))
+            })
+            .await
+    }
+
+    /// Notes which batches have ended: for a list of those that have not.
+    pub async fn close_batches(&self) -> Result<usize, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(close(&mut connection, None).await?)
+    }
+
+    /// How far a batch of `project` has come. Its cost does not grow with the batch.
+    pub async fn batch(&self, project: ProjectId, id: BatchId) -> Result<Option<Batch>, StoreError> {
+        let mut connection = self.connection().await?;
+        let read: Option<Batch> = sql_query(
+            "SELECT batches.id, total, running, fresh + counts.done AS done, refused + counts.failed AS failed, \
+                 missing + counts.cancelled AS skipped, created_at, finished_at \
+             FROM batches \
+             CROSS JOIN LATERAL (SELECT COALESCE(sum(done), 0)::bigint AS done, COALESCE(sum(failed), 0)::bigint AS failed, \
+                 COALESCE(sum(cancelled), 0)::bigint AS cancelled FROM batch_counts WHERE batch_id = batches.id) AS counts \
+             CROSS JOIN LATERAL (SELECT count(*) AS running FROM jobs JOIN batch_jobs ON job_id = jobs.id \
+                 AND batch_id = batches.id WHERE state = 'running' AND state IN ('enqueued', 'running', 'retrying')) AS now \
+             WHERE batches.id = $1 AND project_id = $2",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<SqlUuid, _>(project)
+        .get_result(&mut connection)
+        .await
+        .optional()?;
+        let Some(mut batch) = read else { return Ok(None) };
+        if batch.open() == 0 && batch.finished_at.is_none() {
+            close(&mut connection, Some(id)).await?;
+            batch.finished_at =
+                batches::table.find(id).select(batches::finished_at).first(&mut connection).await.optional()?.flatten();
+        }
+        Ok(Some(batch))
+    }
+
+    /// What lies before the end of a batch of `project`. Counts no more than a bounded number of rows.
+    pub async fn ahead(&self, project: ProjectId) -> Result<Ahead, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(sql_query(
+            "SELECT GREATEST( \
+                 (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'waiting' LIMIT 20000) AS waiting), \
+                 (SELECT COALESCE(sum(total - fresh - refused - missing - settled), 0)::bigint FROM batches CROSS JOIN LATERAL ( \
+                     SELECT COALESCE(sum(done + failed + cancelled), 0) AS settled FROM batch_counts \
+                     WHERE batch_id = batches.id) AS counts WHERE finished_at IS NULL) \
+             ) AS syncs, \
+             (SELECT COALESCE(avg(GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 1)::float8 FROM ( \
+                 SELECT video_count FROM creators WHERE project_id = $1 AND disconnecting_at IS NULL LIMIT 100 \
+             ) AS sample) AS pages",
+        )
+        .bind::<SqlUuid, _>(project)
+        .get_result(&mut connection)
+        .await?)
+    }
+}
+
+/// Notes the end of all batches that have ended, or of this one.
+async fn close(connection: &mut AsyncPgConnection, id: Option<BatchId>) -> QueryResult<usize> {
+    sql_query(
+        "UPDATE batches SET finished_at = now() WHERE finished_at IS NULL AND expanded_at IS NOT NULL \
+         AND ($1 IS NULL OR id = $1) \
+         AND members <= (SELECT COALESCE(sum(done + failed + cancelled), 0) FROM batch_counts WHERE batch_id = id)",
+    )
+    .bind::<Nullable<SqlUuid>, _>(id)
+    .execute(connection)
+    .await
+}
+
+/// The first of the ids that is no creator of the project.
+async fn first_unknown(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    ids: &[CreatorId],
+) -> QueryResult<Option<CreatorId>> {
+    let known: Vec<CreatorId> = creators::table
+        .filter(creators::id.eq_any(ids))
+        .filter(creators::project_id.eq(project))
+        .filter(creators::disconnecting_at.is_null())
+        .select(creators::id)
+        .load(connection)
+        .await?;
+    let known: std::collections::HashSet<CreatorId> = known.into_iter().collect();
+    Ok(ids.iter().find(|id| !known.contains(id)).copied())
+}

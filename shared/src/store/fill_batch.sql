@@ -1,0 +1,27 @@
+WITH batch AS (SELECT * FROM batches WHERE id = $1),
+chosen AS (
+    SELECT id, project_id, status
+    FROM creators
+    WHERE id = ANY ($2) AND project_id = (SELECT project_id FROM batch) AND disconnecting_at IS NULL
+        AND ((SELECT platform FROM batch) IS NULL OR platform = (SELECT platform FROM batch))
+        AND ((SELECT stale_before FROM batch) IS NULL OR last_synced_at IS NULL
+            OR last_synced_at < (SELECT stale_before FROM batch))
+    ORDER BY connected_at, id
+),
+made AS (
+    INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched)
+    SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', true FROM chosen WHERE status = 'ACTIVE'
+    ON CONFLICT (creator_id, kind) WHERE state IN ('waiting', 'enqueued', 'running', 'retrying')
+    DO UPDATE SET batched = true
+    RETURNING id
+),
+counted AS (
+    INSERT INTO batch_jobs (job_id, batch_id) SELECT id, $1 FROM made
+)
+UPDATE batches SET
+    total = (SELECT count(*) FROM chosen),
+    members = (SELECT count(*) FROM chosen WHERE status = 'ACTIVE'),
+    refused = (SELECT count(*) FROM chosen WHERE status <> 'ACTIVE'),
+    expanded_at = now()
+WHERE id = $1
+RETURNING total

@@ -1,0 +1,225 @@
+//! The schedule: due creators become jobs that wait in Postgres, and a few at a time go on to Redis.
+//!
+//! Every worker calls these; none leads. Whoever makes many jobs at once holds one lock while it does, so that two such
+//! statements never wait for each other's rows.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::creators::Creator;
+use super::schema::{creators, projects};
+use super::{Store, StoreError};
+use crate::cadence::{PAUSED, ResyncEvery};
+use crate::ids::{CreatorId, JobId, ProjectId};
+use crate::queue::Message;
+
+/// Held by a transaction that makes jobs by the hundred.
+const MAKER_LOCK: i64 = 0x6d65_7472_6971_6d6b;
+/// Seconds until the next turn of a creator whose cadence was just reset to the default: soon, and from there the cadence
+/// goes on by itself.
+const SOON: i32 = 15 * 60;
+
+/// What a look at the due creators came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct Claimed {
+    /// Creators whose time had come.
+    #[diesel(sql_type = BigInt)]
+    pub looked_at: i64,
+    /// Jobs made for them. The others have an open job, or are paused.
+    #[diesel(sql_type = BigInt)]
+    pub made: i64,
+}
+
+/// A job on its way from Postgres to Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fed {
+    /// Whose creator it is about.
+    pub project: ProjectId,
+    /// What to push.
+    pub message: Message,
+}
+
+#[derive(QueryableByName)]
+struct FedRow {
+    #[diesel(sql_type = SqlUuid)]
+    id: JobId,
+    #[diesel(sql_type = SqlUuid)]
+    project_id: ProjectId,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    trace: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Locked {
+    #[diesel(sql_type = Bool)]
+    taken: bool,
+}
+
+/// What the creators need, by their cadence.
+#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+pub struct Forecast {
+    /// Active creators that the schedule syncs.
+    #[diesel(sql_type = BigInt)]
+    pub creators: i64,
+    /// Syncs a minute; each reads one profile.
+    #[diesel(sql_type = Double)]
+    pub syncs_per_minute: f64,
+    /// Pages of videos a minute, if each of these syncs read all videos: an upper bound.
+    #[diesel(sql_type = Double)]
+    pub pages_per_minute: f64,
+}
+
+impl Store {
+    /// Makes jobs for at most `limit` due creators, and moves their next time, in one transaction. A creator with an open job
+    /// gets no second one. `default` is how old data may get where nobody says otherwise; `None` is as old as it likes.
+    ///
+    /// `None` if another process is at it.
+    pub async fn claim_due(&self, default: Option<Duration>, limit: i64) -> Result<Option<Claimed>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                if !try_maker_lock(connection).await? {
+                    return Ok(None);
+                }
+                let claimed = sql_query(include_str!("claim_due.sql"))
+                    .bind::<BigInt, _>(seconds(default))
+                    .bind::<BigInt, _>(limit)
+                    .bind::<BigInt, _>(seconds(Some(PAUSED)))
+                    .get_result(connection)
+                    .await?;
+                Ok(Some(claimed))
+            })
+            .await
+    }
+
+    /// Brings the next time of at most `limit` creators inside the default, which was longer when it was set. They are
+    /// spread over it. Gives their number.
+    pub async fn pull_in(&self, default: Duration, limit: i64) -> Result<usize, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(sql_query(
+            "UPDATE creators SET next_sync_at = now() + random() * make_interval(secs => $1) WHERE id IN ( \
+             SELECT id FROM creators \
+             WHERE next_sync_at > now() + make_interval(secs => $1) AND next_sync_at IS NOT NULL \
+             AND disconnecting_at IS NULL AND status = 'ACTIVE' AND resync_every IS NULL \
+             AND (SELECT resync_every FROM projects WHERE projects.id = creators.project_id) IS NULL \
+             ORDER BY next_sync_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)",
+        )
+        .bind::<BigInt, _>(seconds(Some(default)))
+        .bind::<BigInt, _>(limit)
+        .execute(&mut connection)
+        .await?)
+    }
+
+    /// Takes about `room` waiting jobs, oldest first, in equal parts from at most `most_projects` projects after `after`:
+    /// from here on Redis should know them. The caller pushes them; what it does not push the sweeper finds.
+    pub async fn feed(&self, after: Option<ProjectId>, most_projects: i32, room: i64) -> Result<Vec<Fed>, StoreError> {
+        let mut connection = self.connection().await?;
+        let rows: Vec<FedRow> = sql_query(include_str!("feed.sql"))
+            .bind::<SqlUuid, _>(after.unwrap_or(ProjectId::from(uuid::Uuid::nil())))
+            .bind::<diesel::sql_types::Integer, _>(most_projects)
+            .bind::<BigInt, _>(room)
+            .load(&mut connection)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Fed {
+                project: row.project_id,
+                message: Message { id: row.id, kind: row.kind, trace: row.trace },
+            })
+            .collect())
+    }
+
+    /// Sets how old a creator's data may get. `None` if the project has no such creator.
+    pub async fn set_creator_resync(
+        &self,
+        project: ProjectId,
+        id: CreatorId,
+        every: ResyncEvery,
+    ) -> Result<Option<Creator>, StoreError> {
+        let every = every.stored();
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                sql_query(
+                    "UPDATE creators SET resync_every = $1, resync_gap = LEAST(resync_gap, NULLIF($1, 0)), \
+                     next_sync_at = LEAST(next_sync_at, now() + make_interval(secs => COALESCE(NULLIF($1, 0), $2))) \
+                     WHERE id = $3 AND project_id = $4 AND disconnecting_at IS NULL AND resync_every IS DISTINCT FROM $1",
+                )
+                .bind::<Nullable<BigInt>, _>(every)
+                .bind::<diesel::sql_types::Integer, _>(SOON)
+                .bind::<SqlUuid, _>(id)
+                .bind::<SqlUuid, _>(project)
+                .execute(connection)
+                .await?;
+                Ok(creators::table
+                    .find(id)
+                    .filter(creators::project_id.eq(project))
+                    .filter(creators::disconnecting_at.is_null())
+                    .select(Creator::as_select())
+                    .first(connection)
+                    .await
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise. A shorter one takes
+    /// effect as each creator's next turn comes. `false`: no such project.
+    pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let updated = diesel::update(projects::table.filter(projects::name.eq(name)))
+            .set(projects::resync_every.eq(every.stored()))
+            .execute(&mut connection)
+            .await?;
+        Ok(updated == 1)
+    }
+
+    /// The projects, or the one of this name, oldest first.
+    pub async fn projects(&self, name: Option<&str>) -> Result<Vec<ProjectId>, StoreError> {
+        let mut query = projects::table.order((projects::created_at, projects::id)).select(projects::id).into_boxed();
+        if let Some(name) = name {
+            query = query.filter(projects::name.eq(name));
+        }
+        let mut connection = self.connection().await?;
+        Ok(query.load(&mut connection).await?)
+    }
+
+    /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.
+    pub async fn forecast(&self, default: Option<Duration>) -> Result<Forecast, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(sql_query(
+            "SELECT count(*) AS creators, COALESCE(sum(60.0 / gap), 0)::float8 AS syncs_per_minute, \
+             COALESCE(sum(60.0 / gap * GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 0)::float8 AS pages_per_minute \
+             FROM (SELECT video_count, LEAST(COALESCE(resync_gap, longest), longest) AS gap FROM ( \
+                 SELECT video_count, resync_gap, COALESCE(creators.resync_every, projects.resync_every, $1) AS longest \
+                 FROM creators JOIN projects ON projects.id = project_id \
+                 WHERE disconnecting_at IS NULL AND status = 'ACTIVE' \
+             ) AS known WHERE longest > 0) AS scheduled",
+        )
+        .bind::<BigInt, _>(seconds(default))
+        .get_result(&mut connection)
+        .await?)
+    }
+}
+
+/// As it is stored: 0 is never.
+pub(super) fn seconds(span: Option<Duration>) -> i64 {
+    span.map_or(0, |span| i64::try_from(span.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// `false`: another process makes jobs at the moment, and will have made these too.
+pub(super) async fn try_maker_lock(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
+    let lock = sql_query("SELECT pg_try_advisory_xact_lock($1) AS taken").bind::<BigInt, _>(MAKER_LOCK);
+    lock.get_result::<Locked>(connection).await.map(|lock| lock.taken)
+}
+
+/// Waits for its turn to make jobs.
+pub(super) async fn maker_lock(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(MAKER_LOCK).execute(connection).await.map(|_| ())
+}

@@ -1,0 +1,195 @@
+//! The scheduler: makes jobs for creators that are due and for batches, and feeds them to Redis, a few at a time. DESIGN: a
+//! million can wait in Postgres, where waiting is cheap.
+//!
+//! Every worker process schedules, with no leader: Postgres's locks see to it that nothing is made twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::Rng as _;
+use shared::ids::ProjectId;
+use shared::queue::{Lane, Message, Queue, QueueError};
+use shared::store::schedule::Fed;
+use shared::store::{Store, StoreError};
+
+/// The pause between two ticks when there is nothing to do, within these: processes that started together drift apart.
+const IDLE: (Duration, Duration) = (Duration::from_millis(700), Duration::from_millis(1300));
+/// The pause while there is.
+const BUSY: (Duration, Duration) = (Duration::from_millis(70), Duration::from_millis(130));
+/// Creators of one statement: it locks few, and lets others in between.
+const CHUNK: i64 = 1000;
+/// Bulk jobs in Redis that are ready to run, at least and at most. The lane is first come, first served, so what a project
+/// waits for its turn grows with them; and a worker must not run out of them between two ticks.
+const WINDOW: (u64, u64) = (64, 1000);
+/// With those that wait there for their next try. More than this and no new one comes, so Redis's memory is bounded.
+const MOST_IN_REDIS: u64 = 5000;
+/// Projects that take turns in one tick; the next tick goes on after the last of them.
+const PROJECTS: i32 = 200;
+
+/// Why a tick broke off.
+#[derive(Debug, thiserror::Error)]
+enum TickError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Schedules until it is dropped. `every` is how old data may get where nobody says otherwise.
+pub(crate) async fn run(store: Store, queue: Queue, every: Option<Duration>) {
+    let mut scheduler = Scheduler { store, queue, every, pulled_in: every.is_none(), after: None, window: WINDOW.0 };
+    let mut broken = false;
+    let mut pause = BUSY;
+    loop {
+        let (shortest, longest) = pause;
+        let pause_now = rand::rng().random_range(shortest..=longest);
+        tokio::time::sleep(pause_now).await;
+        match scheduler.tick().await {
+            Ok(busy) => {
+                if broken {
+                    tracing::info!("the scheduler works again");
+                }
+                (broken, pause) = (false, if busy { BUSY } else { IDLE });
+            }
+            // Once an outage, not once a tick.
+            Err(error) => {
+                if !broken {
+                    tracing::warn!(%error, "the scheduler waits");
+                }
+                (broken, pause) = (true, IDLE);
+            }
+        }
+    }
+}
+
+struct Scheduler {
+    store: Store,
+    queue: Queue,
+    every: Option<Duration>,
+    /// Whether every creator's next turn lies within `every`, which may have been longer in the life before.
+    pulled_in: bool,
+    /// The project that had the last turn.
+    after: Option<ProjectId>,
+    /// How many ready jobs Redis gets.
+    window: u64,
+}
+
+impl Scheduler {
+    /// One look at everything. `true`: there may be more to do at once.
+    async fn tick(&mut self) -> Result<bool, TickError> {
+        let made = self.make().await?;
+        let fed = self.feed().await?;
+        Ok(made || fed)
+    }
+
+    /// Makes jobs for due creators and for the oldest batch, a chunk of each.
+    async fn make(&mut self) -> Result<bool, StoreError> {
+        if let (false, Some(every)) = (self.pulled_in, self.every) {
+            self.pulled_in = !is_full(i64::try_from(self.store.pull_in(every, CHUNK).await?).unwrap_or(CHUNK));
+        }
+        let due = self.store.claim_due(self.every, CHUNK).await?;
+        let grown = self.store.grow_batches(CHUNK).await?;
+        self.store.close_batches().await?;
+        if let Some(due) = due.filter(|due| due.made > 0) {
+            metrics::counter!("metriqlab_resync_scheduled_total").increment(u64::try_from(due.made).unwrap_or(0));
+            tracing::debug!(due.looked_at, due.made, "creators are due");
+        }
+        Ok(due.is_some_and(|due| is_full(due.looked_at)) || grown.is_some())
+    }
+
+    /// Tops up the window in Redis. `true`: something was moved, or could have been.
+    async fn feed(&mut self) -> Result<bool, TickError> {
+        let depth = self.queue.depth(Lane::Bulk).await?;
+        self.window = window_for(self.window, depth.ready);
+        let room = room_for(self.window, depth.ready, depth.delayed);
+        if room == 0 {
+            return Ok(depth.ready > 0);
+        }
+        let fed = self.store.feed(self.after, PROJECTS, i64::try_from(room).unwrap_or(CHUNK)).await?;
+        // From the first project again, if these were the last ones.
+        let was_at_the_end = fed.is_empty() && self.after.is_some();
+        let projects: BTreeSet<ProjectId> = fed.iter().map(|job| job.project).collect();
+        let more = i32::try_from(projects.len()).is_ok_and(|projects| projects >= PROJECTS);
+        self.after = projects.last().copied().filter(|_| more);
+        let messages = in_turns(fed);
+        if !messages.is_empty() {
+            // The rows are committed: what is not pushed now the sweeper finds.
+            self.queue.push_many(Lane::Bulk, &messages).await?;
+        }
+        Ok(was_at_the_end || !messages.is_empty())
+    }
+}
+
+fn is_full(rows: i64) -> bool {
+    rows >= CHUNK
+}
+
+/// A window that the workers emptied since the last tick was too small; one that they hardly touched is too large.
+fn window_for(window: u64, ready: u64) -> u64 {
+    let next = if ready == 0 { window * 2 } else { window - window.min(ready) / 8 };
+    next.clamp(WINDOW.0, WINDOW.1)
+}
+
+/// How many more jobs Redis may get.
+fn room_for(window: u64, ready: u64, delayed: u64) -> u64 {
+    window.saturating_sub(ready).min(MOST_IN_REDIS.saturating_sub(ready.saturating_add(delayed)))
+}
+
+/// The projects' jobs in turns, each project's oldest first.
+fn in_turns(fed: Vec<Fed>) -> Vec<Message> {
+    let mut projects: BTreeMap<ProjectId, Vec<Message>> = BTreeMap::new();
+    for job in fed {
+        projects.entry(job.project).or_default().push(job.message);
+    }
+    let mut queues: Vec<_> = projects
+        .into_values()
+        .map(|mut messages| {
+            messages.sort_unstable_by_key(|message| message.id);
+            messages.into_iter()
+        })
+        .collect();
+    let mut turns = Vec::new();
+    while !queues.is_empty() {
+        queues.retain_mut(|queue| queue.next().map(|message| turns.push(message)).is_some());
+    }
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use shared::ids::JobId;
+
+    #[test]
+    fn a_project_with_one_job_does_not_wait_for_one_with_hundreds() {
+        let (large, small) = (ProjectId::new(), ProjectId::new());
+        let job = |project| Fed { project, message: Message { id: JobId::new(), kind: "sync".into(), trace: None } };
+        let mut fed: Vec<Fed> = (0..300).map(|_| job(large)).collect();
+        let (first, only) = (fed[0].message.id, job(small));
+        fed.push(only.clone());
+        let turns = in_turns(fed);
+        assert_eq!(turns.len(), 301);
+        assert!(turns.iter().take(2).any(|message| message.id == only.message.id));
+        assert!(turns.iter().take(2).any(|message| message.id == first));
+        assert!(turns.iter().skip(2).is_sorted_by_key(|message| message.id));
+    }
+
+    proptest! {
+        #[test]
+        fn redis_holds_no_more_than_its_share(window in 64_u64..=1000, ready in 0_u64..10_000, delayed in 0_u64..100_000) {
+            let next = window_for(window, ready);
+            prop_assert!((WINDOW.0..=WINDOW.1).contains(&next));
+            let room = room_for(next, ready, delayed);
+            prop_assert!(room == 0 || (ready + room <= WINDOW.1 && ready + delayed + room <= MOST_IN_REDIS));
+        }
+
+        #[test]
+        fn a_window_that_is_emptied_grows_to_the_largest_and_a_full_one_shrinks_to_the_smallest(start in 64_u64..=1000) {
+            let grown = (0..5).fold(start, |window, _| window_for(window, 0));
+            prop_assert_eq!(grown, WINDOW.1);
+            let shrunk = (0..60).fold(start, |window, _| window_for(window, window));
+            prop_assert!(shrunk <= WINDOW.0 + 8);
+        }
+    }
+}
