@@ -1,6 +1,6 @@
 //! MetriqLab's API: HTTP in, HTTP out. It knows no platform's facts and writes no SQL.
 //!
-//! A request's way: [`observe`] (id, log, figures) → CORS → [`auth`] (key, limit) → a route → the store, or a job that is
+//! A request's way: `observe` (id, log, figures) → CORS → `auth` (key, limit) → a route → the store, or a job that is
 //! waited for. [`start`] runs it.
 
 mod app;

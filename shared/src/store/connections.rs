@@ -1,4 +1,5 @@
 //! Connecting an account: one row and one id however often it is connected, always with the newest tokens.
+#![allow(clippy::ref_option_ref, reason = "diesel's derive borrows the fields of a changeset")]
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
@@ -79,7 +80,6 @@ impl Store {
 /// The profile as columns; `None` is written as null: the platform did not say.
 #[derive(AsChangeset)]
 #[diesel(table_name = creators, treat_none_as_null = true)]
-#[allow(clippy::ref_option_ref, reason = "the derive borrows the fields")]
 pub(super) struct ProfileColumns<'a> {
     username: Option<&'a str>,
     display_name: Option<&'a str>,

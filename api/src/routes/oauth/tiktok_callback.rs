@@ -20,7 +20,7 @@ use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 use crate::views::{CallbackPage, ConsentOutcome};
 
-/// Its path. [`crate::observe`] must know it: it is the one GET that changes something.
+/// Its path. `crate::observe` must know it: it is the one GET that changes something.
 pub const PATH: &str = "/oauth/tiktok/callback";
 /// Longer than any state or code that is real.
 const MAX_PARAMETER: usize = 4096;
