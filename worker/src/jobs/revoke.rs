@@ -30,9 +30,9 @@ pub(super) async fn run(context: &Arc<Context>, delivery: &Delivery, job: &Job) 
         Err(TokenError::Gone) => return finish_empty(context, job).await,
         Err(error) => return Err(error.into()),
     };
-    let held = Held { context: Arc::clone(context), job: job.clone(), leaving, hold };
+    let revocation = Held { context: Arc::clone(context), job: job.clone(), leaving, hold };
     // Also when this job is stopped: a pair that was renewed must be saved, and what a call has done be seen to.
-    context.tokens.to_the_end(held.end(delivery.stop.clone())).await?
+    context.tokens.to_the_end(revocation.end(delivery.stop.clone())).await?
 }
 
 async fn finish_empty(context: &Context, job: &Job) -> Result<(), Halt> {
@@ -92,7 +92,7 @@ impl Held {
             tracing::warn!(%creator, "an authorization was revoked late: a sync will tell whether the new one lives");
             let told = match store.open_sync(project, creator, None).await? {
                 OpenSync::New(id) => queue.push(Lane::Sync, &sync(id), None).await.map(|_| ()),
-                OpenSync::Shared { id, promoted: true } => queue.promote(Lane::Bulk, &sync(id)).await.map(|_| ()),
+                OpenSync::Shared { id, promoted: true } => queue.promote(Lane::Bulk, &sync(id)).await,
                 OpenSync::Shared { .. } | OpenSync::ReauthorizationRequired | OpenSync::NotFound => Ok(()),
             };
             if let Err(error) = told {
