@@ -8,7 +8,8 @@ use futures::future::{join, join_all, join3};
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::queue::{Final, Lane, Message, QueueError, Watching};
 use shared::store::disconnects::Disconnect;
-use shared::store::jobs::{JobKind, OpenSync};
+use shared::store::jobs::JobKind;
+use shared::store::single_flight::OpenSync;
 
 use crate::app::Api;
 use crate::error::ApiError;

@@ -20,7 +20,8 @@ use shared::store::connections::{Connected, NewConnection};
 use shared::store::creators::{CreatorFilter, Status};
 use shared::store::credentials::{Account, Lease, SealedPair};
 use shared::store::disconnects::Disconnect;
-use shared::store::jobs::{Failure, Fence, JobState, OpenSync, Start};
+use shared::store::jobs::{Failure, Fence, JobState, Start};
+use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
 use uuid::Uuid;
 

@@ -19,8 +19,9 @@ use shared::ids::{BatchId, CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile};
 use shared::store::batches::{Batch, BatchFilter, ChosenBatch, NewBatch};
 use shared::store::disconnects::Disconnect;
-use shared::store::jobs::{Failure, OpenSync, Start};
+use shared::store::jobs::{Failure, Start};
 use shared::store::schedule::Claimed;
+use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
 use support::{Database, video};
 
@@ -288,7 +289,9 @@ async fn a_batch_is_accepted_as_one_row_and_its_counts_are_true_to_the_end() {
     assert_eq!(database.count(batched).await, 48, "the one that connected later");
     let running = database.start(open).await;
     assert_eq!(counts(&database, project, id).await, [46, 1, 0, 1, 2]);
-    assert!(database.store.retry_job(running.fence(), running.lane, Duration::ZERO, &Failure::internal("x")).await.unwrap());
+    assert!(
+        database.store.retry_job(running.fence(), running.lane, Duration::ZERO, &Failure::internal("x")).await.unwrap()
+    );
     assert_eq!(counts(&database, project, id).await, [47, 0, 0, 1, 2]);
     let running = database.start(open).await;
     assert!(database.store.fail_job(running.fence(), &Failure::internal("x")).await.unwrap());

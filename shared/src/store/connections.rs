@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::creators::Status;
 use super::credentials::{Account, SealedPair, heal, next_version};
-use super::jobs::{JobKind, JobState, insert_sync};
+use super::jobs::{JobKind, JobState};
 use super::schema::{creators, credentials, jobs};
+use super::single_flight::insert_sync;
 use super::time::from_now;
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, CredentialId, JobId, ProjectId};

@@ -13,6 +13,7 @@ pub mod keys;
 mod pool;
 pub mod schedule;
 pub mod schema;
+pub mod single_flight;
 pub mod states;
 pub mod syncs;
 mod text;

@@ -7,7 +7,8 @@ use shared::ids::JobId;
 use shared::queue::{Delivery, Lane, Message};
 use shared::store::StoreError;
 use shared::store::disconnects::Leaving;
-use shared::store::jobs::{Job, JobKind, OpenSync};
+use shared::store::jobs::{Job, JobKind};
+use shared::store::single_flight::OpenSync;
 use shared::tokens::{Hold, TokenError};
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use shared::ids::JobId;
 use shared::queue::{Final, Lane};
-use shared::store::jobs::{JobState, OpenSync};
+use shared::store::jobs::JobState;
+use shared::store::single_flight::OpenSync;
 use tokio::time::Instant;
 
 use crate::support::{System, wait_for};

@@ -6,7 +6,8 @@ use serde_json::json;
 use shared::ids::JobId;
 use shared::queue::{Final, Lane, Message};
 use shared::store::creators::Status;
-use shared::store::jobs::{JobState, OpenSync};
+use shared::store::jobs::JobState;
+use shared::store::single_flight::OpenSync;
 use tokio::time::Instant;
 
 use crate::support::{System, wait_for};
