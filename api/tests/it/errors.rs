@@ -84,7 +84,8 @@ async fn another_method_is_told_which_ones_there_are() {
     let creator = world.creator("open-1").await;
     for (method, path, allow) in [
         (Method::DELETE, "/api/v1/creators".to_owned(), "GET, HEAD"),
-        (Method::PUT, format!("/api/v1/creators/{creator}"), "GET, HEAD, DELETE"),
+        (Method::PUT, format!("/api/v1/creators/{creator}"), "GET, HEAD, PATCH, DELETE"),
+        (Method::PUT, "/api/v1/creators/sync".to_owned(), "POST"),
         (Method::POST, format!("/api/v1/creators/{creator}/profile"), "GET, HEAD"),
         (Method::GET, format!("/api/v1/creators/{creator}/sync"), "POST"),
         (Method::GET, "/api/v1/connect/tiktok".to_owned(), "POST"),
