@@ -216,7 +216,8 @@ mod tests {
     /// A way to Redis whose first connection falls silent when it is told to: nothing is closed, nothing comes through.
     async fn way_that_falls_silent(silence: Arc<tokio::sync::Notify>) -> String {
         let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect("METRIQLAB_TEST_REDIS_URL: run `make test`");
-        let server = url.trim_start_matches("redis://").trim_end_matches('/').to_owned();
+        let mut url = url::Url::parse(&url).unwrap();
+        let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(6379));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -232,7 +233,9 @@ mod tests {
                 });
             }
         });
-        format!("redis://{address}")
+        url.set_port(Some(address.port())).unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.to_string()
     }
 
     #[tokio::test]
