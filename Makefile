@@ -3,21 +3,25 @@
 .DEFAULT_GOAL := run
 .PHONY: run test test-web lint demo bench servers
 
-# The whole system on this machine: http://127.0.0.1:8080. The build without `--release` takes a third of the time, is the
-# one that `make test` uses too, and has its dependencies optimised (see Cargo.toml): a request takes a few milliseconds.
+# Where cargo puts what it builds. Programs are started from there: `cargo run` would build the dependencies again, with the
+# features of one package instead of the workspace's.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# The whole system on this machine: http://127.0.0.1:8080. The build without `--release` takes a third of the time and
+# has its dependencies optimised (see Cargo.toml): a request takes a few milliseconds.
 run: servers
 	cargo run --locked
 
 # All tests, on a Postgres and a Redis that are started for them and gone afterwards.
 test: servers
 	cargo build --locked --workspace --all-targets
-	cargo run --locked --example with-servers -- cargo test --locked --workspace
+	$(TARGET)/debug/examples/with-servers cargo test --locked --workspace
 
 # What needs a browser: the connect flow in a real Chromium. Installs the browser and Node if they are missing.
 test-web: servers
 	scripts/install-browser
-	cargo build --locked
-	METRIQLAB_PROGRAM=$(abspath $(or $(CARGO_TARGET_DIR),target))/debug/metriqlab npm test --prefix tests/web
+	cargo build --locked --workspace --all-targets
+	METRIQLAB_PROGRAM=$(TARGET)/debug/metriqlab npm test --prefix tests/web
 
 lint:
 	cargo fmt --all --check
@@ -32,8 +36,8 @@ demo: servers
 
 # Figures, beside a peer or a limit measured in the same run; fails nothing.
 bench: servers
-	cargo build --locked --release
-	cargo run --locked --release --example with-servers -- cargo bench --locked --workspace
+	cargo build --locked --release --workspace --all-targets
+	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace
 
 # Postgres and Redis, installed if they are missing.
 servers:
