@@ -61,13 +61,16 @@ async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
         Ok(Start::Unknown) => return Outcome::Gone,
         Err(error) => return store_failed(&error),
     };
-    // A panic is a failed try like another: caught only by the queue it would leave the row running, and the next start
-    // would count as the same attempt, for ever.
-    let result = AssertUnwindSafe(work(context, delivery, &job)).catch_unwind().await;
-    match result.unwrap_or_else(|_| Err(Halt::Retry(panicked()))) {
+    match survive(work(context, delivery, &job)).await {
         Ok(()) => Outcome::Final(Final::Done),
         Err(halt) => conclude(context, delivery, &job, halt).await,
     }
+}
+
+/// A panic is a failed try like another: caught only by the queue it would leave the row running, and the next start would
+/// count as the same attempt, for ever.
+async fn survive(work: impl Future<Output = Result<(), Halt>>) -> Result<(), Halt> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(Halt::Retry(panicked())))
 }
 
 async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
@@ -172,4 +175,20 @@ fn crashed(times: u32) -> Failure {
 /// The details are in the log, where the panic's own message went.
 fn panicked() -> Failure {
     Failure::internal("the job panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_try_and_other_ends_are_what_they_were() {
+        let bug = survive(async {
+            tokio::task::yield_now().await;
+            panic!("a bug")
+        });
+        assert!(matches!(bug.await, Err(Halt::Retry(failure)) if failure == panicked()));
+        assert!(matches!(survive(async { Ok(()) }).await, Ok(())));
+        assert!(matches!(survive(async { Err(Halt::Superseded) }).await, Err(Halt::Superseded)));
+    }
 }

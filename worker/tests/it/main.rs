@@ -8,7 +8,6 @@
 )]
 
 mod health;
-mod panics;
 mod resync;
 mod revoke;
 mod support;
