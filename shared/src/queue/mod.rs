@@ -89,6 +89,8 @@ mod heartbeat;
 mod keys;
 mod lane;
 mod link;
+#[cfg(test)]
+mod model;
 mod notice;
 mod pool;
 mod signals;
