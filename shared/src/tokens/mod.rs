@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::crypto::{KeyRing, OpenError};
@@ -206,7 +207,7 @@ impl Tokens {
     ) -> Result<T, TokenError> {
         self.0
             .renewals
-            .spawn(work)
+            .spawn(work.in_current_span())
             .await
             .map_err(|error| if error.is_panic() { TokenError::Panicked } else { TokenError::Interrupted })
     }
