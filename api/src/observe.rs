@@ -37,7 +37,6 @@ pub fn describe_metrics() {
         metrics::Unit::Seconds,
         "From a request's head to its answer's head, the wait for a job included"
     );
-    metrics::describe_gauge!("metriqlab_postgres_connections", "Connections to Postgres, in use and open");
 }
 
 /// The outermost layer of the app.

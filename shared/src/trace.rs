@@ -161,7 +161,8 @@ mod tests {
     fn a_request_id_that_is_not_sane_is_left_out() {
         for id in ["two words", "", "semi;colon", &"x".repeat(129)] {
             let read: TraceContext = format!("{TRACEPARENT} {id}").parse().unwrap();
-            assert_eq!((read.request_id(), read.of_request(id).request_id()), (None, None), "{id}");
+            assert_eq!(read.request_id(), None, "{id}");
+            assert_eq!(read.of_request(id).request_id(), None, "{id}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use shared::queue::{Final, Lane, Outcome};
 use shared::store::jobs::{Job, JobKind};
 
@@ -14,6 +14,9 @@ const RECOVERED: &str = "metriqlab_jobs_recovered_total";
 const STUCK: &str = "metriqlab_jobs_revoke_stuck_total";
 const SCHEDULED: &str = "metriqlab_resync_scheduled_total";
 const FED: &str = "metriqlab_resync_fed_total";
+const SLOTS: &str = "metriqlab_worker_slots";
+const RUNNING: &str = "metriqlab_worker_jobs_running";
+const LAST_FETCH: &str = "metriqlab_worker_last_fetch_seconds";
 const TICK: &str = "metriqlab_resync_tick_seconds";
 
 /// Describes the metrics.
@@ -26,6 +29,9 @@ pub(crate) fn describe() {
     describe_counter!(SCHEDULED, "Jobs that the schedule made for creators that were due");
     describe_counter!(FED, "Bulk jobs that were moved from Postgres to Redis");
     describe_histogram!(TICK, Unit::Seconds, "How long a tick of the scheduler took");
+    describe_gauge!(SLOTS, "Jobs that this worker runs at a time");
+    describe_gauge!(RUNNING, "Jobs that this worker holds");
+    describe_gauge!(LAST_FETCH, Unit::Seconds, "Since Redis last answered a fetch; 0 while no slot is free");
     // A rate over a counter that appears with its first event misses that event.
     for name in [RECOVERED, STUCK, SCHEDULED, FED] {
         counter!(name).increment(0);
@@ -37,6 +43,13 @@ pub(crate) fn describe() {
 pub(crate) fn started(job: &Job, lane: Lane) {
     let waited = (Utc::now() - job.run_at).to_std().unwrap_or_default();
     histogram!(WAIT, "kind" => label(job.kind), "lane" => lane.as_str()).record(waited);
+}
+
+/// Notes how a worker process is: its slots, how many of them hold a job, and how long ago Redis last answered a fetch.
+pub(crate) fn worker(slots: usize, running: usize, last_fetch: Duration) {
+    gauge!(SLOTS).set(u32::try_from(slots).map_or(f64::INFINITY, f64::from));
+    gauge!(RUNNING).set(u32::try_from(running).map_or(f64::INFINITY, f64::from));
+    gauge!(LAST_FETCH).set(last_fetch.as_secs_f64());
 }
 
 /// Counts open jobs that the sweeper pushed again.

@@ -1,7 +1,12 @@
 //! Logs, metrics, traces, and the process-wide choice of TLS.
 
+mod fleet;
 mod log;
 mod otlp;
+mod process;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::util::TryInitError;
@@ -32,19 +37,30 @@ pub enum TelemetryError {
     Client(#[source] reqwest::Error),
 }
 
+pub use fleet::watch;
+
 /// The process's metrics, which any thread may render.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    scraped: Arc<Mutex<Instant>>,
+}
 
 impl Metrics {
     /// All metrics in Prometheus's text format 0.0.4.
     pub fn render(&self) -> String {
-        self.0.render()
+        *self.scraped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.handle.render()
     }
 
-    /// Moves what was observed out of the recorder's buffers, which grow otherwise. Call it every few seconds.
-    pub fn run_upkeep(&self) {
-        self.0.run_upkeep();
+    /// How long nobody has asked for them; at first, how long they have been there.
+    fn unscraped_for(&self) -> Duration {
+        self.scraped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Moves what was observed out of the recorder's buffers, which grow otherwise.
+    fn run_upkeep(&self) {
+        self.handle.run_upkeep();
     }
 }
 
@@ -98,7 +114,12 @@ pub fn init_metrics() -> Result<Metrics, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
         .install_recorder()?;
-    Ok(Metrics(handle))
+    metrics::describe_histogram!(
+        "metriqlab_postgres_wait_seconds",
+        metrics::Unit::Seconds,
+        "How long callers waited for a connection to Postgres"
+    );
+    Ok(Metrics { handle, scraped: Arc::new(Mutex::new(Instant::now())) })
 }
 
 /// Chooses rustls's ring as the process's TLS, which reqwest and redis ask for. Any number of times.

@@ -5,6 +5,7 @@
 //! itself when its holder dies, and every new pair is saved by compare-and-set on the version of the pair that it renews.
 
 mod lease;
+mod measure;
 mod renew;
 mod revoke;
 mod seal;
@@ -115,6 +116,7 @@ pub struct NewGrant<'a> {
 impl Tokens {
     /// Tokens of the TikTok app with the client key `app`.
     pub fn new(store: Store, tiktok: TikTok, keyring: Arc<KeyRing>, app: impl Into<String>) -> Self {
+        measure::describe();
         Self(Arc::new(Inner { store, tiktok, keyring, app: app.into(), renewals: TaskTracker::new() }))
     }
 
