@@ -22,7 +22,7 @@ fn table() -> BTreeMap<String, (Metric, BTreeSet<String>)> {
     let words =
         |cell: &str| cell.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
     let rows = text.lines().filter(|line| line.starts_with("| `metriqlab_")).map(|line| {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, unit, meaning, served] = cells[..] else { panic!("not six cells: {line}") };
         assert!(!unit.is_empty() && !meaning.is_empty(), "{line}");
         (name.trim_matches('`').to_owned(), (Metric { kind: kind.to_owned(), labels: words(labels) }, words(served)))

@@ -137,7 +137,7 @@ async fn one_trace_leads_from_the_request_through_the_queue_to_each_call_and_so_
     let known = ["job_id", "creator_id", "lane", "attempt", "outcome", "request_id"];
     let told = known.map(|key| run.attribute(key).unwrap_or_default());
     assert_eq!(told, [&job, &id, "sync", "1", "done", "find-me"]);
-    for name in ["start_job", "sync_target", "tiktok user_info", "save_videos", "finish_sync"] {
+    for name in ["start_job", "sync_target", "tiktok user_info", "finish_sync"] {
         let span = one(&spans, name);
         assert_eq!((span.service.as_str(), span.parent()), ("metriqlab-worker", run.id()), "{name}");
     }
