@@ -86,10 +86,10 @@ async fn healthz(state: web::Data<State>) -> HttpResponse {
 }
 
 /// Alive is who fetches. With Redis away nobody can, and a restart would not help.
-async fn health(state: &State, stale: Duration) -> HttpResponse {
+async fn health(state: &State, limit: Duration) -> HttpResponse {
     let age = state.liveness.last_fetch_age();
-    let body = json!({ "status": if age < stale { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
-    if age < stale || state.queue.ping().await.is_err() {
+    let body = json!({ "status": if age < limit { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
+    if age < limit || state.queue.ping().await.is_err() {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().json(body)

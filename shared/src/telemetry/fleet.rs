@@ -9,7 +9,8 @@ use std::time::Duration;
 use metrics::{Unit, describe_gauge, gauge};
 
 use super::{Metrics, process};
-use crate::queue::{Lane, Queue, QueueError};
+use crate::queue::{Depth, Lane, Queue, QueueError};
+use crate::store::fleet::Backlog;
 use crate::store::{Store, StoreError};
 
 const PACE: Duration = Duration::from_secs(5);
@@ -72,16 +73,14 @@ fn show_pool(store: &Store) {
 
 /// The lanes' depths in Redis, and how many workers live.
 struct Reading {
-    lanes: Vec<(Lane, [(&'static str, u64); 3], Duration)>,
+    lanes: Vec<(Lane, Depth)>,
     workers: usize,
 }
 
 async fn read_redis(queue: &Queue) -> Result<Reading, QueueError> {
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
-        let depth = queue.depth(lane).await?;
-        let states = [("ready", depth.ready), ("delayed", depth.delayed), ("running", depth.running)];
-        lanes.push((lane, states, depth.oldest.unwrap_or_default()));
+        lanes.push((lane, queue.depth(lane).await?));
     }
     Ok(Reading { lanes, workers: queue.workers().await?.len() })
 }
@@ -99,16 +98,16 @@ fn show_redis(read: Result<Reading, QueueError>) {
         gauge!(WORKERS).set(f64::NAN);
         return;
     };
-    for (lane, states, oldest) in lanes {
-        for (state, count) in states {
+    for (lane, depth) in lanes {
+        for (state, count) in [("ready", depth.ready), ("delayed", depth.delayed), ("running", depth.running)] {
             jobs(lane, state, number(count));
         }
-        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(oldest.as_secs_f64());
+        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(depth.oldest.unwrap_or_default().as_secs_f64());
     }
     gauge!(WORKERS).set(number(workers));
 }
 
-fn show_postgres(read: Result<crate::store::fleet::Backlog, StoreError>) {
+fn show_postgres(read: Result<Backlog, StoreError>) {
     gauge!(POSTGRES_UP).set(if read.is_ok() { 1.0 } else { 0.0 });
     let known = read.ok();
     let value = |count: Option<i64>| count.map_or(f64::NAN, number);
