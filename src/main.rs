@@ -38,10 +38,14 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<()> {
     usage::load_env_file()?;
     let Some((log, command)) = parse()? else { return Ok(()) };
-    shared::telemetry::init_log(log.check()?)?;
+    let log = log.check()?;
     shared::telemetry::init_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(commands::run(command))
+    let _inside = runtime.enter();
+    let tracing = shared::telemetry::init_log(log, command.service())?;
+    let result = runtime.block_on(commands::run(command));
+    tracing.shut_down();
+    result
 }
 
 /// The command line; `None` if it asked for help or the version, which is on standard output then.

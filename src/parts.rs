@@ -23,8 +23,6 @@ const CONNECTIONS: usize = 16;
 /// How long a statement of the API may take before Postgres ends it: the client gets a 503 (the API itself gives up after
 /// 10 s), and the connection is free for others. A worker's may take longer: it erases whole creators.
 const API_STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
-/// Between two clean-ups of the metrics' buffers, which grow otherwise.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What every process of the system has.
 #[derive(Clone)]
@@ -91,13 +89,7 @@ impl Parts {
             let store = finals.clone();
             async move { store.last_words(&ids).await }.boxed()
         });
-        let upkeep = metrics.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(UPKEEP).await;
-                upkeep.run_upkeep();
-            }
-        });
+        tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone()));
         let bind = settings.bind;
         let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, metrics };
         let started = match listener {

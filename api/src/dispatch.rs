@@ -10,6 +10,7 @@ use shared::queue::{Final, Lane, Message, QueueError, Watching};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::JobKind;
 use shared::store::single_flight::OpenSync;
+use tracing::{Instrument as _, Span, debug_span};
 
 use crate::app::Api;
 use crate::error::ApiError;
@@ -28,6 +29,14 @@ pub struct Queued {
     pub ended: Option<Final>,
 }
 
+impl Queued {
+    /// From here on the request's lines in the log name the job.
+    fn new(id: JobId, watching: Watching, ended: Option<Final>) -> Self {
+        Span::current().record("job_id", tracing::field::display(id));
+        Self { id, watching, ended }
+    }
+}
+
 /// Queues a sync of a creator, or joins the one that is open. Goes on if the client hangs up.
 pub async fn sync(
     api: &Data<Api>,
@@ -41,7 +50,7 @@ pub async fn sync(
             OpenSync::New(id) => {
                 let watching = work.waiter.watch(id);
                 push(&work, Lane::Sync, &message(id, JobKind::Sync, &trace)).await;
-                Ok(Queued { id, watching, ended: None })
+                Ok(Queued::new(id, watching, None))
             }
             OpenSync::Shared { id, promoted } => {
                 let watching = work.waiter.watch(id);
@@ -50,7 +59,7 @@ pub async fn sync(
                 }
                 // It may have ended between the two statements, before this watch began.
                 let ended = watching.check_now().await;
-                Ok(Queued { id, watching, ended })
+                Ok(Queued::new(id, watching, ended))
             }
             OpenSync::ReauthorizationRequired => Err(ApiError::ReauthorizationRequired),
             OpenSync::NotFound => Err(ApiError::NotFound("creator")),
@@ -74,12 +83,12 @@ pub async fn disconnect(
                 let message = message(id, JobKind::Revoke, &trace);
                 let cancelling = join_all(cancelled.into_iter().map(|sync| cancel(&work, sync)));
                 join(push(&work, Lane::Revoke, &message), cancelling).await;
-                Ok(Queued { id, watching, ended: None })
+                Ok(Queued::new(id, watching, None))
             }
             Disconnect::Shared(id) => {
                 let watching = work.waiter.watch(id);
                 let ended = watching.check_now().await;
-                Ok(Queued { id, watching, ended })
+                Ok(Queued::new(id, watching, ended))
             }
             Disconnect::NotFound => Err(ApiError::NotFound("creator")),
         }
@@ -94,6 +103,7 @@ pub async fn after_connect(api: &Api, sync: Option<JobId>, completed: &[JobId], 
         tell(api.queue.forget(Lane::Revoke, *job)).await;
     }
     if let Some(id) = sync {
+        Span::current().record("job_id", tracing::field::display(id));
         push(api, Lane::Sync, &message(id, JobKind::Sync, trace)).await;
     }
 }
@@ -113,7 +123,8 @@ fn message(id: JobId, kind: JobKind, trace: &TraceContext) -> Message {
 }
 
 async fn push(api: &Api, lane: Lane, message: &Message) {
-    tell(api.queue.push(lane, message, None)).await;
+    let span = debug_span!("push", otel.kind = "producer", lane = lane.as_str());
+    tell(api.queue.push(lane, message, None)).instrument(span).await;
 }
 
 /// Says something to Redis. That it did not get through is no failure: the rows stand, and the sweeper reads them.

@@ -12,7 +12,9 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use futures::FutureExt as _;
-use tracing::{Instrument as _, info_span};
+use shared::trace;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::error::ApiError;
 use crate::request_id::{self, RequestId};
@@ -35,7 +37,6 @@ pub fn describe_metrics() {
         metrics::Unit::Seconds,
         "From a request's head to its answer's head, the wait for a job included"
     );
-    metrics::describe_gauge!("metriqlab_postgres_connections", "Connections to Postgres, in use and open");
 }
 
 /// The outermost layer of the app.
@@ -56,8 +57,9 @@ pub async fn observe(
     if is_head && is_safe {
         request.head_mut().method = Method::GET;
     }
-    let trace = TraceContext::of(request.headers());
-    let span = info_span!("request", request_id = %id, trace_id = trace.trace_id());
+    let span = info_span!(parent: None, "request", otel.kind = "server", request_id = %id, trace_id = Empty,
+        creator_id = Empty, job_id = Empty);
+    let trace = TraceContext::of(request.headers(), &span, &id);
     let observed = async {
         use actix_web::HttpMessage as _;
         request.extensions_mut().insert(trace);
@@ -108,6 +110,7 @@ impl Seen {
         let (method, code) = (label(&self.method), status.as_u16());
         // Microseconds, as many as a line of log needs.
         let ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+        self.trace(&route, status);
         match detail {
             Some(detail) if status.is_server_error() => {
                 tracing::error!(method, route, status = code, ms, detail, "request failed");
@@ -119,6 +122,20 @@ impl Seen {
         .increment(1);
         metrics::histogram!("metriqlab_http_request_duration_seconds", "method" => method, "route" => route)
             .record(took.as_secs_f64());
+    }
+}
+
+impl Seen {
+    /// Completes the request's span: names by OpenTelemetry's conventions for HTTP servers.
+    fn trace(&self, route: &str, status: StatusCode) {
+        let span = Span::current();
+        trace::rename(&span, format!("{} {route}", label(&self.method)));
+        trace::attribute(&span, "http.request.method", label(&self.method));
+        trace::attribute(&span, "http.route", route.to_owned());
+        trace::attribute(&span, "http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            trace::failed(&span, status.canonical_reason().unwrap_or_default());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use shared::ids::{BatchId, CreatorId, JobId};
+use tracing::Span;
 
 use crate::error::ApiError;
 
@@ -26,7 +27,11 @@ impl FromRequest for CreatorPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(id(request).map(Self).ok_or(ApiError::NotFound("creator")))
+        let id = id::<CreatorId>(request);
+        if let Some(id) = id {
+            Span::current().record("creator_id", tracing::field::display(id));
+        }
+        ready(id.map(Self).ok_or(ApiError::NotFound("creator")))
     }
 }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::rc::Rc;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use shared::trace::is_request_id;
 use uuid::Uuid;
 
 /// The header that carries it, both ways.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-const MAX_LENGTH: usize = 128;
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -21,12 +21,17 @@ pub struct RequestId(Rc<str>);
 impl RequestId {
     /// The id that the client sent, if it is 1 to 128 characters of `[A-Za-z0-9._-]`; else a new one.
     pub fn of(headers: &HeaderMap) -> Self {
-        let sent = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|id| is_sane(id));
+        let sent = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
         sent.map_or_else(Self::new, |id| Self(id.into()))
     }
 
     fn new() -> Self {
         Self(Uuid::now_v7().to_string().into())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// As a header's value.
@@ -40,11 +45,6 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-fn is_sane(id: &str) -> bool {
-    (1..=MAX_LENGTH).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// Runs a request with its id at hand for whoever makes an error's body.

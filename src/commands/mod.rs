@@ -33,6 +33,18 @@ pub enum Command {
     Healthcheck(healthcheck::Args),
 }
 
+impl Command {
+    /// The name of the service that it is in traces; what only passes by has none.
+    pub fn service(&self) -> Option<&'static str> {
+        match self {
+            Self::Api(_) => Some("metriqlab-api"),
+            Self::Worker(_) => Some("metriqlab-worker"),
+            Self::Up(_) => Some("metriqlab"),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a command to its end.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {

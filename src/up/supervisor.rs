@@ -76,10 +76,11 @@ async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(Syste
         keyring: keyring(plan.encryption, home)?,
         tiktok: plan.tiktok,
     };
+    // Before the parts: they begin their counters.
+    let metrics = shared::telemetry::init_metrics()?;
     let parts = Parts::new(common, api.public_url.with_path(CALLBACK_PATH))?;
     parts.store().migrate().await?;
     let key = api_key(parts.store(), home).await?;
-    let metrics = shared::telemetry::init_metrics()?;
     let greeting = Greeting {
         url: api.public_url.to_string(),
         key: SecretString::from(key.expose()),

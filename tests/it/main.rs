@@ -11,10 +11,12 @@
 mod support;
 
 mod faults;
+mod metrics;
 mod races;
 mod resync;
 mod scale;
 mod secrets;
 mod single_flight;
 mod tiktok;
+mod traces;
 mod walk;

@@ -9,11 +9,11 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
 use shared::queue::{Liveness, Queue};
 use shared::store::Store;
-use shared::telemetry::Metrics;
+use shared::telemetry::{self, Metrics};
+use tokio_util::task::AbortOnDropHandle;
 
 /// A worker that has fetched nothing for so long, not even an empty answer, hangs.
 const STALE: Duration = Duration::from_secs(60);
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -22,11 +22,13 @@ pub(crate) struct State {
     queue: Queue,
     liveness: Liveness,
     metrics: Option<Metrics>,
+    slots: usize,
 }
 
 impl State {
-    pub(crate) fn new(store: Store, queue: Queue, liveness: Liveness, metrics: Option<Metrics>) -> Self {
-        Self { store, queue, liveness, metrics }
+    /// A worker with so many `slots` for jobs.
+    pub(crate) fn new(store: Store, queue: Queue, liveness: Liveness, metrics: Option<Metrics>, slots: usize) -> Self {
+        Self { store, queue, liveness, metrics, slots }
     }
 }
 
@@ -34,7 +36,7 @@ impl State {
 pub(crate) struct Server {
     addr: SocketAddr,
     handle: ServerHandle,
-    upkeep: tokio::task::JoinHandle<()>,
+    watching: Option<AbortOnDropHandle<()>>,
 }
 
 impl Server {
@@ -43,14 +45,16 @@ impl Server {
     }
 
     pub(crate) async fn stop(self) {
-        self.upkeep.abort();
+        drop(self.watching);
         self.handle.stop(true).await;
     }
 }
 
 /// Serves `state` on `address`.
 pub(crate) fn serve(address: SocketAddr, state: State) -> std::io::Result<Server> {
-    let metrics = state.metrics.clone();
+    let watching = state.metrics.clone().map(|metrics| {
+        AbortOnDropHandle::new(tokio::spawn(telemetry::watch(metrics, state.store.clone(), state.queue.clone())))
+    });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(state.clone()))
@@ -66,29 +70,26 @@ pub(crate) fn serve(address: SocketAddr, state: State) -> std::io::Result<Server
     let server = server.run();
     let handle = server.handle();
     tokio::spawn(server);
-    let upkeep = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            if let Some(metrics) = &metrics {
-                metrics.run_upkeep();
-            }
-        }
-    });
-    Ok(Server { addr, handle, upkeep })
+    Ok(Server { addr, handle, watching })
 }
 
 async fn render(state: web::Data<State>) -> HttpResponse {
     let Some(metrics) = &state.metrics else { return HttpResponse::NotFound().finish() };
+    crate::measure::worker(state.slots, state.liveness.running(), state.liveness.last_fetch_age());
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(metrics.render())
 }
 
-/// Alive is who fetches. With Redis away nobody can, and a restart would not help.
 async fn healthz(state: web::Data<State>) -> HttpResponse {
+    health(&state, STALE).await
+}
+
+/// Alive is who fetches. With Redis away nobody can, and a restart would not help.
+async fn health(state: &State, limit: Duration) -> HttpResponse {
     let age = state.liveness.last_fetch_age();
-    let body = json!({ "status": if age < STALE { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
-    if age < STALE || state.queue.ping().await.is_err() {
+    let body = json!({ "status": if age < limit { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
+    if age < limit || state.queue.ping().await.is_err() {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().json(body)
@@ -112,4 +113,47 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
 
 fn unready(what: &str, why: &str) -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(json!({ "status": "unavailable", what: why }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use actix_web::http::StatusCode;
+    use secrecy::SecretString;
+    use shared::ids::JobId;
+    use shared::queue::{Final, Outcome, WorkerPool, WorkerSettings};
+
+    use super::*;
+
+    fn queue(url: &str) -> Queue {
+        Queue::connect(url, &format!("test-{}", JobId::new())).expect("a queue")
+    }
+
+    fn worker(queue: &Queue) -> WorkerPool {
+        let settings = WorkerSettings { safety_poll: Duration::from_millis(100), ..WorkerSettings::default() };
+        WorkerPool::start(queue, settings, async |_| Outcome::Final(Final::Done))
+    }
+
+    #[tokio::test]
+    async fn a_deaf_worker_is_not_alive_unless_redis_is_away() {
+        const STALE: Duration = Duration::from_secs(3);
+        let redis = std::env::var("METRIQLAB_TEST_REDIS_URL").expect("run the tests with `make test`");
+        let store = Store::open(&SecretString::from("postgres://nobody@127.0.0.1:1/none"), 1).expect("a store");
+        let (here, away) = (queue(&redis), queue("redis://127.0.0.1:1"));
+        let state = |queue: &Queue, liveness| State::new(store.clone(), queue.clone(), liveness, None, 1);
+        let hearing = worker(&here);
+        // A pool that is dropped fetches no more: these are deaf, and the second has no Redis.
+        let (deaf, cut_off) = (state(&here, worker(&here).liveness()), state(&away, worker(&away).liveness()));
+        let began = Instant::now();
+        while health(&deaf, STALE).await.status() == StatusCode::OK {
+            assert!(began.elapsed() < Duration::from_secs(60), "a deaf worker is taken for alive");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(began.elapsed() > STALE / 2, "too soon");
+        assert_eq!(health(&state(&here, hearing.liveness()), STALE).await.status(), StatusCode::OK);
+        assert!(cut_off.liveness.last_fetch_age() > STALE / 2);
+        assert_eq!(health(&cut_off, Duration::ZERO).await.status(), StatusCode::OK);
+        hearing.stop(Duration::ZERO).await;
+    }
 }

@@ -81,10 +81,11 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
     let pool = WorkerPool::start(&queue, pool_settings, move |delivery| jobs::handle(Arc::clone(&context), delivery));
     let health = match settings.metrics_bind {
-        Some(address) => Some(
-            health::serve(address, health::State::new(store.clone(), queue.clone(), pool.liveness(), metrics))
-                .map_err(|source| StartError::Bind { address, source })?,
-        ),
+        Some(address) => {
+            let liveness = pool.liveness();
+            let state = health::State::new(store.clone(), queue.clone(), liveness, metrics, settings.concurrency);
+            Some(health::serve(address, state).map_err(|source| StartError::Bind { address, source })?)
+        }
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());

@@ -2,32 +2,97 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_histogram, histogram};
-use shared::queue::{Final, Outcome};
-use shared::store::jobs::JobKind;
+use chrono::Utc;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use shared::queue::{Final, Lane, Outcome};
+use shared::store::jobs::{Job, JobKind};
 
 const FINISHED: &str = "metriqlab_jobs_finished_total";
 const RUN_TIME: &str = "metriqlab_jobs_run_seconds";
+const WAIT: &str = "metriqlab_jobs_wait_seconds";
+const RECOVERED: &str = "metriqlab_jobs_recovered_total";
+const STUCK: &str = "metriqlab_jobs_revoke_stuck_total";
+const SCHEDULED: &str = "metriqlab_resync_scheduled_total";
+const FED: &str = "metriqlab_resync_fed_total";
+const SLOTS: &str = "metriqlab_worker_slots";
+const RUNNING: &str = "metriqlab_worker_jobs_running";
+const LAST_FETCH: &str = "metriqlab_worker_last_fetch_seconds";
+const TICK: &str = "metriqlab_resync_tick_seconds";
 
 /// Describes the metrics.
 pub(crate) fn describe() {
     describe_counter!(FINISHED, "Starts of jobs, by kind and by how they ended");
-    describe_histogram!(RUN_TIME, "How long a start of a job took");
-    describe_counter!("metriqlab_jobs_recovered_total", "Open jobs that Redis had forgotten");
-    describe_counter!("metriqlab_jobs_revoke_stuck_total", "Failed tries of revocations that failed often");
+    describe_histogram!(RUN_TIME, Unit::Seconds, "How long a start of a job took, by kind and by how it ended");
+    describe_histogram!(WAIT, Unit::Seconds, "From when a job was due to its start, by kind and lane");
+    describe_counter!(RECOVERED, "Open jobs that Redis had forgotten and the sweeper pushed again");
+    describe_counter!(STUCK, "Failed tries of revocations that failed often");
+    describe_counter!(SCHEDULED, "Jobs that the schedule made for creators that were due");
+    describe_counter!(FED, "Bulk jobs that were moved from Postgres to Redis");
+    describe_histogram!(TICK, Unit::Seconds, "How long a tick of the scheduler took");
+    describe_gauge!(SLOTS, "Jobs that this worker runs at a time");
+    describe_gauge!(RUNNING, "Jobs that this worker holds");
+    describe_gauge!(LAST_FETCH, Unit::Seconds, "Since Redis last answered a fetch; 0 while no slot is free");
+    // A rate over a counter that appears with its first event misses that event.
+    for name in [RECOVERED, STUCK, SCHEDULED, FED] {
+        counter!(name).increment(0);
+    }
+}
+
+/// Notes how long a job waited: since it was made, or since its next try was due. The two clocks are this machine's and
+/// Postgres's.
+pub(crate) fn started(job: &Job, lane: Lane) {
+    let waited = (Utc::now() - job.run_at).to_std().unwrap_or_default();
+    histogram!(WAIT, "kind" => label(job.kind), "lane" => lane.as_str()).record(waited);
+}
+
+/// Notes how a worker process is: its slots, how many of them hold a job, and how long ago Redis last answered a fetch.
+pub(crate) fn worker(slots: usize, running: usize, last_fetch: Duration) {
+    gauge!(SLOTS).set(u32::try_from(slots).map_or(f64::INFINITY, f64::from));
+    gauge!(RUNNING).set(u32::try_from(running).map_or(f64::INFINITY, f64::from));
+    gauge!(LAST_FETCH).set(last_fetch.as_secs_f64());
+}
+
+/// Counts open jobs that the sweeper pushed again.
+pub(crate) fn recovered(jobs: u64) {
+    counter!(RECOVERED).increment(jobs);
+}
+
+/// Counts a failed try of a revocation that failed often.
+pub(crate) fn revocation_is_stuck() {
+    counter!(STUCK).increment(1);
+}
+
+/// Counts the jobs that the schedule made.
+pub(crate) fn scheduled(jobs: u64) {
+    counter!(SCHEDULED).increment(jobs);
+}
+
+/// Counts the bulk jobs that Redis was given.
+pub(crate) fn fed(jobs: usize) {
+    counter!(FED).increment(jobs as u64);
+}
+
+/// Notes how long a tick of the scheduler took.
+pub(crate) fn ticked(took: Duration) {
+    histogram!(TICK).record(took);
+}
+
+fn label(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Sync => "sync",
+        JobKind::Revoke => "revoke",
+    }
 }
 
 /// Counts one start of a job.
 pub(crate) fn job(kind: JobKind, outcome: &Outcome, took: Duration) {
-    let kind = match kind {
-        JobKind::Sync => "sync",
-        JobKind::Revoke => "revoke",
-    };
-    counter!(FINISHED, "kind" => kind, "outcome" => name(outcome)).increment(1);
-    histogram!(RUN_TIME, "kind" => kind).record(took);
+    let (kind, outcome) = (label(kind), name(outcome));
+    counter!(FINISHED, "kind" => kind, "outcome" => outcome).increment(1);
+    histogram!(RUN_TIME, "kind" => kind, "outcome" => outcome).record(took);
 }
 
-fn name(outcome: &Outcome) -> &'static str {
+/// An outcome as metrics and traces call it.
+pub(crate) fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Final(Final::Done) => "done",
         Outcome::Final(Final::Failed { .. }) => "failed",

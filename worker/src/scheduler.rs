@@ -4,7 +4,7 @@
 //! Every worker process schedules, with no leader: Postgres's locks see to it that nothing is made twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use shared::ids::ProjectId;
@@ -77,8 +77,10 @@ struct Scheduler {
 impl Scheduler {
     /// One look at everything. `true`: there may be more to do at once.
     async fn tick(&mut self) -> Result<bool, TickError> {
+        let began = Instant::now();
         let made = self.make().await?;
         let fed = self.feed().await?;
+        crate::measure::ticked(began.elapsed());
         Ok(made || fed)
     }
 
@@ -91,7 +93,7 @@ impl Scheduler {
         let grown = self.store.grow_batches(CHUNK).await?;
         self.store.close_batches().await?;
         if let Some(due) = due.filter(|due| due.made > 0) {
-            metrics::counter!("metriqlab_resync_scheduled_total").increment(u64::try_from(due.made).unwrap_or(0));
+            crate::measure::scheduled(u64::try_from(due.made).unwrap_or(0));
             tracing::debug!(due.looked_at, due.made, "creators are due");
         }
         Ok(due.is_some_and(|due| is_full(due.looked_at)) || grown.is_some())
@@ -115,6 +117,7 @@ impl Scheduler {
         if !messages.is_empty() {
             // The rows are committed: what is not pushed now the sweeper finds.
             self.queue.push_many(Lane::Bulk, &messages).await?;
+            crate::measure::fed(messages.len());
         }
         Ok(was_at_the_end || !messages.is_empty())
     }

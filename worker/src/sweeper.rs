@@ -109,7 +109,7 @@ async fn confirm(store: &Store, queue: &Queue, mut suspects: Vec<OpenJob>) -> Re
     let Some((forgotten, _)) = unknown(queue, suspects).await? else { return Ok(()) };
     let pushed = push(queue, &forgotten).await?;
     if pushed > 0 {
-        metrics::counter!("metriqlab_jobs_recovered_total").increment(pushed);
+        crate::measure::recovered(pushed);
         tracing::warn!(jobs = pushed, "Redis had forgotten open jobs; they are pushed again");
     }
     Ok(())

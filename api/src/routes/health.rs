@@ -93,12 +93,6 @@ async fn look(api: &Api) -> Readiness {
     responses((status = 200, description = "Text format 0.0.4", content_type = "text/plain", body = String)))]
 #[get("/metrics")]
 pub async fn show_metrics(api: Data<Api>) -> HttpResponse {
-    let (used, open) = api.store.connections();
-    // Counts of connections: far below 2^52.
-    #[expect(clippy::cast_precision_loss, reason = "a pool has a few dozen connections")]
-    for (state, count) in [("used", used as f64), ("open", open as f64)] {
-        metrics::gauge!("metriqlab_postgres_connections", "state" => state).set(count);
-    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render())
 }
 

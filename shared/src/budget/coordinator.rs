@@ -107,6 +107,9 @@ impl Coordinator {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         gauge!("metriqlab_budget_quota", "endpoint" => endpoint).set(log.limits().quota);
+        for rare in ["metriqlab_budget_unused_total", "metriqlab_budget_closed_total", "metriqlab_budget_lost_total"] {
+            counter!(rare, "endpoint" => endpoint).increment(0);
+        }
         Self {
             app,
             endpoint,

@@ -8,7 +8,7 @@ use redis::Script;
 
 use super::keys::{Channels, LaneKeys};
 use super::link::Link;
-use super::{CHUNK, Final, Lane, Message, millis, notice};
+use super::{CHUNK, Final, Lane, Message, measure, millis, notice};
 use crate::ids::JobId;
 
 static PUSH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/push.lua")));
@@ -99,6 +99,7 @@ impl Queue {
             return Err(QueueError::Prefix);
         }
         let client = redis::Client::open(url).map_err(QueueError::Url)?;
+        measure::describe();
         Ok(Self {
             inner: Arc::new(Inner {
                 link: Link::new(client),

@@ -89,6 +89,7 @@ mod heartbeat;
 mod keys;
 mod lane;
 mod link;
+mod measure;
 #[cfg(test)]
 mod model;
 mod notice;

@@ -70,6 +70,11 @@ impl Liveness {
     pub fn last_fetch_age(&self) -> Duration {
         self.0.iter().map(|lane| lane.last_fetch_age()).max().unwrap_or_default()
     }
+
+    /// Jobs that the worker holds.
+    pub fn running(&self) -> usize {
+        self.0.iter().map(|lane| lane.running().len()).sum()
+    }
 }
 
 struct LaneTasks {

@@ -40,6 +40,7 @@ pub struct Leaving {
 
 impl Store {
     /// Hides a creator from every read, cancels its syncs and makes its revocation job, in one transaction.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn disconnect(
         &self,
         project: ProjectId,
@@ -126,6 +127,7 @@ impl Store {
 
     /// Deletes a creator with all its data, its tokens if nobody else holds the account, and sets the job done, in one
     /// transaction. `false`: the lease or the job is another's by now, and nothing was written.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn finish_disconnect(
         &self,
         fence: Fence,

@@ -189,6 +189,7 @@ impl Store {
 
     /// Claims a job for a start. A job found running was left by a worker that crashed, stopped or was overtaken: that is
     /// no new attempt.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn start_job(&self, id: JobId) -> Result<Start, StoreError> {
         let mut connection = self.connection().await?;
         let started: Option<Job> = diesel::update(jobs::table.find(id).filter(jobs::state.eq_any(JobState::OPEN)))

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod creators;
 pub mod credentials;
 pub mod disconnects;
+pub mod fleet;
 pub mod jobs;
 pub mod keys;
 mod pool;
@@ -20,7 +21,7 @@ mod text;
 mod time;
 pub mod videos;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
@@ -135,13 +136,10 @@ impl Store {
 
     /// A connection, within three seconds or not at all.
     pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
-        pool::get(&self.pool).await
-    }
-
-    /// Connections in use and in all, for the metrics.
-    pub fn connections(&self) -> (usize, usize) {
-        let status = self.pool.status();
-        (status.size.saturating_sub(status.available), status.size)
+        let began = Instant::now();
+        let connection = pool::get(&self.pool).await;
+        metrics::histogram!("metriqlab_postgres_wait_seconds").record(began.elapsed());
+        connection
     }
 
     /// Applies the migrations that are missing; several processes may call it at once. Needs Tokio's multi-threaded runtime.

@@ -31,6 +31,7 @@ pub enum OpenSync {
 
 impl Store {
     /// The open sync of a creator, or a new one: the single flight. An open one becomes interactive at once.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn open_sync(
         &self,
         project: ProjectId,

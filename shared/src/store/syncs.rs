@@ -88,6 +88,7 @@ pub struct Listed<'a> {
 
 impl Store {
     /// The creator that a sync is about; `None` if it is gone or on its way out.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn sync_target(&self, creator: CreatorId) -> Result<Option<SyncTarget>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(creators::table
@@ -110,6 +111,7 @@ impl Store {
     }
 
     /// Writes a batch of videos, the changed ones alone. Gives the number of rows written.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client", videos = videos.len()))]
     pub async fn save_videos(&self, fence: Fence, videos: &[Video]) -> Result<usize, WriteError> {
         let mut connection = self.connection().await?;
         connection
@@ -125,6 +127,7 @@ impl Store {
     ///
     /// A listing that ended early is enough for the schedule alone: if somebody waits for the job by now, it is
     /// [`WriteError::MoreWanted`], and nothing was written.
+    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn finish_sync(&self, fence: Fence, result: &SyncResult<'_>) -> Result<(), WriteError> {
         let mut connection = self.connection().await?;
         connection

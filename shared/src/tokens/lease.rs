@@ -6,7 +6,7 @@ use rand::Rng as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{TokenError, Tokens};
+use super::{TokenError, Tokens, measure};
 use crate::ids::CredentialId;
 use crate::store::credentials::{Account, Credential, Lease};
 
@@ -39,6 +39,13 @@ impl Hold {
 impl Tokens {
     /// Takes the lease of a credential, waiting at most `wait` for who has it.
     pub async fn hold(&self, id: CredentialId, wait: Duration) -> Result<Hold, TokenError> {
+        let began = Instant::now();
+        let held = self.try_hold(id, wait).await;
+        measure::waited_for_lease(began.elapsed());
+        held
+    }
+
+    async fn try_hold(&self, id: CredentialId, wait: Duration) -> Result<Hold, TokenError> {
         let owner = Uuid::new_v4();
         let mut polls = Polls::new(wait);
         loop {
@@ -80,13 +87,16 @@ impl Tokens {
         owner: Uuid,
         wait: Duration,
     ) -> Result<bool, TokenError> {
+        let began = Instant::now();
         let mut polls = Polls::new(wait);
-        while matches!(self.0.store.lease_account(account, owner, TERM).await?, Lease::Held) {
-            if !polls.pause().await {
-                return Ok(false);
+        let leased = loop {
+            match self.0.store.lease_account(account, owner, TERM).await? {
+                Lease::Held if polls.pause().await => {}
+                lease => break !matches!(lease, Lease::Held),
             }
-        }
-        Ok(true)
+        };
+        measure::waited_for_lease(began.elapsed());
+        Ok(leased)
     }
 }
 

@@ -5,6 +5,7 @@
 //! itself when its holder dies, and every new pair is saved by compare-and-set on the version of the pair that it renews.
 
 mod lease;
+mod measure;
 mod renew;
 mod revoke;
 mod seal;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::crypto::{KeyRing, OpenError};
@@ -114,6 +116,7 @@ pub struct NewGrant<'a> {
 impl Tokens {
     /// Tokens of the TikTok app with the client key `app`.
     pub fn new(store: Store, tiktok: TikTok, keyring: Arc<KeyRing>, app: impl Into<String>) -> Self {
+        measure::describe();
         Self(Arc::new(Inner { store, tiktok, keyring, app: app.into(), renewals: TaskTracker::new() }))
     }
 
@@ -206,7 +209,7 @@ impl Tokens {
     ) -> Result<T, TokenError> {
         self.0
             .renewals
-            .spawn(work)
+            .spawn(work.in_current_span())
             .await
             .map_err(|error| if error.is_panic() { TokenError::Panicked } else { TokenError::Interrupted })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ACCESS_TOKEN_INVALID, TokenError, Tokens, UsableToken, alive, is_due};
+use super::{ACCESS_TOKEN_INVALID, TokenError, Tokens, UsableToken, alive, is_due, measure};
 use crate::ids::CredentialId;
 use crate::platforms::{Grant, PlatformError, Scopes};
 use crate::store::StoreError;
@@ -46,7 +46,11 @@ impl Tokens {
         let renewal = async move {
             let hold = tokens.hold(id, wait).await?;
             let result = match alive(hold.credential.clone()) {
-                Ok(credential) if renews.applies_to(&credential) => tokens.refresh(&credential).await,
+                Ok(credential) if renews.applies_to(&credential) => {
+                    let renewed = tokens.refresh(&credential).await;
+                    measure::renewed(&renewed);
+                    renewed
+                }
                 Ok(credential) => tokens.open(&credential).await,
                 Err(dead) => Err(dead),
             };

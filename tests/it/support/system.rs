@@ -231,6 +231,6 @@ async fn run(arguments: &[&str], variables: &[(String, String)], folder: &std::p
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }

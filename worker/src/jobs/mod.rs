@@ -5,6 +5,7 @@ mod halt;
 mod listing;
 mod policy;
 mod revoke;
+mod span;
 mod sync;
 
 use std::panic::AssertUnwindSafe;
@@ -37,7 +38,7 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
         tracing::debug!(kind = delivery.message.kind, "a job of an unknown kind is left alone");
         return Outcome::Unknown;
     };
-    let span = tracing::info_span!("job", id = %delivery.message.id, %kind, trace = delivery.message.trace);
+    let span = span::of(&delivery, kind);
     let began = Instant::now();
     let outcome = async {
         tokio::select! {
@@ -47,15 +48,20 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
             outcome = run(&context, &delivery) => outcome,
         }
     }
-    .instrument(span)
+    .instrument(span.clone())
     .await;
+    span::ended(&span, &outcome);
     crate::measure::job(kind, &outcome, began.elapsed());
     outcome
 }
 
 async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
     let job = match context.store.start_job(delivery.message.id).await {
-        Ok(Start::Claimed(job)) => job,
+        Ok(Start::Claimed(job)) => {
+            span::started(&job);
+            crate::measure::started(&job, delivery.lane);
+            job
+        }
         // Its last word was written and its notice perhaps lost: the queue sends it again.
         Ok(Start::Finished(word)) => return Outcome::Final(word),
         Ok(Start::Unknown) => return Outcome::Gone,

@@ -54,7 +54,7 @@ pub(super) fn store_pause() -> Duration {
 /// The alarm of a revocation that does not get through: it is never given up, so nobody else says so.
 pub(super) fn warn_if_stuck(job: &Job, attempts: i32, failure: &Failure, delay: Duration) {
     if job.kind == JobKind::Revoke && attempts >= STUCK {
-        metrics::counter!("metriqlab_jobs_revoke_stuck_total").increment(1);
+        crate::measure::revocation_is_stuck();
         tracing::warn!(
             job = %job.id, creator = %job.creator_id, attempts, error = failure.message, ?delay,
             "an authorization can't be revoked yet"

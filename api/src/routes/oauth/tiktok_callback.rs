@@ -128,6 +128,7 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
             return ConsentOutcome::Broken;
         }
     };
+    tracing::Span::current().record("creator_id", tracing::field::display(connected.creator));
     dispatch::after_connect(api, connected.sync, &connected.completed_disconnects, trace).await;
     show_profile(api, connected.creator, &grant).await;
     let missing = requested.missing_from(&grant.scopes);

@@ -77,7 +77,7 @@ impl TikTok {
     }
 
     /// Waits for a permit, spends it on the request, and reads the answer.
-    #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(endpoint = endpoint.as_str()))]
+    #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(otel.kind = "client", endpoint = endpoint.as_str()))]
     async fn call<T>(
         &self,
         endpoint: Endpoint,
@@ -98,6 +98,7 @@ impl TikTok {
 
     /// A permit to send at once. One that got old on its way to us (this process was stopped, or is overloaded) may not be
     /// used any more: the budget counts on its request being sent soon.
+    #[tracing::instrument(level = "debug", name = "permit", skip_all)]
     async fn fresh_permit(&self, endpoint: Endpoint, caller: &Caller) -> Result<Permit, PlatformError> {
         let deadline = caller.max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::errors;
 use crate::platforms::{Platform, PlatformError};
+use crate::trace;
 
 /// Twenty videos take about 30 KiB: this is far above what TikTok answers, and far below what would hurt.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -150,6 +151,12 @@ pub(super) fn record<T>(endpoint: Endpoint, result: &Result<T, PlatformError>) {
     counter!("metriqlab_platform_requests_total", "platform" => Platform::Tiktok.as_ref().to_owned(),
         "endpoint" => endpoint.as_str(), "outcome" => outcome)
     .increment(1);
+    let span = tracing::Span::current();
+    trace::rename(&span, format!("tiktok {}", endpoint.as_str()));
+    trace::attribute(&span, "outcome", outcome);
+    if result.is_err() {
+        trace::failed(&span, outcome);
+    }
     match result {
         Ok(_) => tracing::debug!(endpoint = endpoint.as_str(), "TikTok answered"),
         Err(error) => tracing::info!(endpoint = endpoint.as_str(), %error, "TikTok failed"),

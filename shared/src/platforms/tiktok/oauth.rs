@@ -74,7 +74,7 @@ impl TikTok {
         self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], OAUTH_TURN, revoked).await
     }
 
-    #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(endpoint = endpoint.as_str()))]
+    #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(otel.kind = "client", endpoint = endpoint.as_str()))]
     async fn ask<T>(
         &self,
         endpoint: Endpoint,

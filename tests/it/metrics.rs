@@ -1,0 +1,120 @@
+//! The metrics' table (`docs/metrics.md`) beside what the processes serve, and what is built on the names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::support::system::free_port;
+use crate::support::{DEADLINE, System, eventually};
+
+/// A metric as the table or a process has it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Metric {
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+type Metrics = BTreeMap<String, Metric>;
+
+/// The table's rows, and which processes each is served by.
+fn table() -> BTreeMap<String, (Metric, BTreeSet<String>)> {
+    let text = std::fs::read_to_string(repository().join("docs/metrics.md")).expect("the table");
+    let words =
+        |cell: &str| cell.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
+    let rows = text.lines().filter(|line| line.starts_with("| `metriqlab_")).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, unit, meaning, served] = cells[..] else { panic!("not six cells: {line}") };
+        assert!(!unit.is_empty() && !meaning.is_empty(), "{line}");
+        (name.trim_matches('`').to_owned(), (Metric { kind: kind.to_owned(), labels: words(labels) }, words(served)))
+    });
+    let rows: Vec<_> = rows.collect();
+    let table: BTreeMap<_, _> = rows.iter().cloned().collect();
+    assert_eq!(table.len(), rows.len(), "a name stands twice in the table");
+    table
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// Reads Prometheus's text format.
+fn parse(text: &str) -> Metrics {
+    let mut metrics = Metrics::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
+            metrics.entry(name.to_owned()).or_default().kind = kind.to_owned();
+        } else if !line.starts_with('#') && !line.is_empty() {
+            let end = line.find(['{', ' ']).expect("a value");
+            let labels = line[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(all, _)| all);
+            let keys = labels.split("\",").filter_map(|pair| pair.split_once('=')).map(|(key, _)| key.to_owned());
+            let metric = metrics.entry(base(&line[..end], &metrics)).or_default();
+            metric.labels.extend(keys.filter(|key| key != "le"));
+        }
+    }
+    metrics
+}
+
+/// A histogram's name behind the names of its series.
+fn base<T>(series: &str, known: &BTreeMap<String, T>) -> String {
+    let stems = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| series.strip_suffix(suffix));
+    stems.into_iter().find(|stem| known.contains_key(*stem)).unwrap_or(series).to_owned()
+}
+
+/// What the process at `address` serves, once all that is expected is there: the gauges of the fleet come with the first look.
+async fn complete(http: &reqwest::Client, address: &str, expected: &Metrics) -> Metrics {
+    let started = Instant::now();
+    loop {
+        let answer = http.get(format!("{address}/metrics")).send().await.expect("an answer");
+        let served = parse(&answer.text().await.expect("text"));
+        let missing: Vec<&String> = expected.keys().filter(|name| !served.contains_key(*name)).collect();
+        if missing.is_empty() {
+            return served;
+        }
+        assert!(started.elapsed() < DEADLINE, "{address} does not serve {missing:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_says_what_the_processes_serve_and_nothing_else() {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let system = System::builder().set("METRIQLAB_METRICS_BIND", &bind).start().await;
+    let open_id = system.sandbox.user(3).await;
+    let id = system.connect(&open_id).await;
+    let creator = format!("/api/v1/creators/{id}");
+    system.client.post(&format!("{creator}/sync")).await.data(200);
+    system.client.get("/no/such/route").await.error(404);
+    system.client.delete(&creator).await.data(200);
+    let table = table();
+    for (process, address) in [("api", system.client.base.clone()), ("worker", format!("http://{bind}"))] {
+        let rows = table.iter().filter(|(_, (_, served))| served.contains(process));
+        let expected: Metrics = rows.map(|(name, (metric, _))| (name.clone(), metric.clone())).collect();
+        let served = complete(&system.client.http, &address, &expected).await;
+        for (name, metric) in &served {
+            assert_eq!(Some(metric), expected.get(name), "{name}, as the {process} serves it, and as the table has it");
+        }
+    }
+    eventually("the queue is seen empty", async || {
+        let text = system.client.http.get(format!("http://{bind}/metrics")).send().await.ok()?.text().await.ok()?;
+        let waiting = text.contains("metriqlab_queue_jobs{lane=\"bulk\",state=\"waiting\"} 0\n");
+        (waiting && text.contains("metriqlab_fleet_workers 1\n") && text.contains("metriqlab_redis_up 1\n"))
+            .then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_use_the_tables_names() {
+    let table = table();
+    for file in ["deploy/grafana/metriqlab.json", "deploy/prometheus/alerts.yml"] {
+        let text = std::fs::read_to_string(repository().join(file)).expect(file);
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let names: BTreeSet<&str> =
+            text.split(|letter| !is_part(letter)).filter(|word| word.starts_with("metriqlab_")).collect();
+        assert!(names.len() > 10, "{file} names {names:?}");
+        for name in names {
+            assert!(table.contains_key(&base(name, &table)), "{file} names {name}, which is not in docs/metrics.md");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One trace from a request through the queue to each call, as a collector of OpenTelemetry's gets it, and the log's lines
+//! that belong to it.
+
+use std::sync::{Arc, Mutex};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{System, eventually};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CLIENTS_SPAN: &str = "00f067aa0ba902b7";
+
+/// A span, and the service that it came from.
+#[derive(Clone)]
+struct Seen {
+    service: String,
+    span: Span,
+}
+
+impl Seen {
+    fn id(&self) -> String {
+        hex::encode(&self.span.span_id)
+    }
+
+    fn parent(&self) -> String {
+        hex::encode(&self.span.parent_span_id)
+    }
+
+    fn attribute(&self, key: &str) -> Option<String> {
+        attribute(&self.span.attributes, key)
+    }
+}
+
+fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let value = attributes.iter().find(|pair| pair.key == key)?.value.clone()?.value?;
+    match value {
+        AnyValue::StringValue(text) => Some(text),
+        AnyValue::IntValue(number) => Some(number.to_string()),
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+/// A collector that keeps what it gets.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Seen>>>);
+
+impl Collector {
+    /// Takes OTLP over HTTP on a port of its own; gives the address.
+    fn start(&self) -> String {
+        let all = self.clone();
+        let server = HttpServer::new(move || {
+            App::new().app_data(web::Data::new(all.clone())).route("/v1/traces", web::post().to(take))
+        });
+        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").expect("a port");
+        let address = server.addrs()[0];
+        tokio::spawn(server.run());
+        format!("http://{address}")
+    }
+
+    /// The spans of the test's trace so far.
+    fn trace(&self) -> Vec<Seen> {
+        let all = self.0.lock().expect("the spans");
+        all.iter().filter(|seen| hex::encode(&seen.span.trace_id) == TRACE).cloned().collect()
+    }
+}
+
+async fn take(all: web::Data<Collector>, body: web::Bytes) -> HttpResponse {
+    let request = ExportTraceServiceRequest::decode(body).expect("a request of OTLP");
+    for resource in request.resource_spans {
+        let service = attribute(&resource.resource.expect("a resource").attributes, "service.name").expect("a name");
+        let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        all.0.lock().expect("the spans").extend(spans.map(|span| Seen { service: service.clone(), span }));
+    }
+    HttpResponse::Ok().finish()
+}
+
+fn one<'a>(spans: &'a [Seen], name: &str) -> &'a Seen {
+    let found: Vec<&Seen> = spans.iter().filter(|seen| seen.span.name == name).collect();
+    let names: Vec<&str> = spans.iter().map(|seen| seen.span.name.as_str()).collect();
+    assert_eq!(found.len(), 1, "{name} among {names:?}");
+    found[0]
+}
+
+/// The lines of a log in JSON that hold `key` = `value`.
+fn lines(log: &str, key: &str, value: &str) -> Vec<Value> {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    lines.filter(|line| line[key] == value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_leads_from_the_request_through_the_queue_to_each_call_and_so_do_the_logs() {
+    let collector = Collector::default();
+    let mut system = System::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.start())
+        .set("OTEL_BSP_SCHEDULE_DELAY", "60000")
+        .set("METRIQLAB_LOG_FORMAT", "json")
+        .start()
+        .await;
+    let open_id = system.sandbox.user(25).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    let request = system.client.request(Method::POST, &format!("/api/v1/creators/{id}/sync"));
+    let request = request.header("traceparent", format!("00-{TRACE}-{CLIENTS_SPAN}-01"));
+    system.client.send(request.header("x-request-id", "find-me")).await.data(200);
+    let job: String = system
+        .sql()
+        .await
+        .query_one("SELECT id::text FROM jobs WHERE trace LIKE $1", &[&format!("00-{TRACE}-%")])
+        .await
+        .expect("the job")
+        .get(0);
+
+    // The exporter's minute is not over: what comes now comes with the end of the processes.
+    assert!(collector.trace().is_empty());
+    let (api, worker) = (&mut system.apis[0], &mut system.workers[0]);
+    assert!(api.terminate().await.success() && worker.terminate().await.success());
+    let spans = collector.trace();
+
+    let request = one(&spans, "POST /api/v1/creators/{id}/sync");
+    assert_eq!((request.service.as_str(), request.parent()), ("metriqlab-api", CLIENTS_SPAN.to_owned()));
+    let known = ["http.request.method", "http.response.status_code", "creator_id", "job_id", "request_id"];
+    let told = known.map(|key| request.attribute(key).unwrap_or_default());
+    assert_eq!(told, ["POST", "200", &id, &job, "find-me"]);
+    for name in ["open_sync", "push"] {
+        let span = one(&spans, name);
+        assert_eq!((span.service.as_str(), span.parent()), ("metriqlab-api", request.id()), "{name}");
+    }
+    let run = one(&spans, "job sync");
+    assert_eq!((run.service.as_str(), run.parent()), ("metriqlab-worker", request.id()));
+    let known = ["job_id", "creator_id", "lane", "attempt", "outcome", "request_id"];
+    let told = known.map(|key| run.attribute(key).unwrap_or_default());
+    assert_eq!(told, [&job, &id, "sync", "1", "done", "find-me"]);
+    for name in ["start_job", "sync_target", "tiktok user_info", "finish_sync"] {
+        let span = one(&spans, name);
+        assert_eq!((span.service.as_str(), span.parent()), ("metriqlab-worker", run.id()), "{name}");
+    }
+    let pages: Vec<&Seen> = spans.iter().filter(|seen| seen.span.name == "tiktok video_list").collect();
+    assert_eq!(pages.len(), 2, "25 videos are two pages");
+    assert!(pages.iter().all(|page| page.parent() == run.id() && page.attribute("outcome").as_deref() == Some("ok")));
+    let permits = spans.iter().filter(|seen| seen.span.name == "permit");
+    assert_eq!(permits.filter(|permit| pages.iter().any(|page| page.id() == permit.parent())).count(), 2);
+
+    let (api, worker) = (system.apis[0].said(), system.workers[0].said());
+    let asked = lines(&api, "request_id", "find-me");
+    let last = asked.last().expect("a line of the request");
+    assert_eq!(
+        (&last["message"], &last["job_id"], &last["creator_id"]),
+        (&"request".into(), &Value::from(job.as_str()), &id.as_str().into())
+    );
+    let done = lines(&worker, "job_id", &job);
+    assert!(!done.is_empty(), "{worker}");
+    for line in done {
+        assert_eq!((&line["request_id"], &line["trace_id"]), (&"find-me".into(), &TRACE.into()), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_harms_nobody() {
+    // A port that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let mut system = System::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &address)
+        .set("OTEL_BSP_SCHEDULE_DELAY", "10")
+        .start()
+        .await;
+    let open_id = system.sandbox.user(1).await;
+    let id = system.connect(&open_id).await;
+    system.client.post(&format!("/api/v1/creators/{id}/sync")).await.data(200);
+    let stop = std::time::Instant::now();
+    assert!(system.workers[0].terminate().await.success());
+    assert!(stop.elapsed() < std::time::Duration::from_secs(8), "a stop waits three seconds for the collector at most");
+    eventually("the API still answers", async || {
+        let answer = system.client.get(&format!("/api/v1/creators/{id}")).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
