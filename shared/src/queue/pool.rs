@@ -259,8 +259,7 @@ async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, stop: CancellationToke
             lane.wake.notify_one();
         }
     };
-    signals::listen(queue.link().client().clone(), vec![channels.wake, channels.control], stop, ring_all, message)
-        .await;
+    signals::listen(queue.servers().clone(), vec![channels.wake, channels.control], stop, ring_all, message).await;
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
