@@ -252,9 +252,10 @@ impl Queue {
             let mut list = redis::cmd("ZREVRANGE");
             list.arg(&keys.workers).arg(0).arg(CHUNK - 1).arg("WITHSCORES");
             let beats: Vec<(String, u64)> = link.command(&list).await?;
-            let held = beats.iter().map(async |(name, _)| {
+            let held = beats.iter().map(|(name, _)| {
                 let mut count = redis::cmd("ZCARD");
-                link.command::<u64>(count.arg(keys.inflight(name))).await
+                count.arg(keys.inflight(name));
+                async move { link.command::<u64>(&count).await }
             });
             let held = futures::future::try_join_all(held).await?;
             for ((name, beat), held) in beats.into_iter().zip(held) {
@@ -270,9 +271,10 @@ impl Queue {
 
     /// Whether Redis answers, for every lane: a node of a cluster that has lost the others answers a PING, and nothing else.
     pub async fn ping(&self) -> Result<(), QueueError> {
-        let asked = Lane::ALL.map(async |lane| {
+        let asked = Lane::ALL.map(|lane| {
             let mut ask = redis::cmd("EXISTS");
-            self.link(lane).command::<u8>(ask.arg(&self.keys(lane).epoch)).await
+            ask.arg(&self.keys(lane).epoch);
+            async move { self.link(lane).command::<u8>(&ask).await }
         });
         futures::future::try_join_all(asked).await?;
         Ok(())

@@ -96,7 +96,7 @@ struct Parts<'a> {
 }
 
 pub(super) fn parse(url: &str) -> Result<(Kind, Login), RedisUrlError> {
-    if url.starts_with("unix://") {
+    if url.starts_with("unix://") || url.starts_with("redis+unix://") {
         let server = url.into_connection_info().map_err(|_| RedisUrlError::Scheme)?;
         return one(server, None);
     }
@@ -264,7 +264,13 @@ mod tests {
         let server = client.get_connection_info();
         assert_eq!(server.addr(), &ConnectionAddr::Tcp("host".into(), 7000));
         assert_eq!((login.redis.username(), login.redis.password(), login.redis.db()), (Some("user"), Some("p@ss"), 3));
-        for url in ["redis://host", "redis://host/", "redis://:secret@[::1]:7000", "unix:///run/redis.sock"] {
+        for url in [
+            "redis://host",
+            "redis://host/",
+            "redis://:secret@[::1]:7000",
+            "unix:///run/redis.sock",
+            "redis+unix:///r.sock",
+        ] {
             assert!(matches!(parse(url), Ok((Kind::One(_), _))), "{url}");
         }
     }
