@@ -8,13 +8,18 @@
     reason = "tests"
 )]
 
+#[path = "../../shared/tests/redis_servers/servers.rs"]
+#[allow(dead_code, reason = "these tests need the cluster alone")]
+mod redis_servers;
 mod support;
 
+mod cluster;
 mod faults;
 mod races;
 mod resync;
 mod scale;
 mod secrets;
 mod single_flight;
+mod stopping;
 mod tiktok;
 mod walk;

@@ -20,6 +20,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// a caller nothing and a thousand callers make ten connects a second.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A server that is the wrong one is left after this long: until then, whoever is asked for the right one may not know.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// A shared connection to the node that holds a key, made at the first use and again after every failure. In a cluster it
 /// follows the key: every key of its calls is in the same slot.
 pub(super) struct Link {
@@ -35,6 +38,7 @@ pub(super) struct Link {
 #[derive(Clone)]
 struct Live {
     generation: u64,
+    made: Instant,
     connection: MultiplexedConnection,
 }
 
@@ -71,7 +75,7 @@ impl Call<'_> {
                 Some(Redirect::To(address)) => self.link.follow(self.live.generation, address),
                 Some(Redirect::Wait) => {}
                 None => {
-                    if is_broken(error) {
+                    if is_broken(error, self.live.made.elapsed()) {
                         self.link.forget(self.live.generation);
                     }
                     self.link.failed(error);
@@ -157,7 +161,7 @@ impl Link {
                 *connecting = None;
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                 let generation = rand::random();
-                Ok(current.insert(Live { generation, connection }).clone())
+                Ok(current.insert(Live { generation, made: Instant::now(), connection }).clone())
             }
             Err(error) => {
                 self.failed(&error);
@@ -203,14 +207,15 @@ impl Link {
     }
 }
 
-/// Whether the connection is of no more use: cut, silent, confused, or to a server that is a replica by now or has lost its
-/// cluster (the slot may have another owner in the part that has not).
-/// An error that the server gave to one command alone leaves it as it is.
-fn is_broken(error: &RedisError) -> bool {
+/// Whether a connection of this age is of no more use: cut, silent, confused, or to a server that is a replica by now or has
+/// lost its cluster (the slot may have another owner in the part that has not). An error that the server gave to one command
+/// alone leaves it as it is.
+fn is_broken(error: &RedisError, age: Duration) -> bool {
     match error.kind() {
-        ErrorKind::Server(kind) => {
-            matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown)
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown) => {
+            age >= SETTLED
         }
+        ErrorKind::Server(_) => false,
         _ => true,
     }
 }
