@@ -53,7 +53,6 @@ async fn a_job_longer_than_the_grace_is_given_back_and_runs_elsewhere_at_once_wi
     // Whoever sends it twice gets no other stop.
     system.workers[0].signal(Signal::SIGTERM);
     ends_well(&mut system.workers[0]).await;
-    assert!(system.workers[0].said().contains("gave jobs back"), "{}", system.workers[0].said());
     system.sandbox.settings(json!({"latency": {"profile": "none"}})).await;
     state(&system, &job, "done").await;
     let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;

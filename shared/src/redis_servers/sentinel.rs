@@ -48,7 +48,7 @@ async fn ask(sentinel: &Client, name: &str) -> RedisResult<Address> {
 async fn open_master(login: &Login, address: &Address) -> RedisResult<MultiplexedConnection> {
     let mut connection = open(&login.client(address)?).await?;
     let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
-    match role.first().map(|role| redis::from_redis_value_ref::<String>(role)) {
+    match role.first().map(redis::from_redis_value_ref::<String>) {
         Some(Ok(role)) if role == "master" => Ok(connection),
         _ => Err(RedisError::from((ErrorKind::Io, "the server that Sentinel names is no master (yet)"))),
     }
