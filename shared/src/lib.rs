@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod ids;
 pub mod platforms;
 pub mod queue;
+pub mod redis_servers;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

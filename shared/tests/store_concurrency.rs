@@ -170,6 +170,22 @@ async fn the_sweeper_sees_open_jobs_in_order_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_a_later_version_keeps_nobodys_sweeper_from_the_others() {
+    let database = Database::create().await;
+    let project = database.project("p").await;
+    let known = database.connect(project, "known").await.sync.expect("a first sync");
+    for column in ["lane", "kind"] {
+        let strange = database.connect(project, column).await.sync.expect("a first sync");
+        let set = format!("UPDATE jobs SET {column} = 'of-the-next-version' WHERE id = '{strange}'");
+        database.client().await.batch_execute(&set).await.expect("a job of a later version");
+    }
+    let open = database.store.jobs_in_redis(None, 10).await.expect("read, whatever else is there");
+    // Of an unknown kind, too: the message is pushed, and waits for a worker that knows it.
+    let kinds: Vec<&str> = open.iter().map(|job| job.message.kind.as_str()).collect();
+    assert_eq!((open[0].message.id, kinds), (known, vec!["sync", "of-the-next-version"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_migrate_at_once_do_it_once() {
     let database = Database::create_empty().await;
     let stores: Vec<_> = (0..4).map(|_| Database::open(&database.url, 1)).collect();

@@ -8,8 +8,12 @@
     reason = "tests"
 )]
 
+#[path = "../../shared/tests/redis_servers/servers.rs"]
+#[allow(dead_code, reason = "these tests need the cluster alone")]
+mod redis_servers;
 mod support;
 
+mod cluster;
 mod faults;
 mod metrics;
 mod races;
@@ -17,6 +21,7 @@ mod resync;
 mod scale;
 mod secrets;
 mod single_flight;
+mod stopping;
 mod tiktok;
 mod traces;
 mod walk;

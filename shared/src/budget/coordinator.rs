@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ceiling::Ceiling;
-use super::connection::RESPONSE_TIMEOUT;
 use super::log::{Ask, Granted, PermitNumber, SlidingLog};
 use super::{BudgetError, Class, Offer, PATIENCE, Permit, UsageLog, UsageLogError};
+use crate::redis_servers::RESPONSE_TIMEOUT;
 
 /// While somebody waits, the log is asked at least this often: an entry that another process gives back is free sooner
 /// than the log could say, and an interactive caller's registration in it must be renewed.

@@ -30,6 +30,8 @@ use connection::Connection;
 use coordinator::{Command, Coordinator, Waiter, WaiterId};
 use log::{Limits, PermitNumber, SlidingLog};
 
+use crate::redis_servers::{RedisServers, RedisUrlError};
+
 /// How old a permit may get before its request is sent; [`Permit::fresh`] tells. The log counts on it.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 /// How long a caller waits for a Redis or a Postgres that is out of reach, if its own `max_wait` is not over before.
@@ -124,7 +126,7 @@ pub trait UsageLog: Send + Sync + 'static {
 
 /// The budget of one app of a platform, by endpoint. One per process and app; cheap to share by reference or `Arc`.
 pub struct Budget {
-    client: redis::Client,
+    servers: RedisServers,
     prefix: String,
     app: String,
     /// Tells this process's permits from those of others.
@@ -143,10 +145,10 @@ impl Budget {
         app: &str,
         settings: BudgetSettings,
         usage: impl UsageLog,
-    ) -> Result<Self, redis::RedisError> {
+    ) -> Result<Self, RedisUrlError> {
         describe_metrics();
         Ok(Self {
-            client: connection::client(url)?,
+            servers: RedisServers::parse(url)?,
             prefix: prefix.to_owned(),
             app: app.to_owned(),
             process: hex::encode(rand::rng().random::<[u8; 8]>()),
@@ -226,7 +228,12 @@ impl Budget {
 
     fn log(&self, endpoint: &str) -> SlidingLog {
         let base = format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app);
-        SlidingLog::new(Connection::new(self.client.clone()), &base, self.process.clone(), self.settings.limits())
+        SlidingLog::new(
+            Connection::new(self.servers.clone(), &base),
+            &base,
+            self.process.clone(),
+            self.settings.limits(),
+        )
     }
 
     fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {

@@ -11,8 +11,9 @@ use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::BudgetSettings;
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
+use crate::redis_servers::RedisServers;
 
 /// Any instant will do; Redis's own would be about this.
 const START: u64 = 1_800_000_000_000_000;
@@ -22,9 +23,9 @@ fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
         "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
     );
-    let client = connection::client(&url).expect("a URL");
+    let servers = RedisServers::parse(&url).expect("a URL");
     let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
-    let log = |number| SlidingLog::new(Connection::new(client.clone()), &base, format!("p{number}"), limits);
+    let log = |number| SlidingLog::new(Connection::new(servers.clone(), &base), &base, format!("p{number}"), limits);
     (0..processes).map(log).collect()
 }
 

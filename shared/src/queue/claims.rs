@@ -85,7 +85,7 @@ impl Claims {
         call.key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
         call.key(&keys.crashes).key(&keys.workers).key(keys.inflight(&self.worker));
         call.arg(&self.worker).arg(first).arg(slots).arg(u8::from(may_take_suspect)).arg(CRASHES_OF_A_SUSPECT);
-        let answer: Vec<Value> = self.queue.link().script(&call).await?;
+        let answer: Vec<Value> = self.queue.link(self.lane).script(&call).await?;
         parse_fetch(first, answer)
     }
 
@@ -103,7 +103,7 @@ impl Claims {
                 Verb::Delay(delay) => call.arg("delay").arg(millis(*delay)),
             };
         }
-        let lost: Vec<usize> = self.queue.link().script(&call).await?;
+        let lost: Vec<usize> = self.queue.link(self.lane).script(&call).await?;
         Ok(lost.len())
     }
 
@@ -120,7 +120,7 @@ impl Claims {
             for claim in chunk {
                 call.arg(&claim.id).arg(claim.number);
             }
-            back += self.queue.link().script_again::<u64>(&call).await?;
+            back += self.queue.link(self.lane).script_again::<u64>(&call).await?;
         }
         Ok(back)
     }
@@ -140,7 +140,7 @@ impl Claims {
             call.arg(&claim.id).arg(claim.number).arg(&**payload);
         }
         let (epoch, inflight, lost, dead): (String, usize, Vec<usize>, Vec<String>) =
-            self.queue.link().script_again(&call).await?;
+            self.queue.link(self.lane).script_again(&call).await?;
         Ok(Beat { epoch, inflight, lost: lost.into_iter().map(|position| position.saturating_sub(1)).collect(), dead })
     }
 
@@ -154,7 +154,7 @@ impl Claims {
             call.key(&keys.crashes).key(keys.inflight(dead));
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(dead);
             call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT);
-            let (back, more): (u64, u8) = self.queue.link().script(&call).await?;
+            let (back, more): (u64, u8) = self.queue.link(self.lane).script(&call).await?;
             taken += back;
             if more == 0 {
                 return Ok(taken);
@@ -166,7 +166,7 @@ impl Claims {
     pub(super) async fn inflight(&self, skip: usize) -> RedisResult<Vec<ClaimId>> {
         let mut list = redis::cmd("ZRANGE");
         list.arg(self.queue.keys(self.lane).inflight(&self.worker)).arg(skip).arg(skip + CHUNK - 1).arg("WITHSCORES");
-        let members: Vec<(Vec<u8>, u64)> = self.queue.link().command(&list).await?;
+        let members: Vec<(Vec<u8>, u64)> = self.queue.link(self.lane).command(&list).await?;
         Ok(members.into_iter().map(|(id, number)| ClaimId { id, number }).collect())
     }
 
@@ -175,7 +175,7 @@ impl Claims {
         let keys = self.queue.keys(self.lane);
         let mut call = DEREGISTER.prepare_invoke();
         call.key(&keys.workers).key(keys.inflight(&self.worker)).arg(&self.worker);
-        self.queue.link().script_again(&call).await
+        self.queue.link(self.lane).script_again(&call).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::keys::{Channels, LaneKeys};
 use super::link::Link;
 use super::{CHUNK, Final, Lane, Message, measure, millis, notice};
 use crate::ids::JobId;
+use crate::redis_servers::{RedisServers, RedisUrlError};
 
 static PUSH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/push.lua")));
 static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/forget.lua")));
@@ -22,9 +23,9 @@ const EPOCH_SETTLES: Duration = Duration::from_secs(2);
 /// What can go wrong with the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The URL is none that Redis understands.
-    #[error("the Redis URL is not valid: {0}")]
-    Url(#[source] redis::RedisError),
+    /// The URL names no Redis.
+    #[error("the Redis URL: {0}")]
+    Url(#[from] RedisUrlError),
     /// A brace in the prefix would move the keys' hash tag.
     #[error("the Redis prefix must not be empty or hold a brace")]
     Prefix,
@@ -37,18 +38,25 @@ pub enum QueueError {
     Message(#[from] serde_json::Error),
 }
 
-/// The lanes of one deployment in one Redis. Cheap to clone: all clones share one connection, which mends itself.
+/// The lanes of one deployment in one Redis, or on the nodes of a cluster. Cheap to clone: all clones share one connection
+/// (in a cluster, one a lane), which mends itself.
 #[derive(Clone)]
 pub struct Queue {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    link: Link,
-    revoke: LaneKeys,
-    sync: LaneKeys,
-    bulk: LaneKeys,
+    servers: RedisServers,
+    revoke: Place,
+    sync: Place,
+    bulk: Place,
     channels: Channels,
+}
+
+/// Where a lane is: its keys, and the way to the node that holds them.
+struct Place {
+    keys: LaneKeys,
+    link: Arc<Link>,
 }
 
 /// Which of the jobs that were asked for Redis does not know.
@@ -98,14 +106,20 @@ impl Queue {
         if prefix.is_empty() || prefix.contains(['{', '}']) {
             return Err(QueueError::Prefix);
         }
-        let client = redis::Client::open(url).map_err(QueueError::Url)?;
+        let servers = RedisServers::parse(url)?;
         measure::describe();
+        let one_server = (!servers.is_cluster()).then(|| Arc::new(Link::new(servers.clone(), "")));
+        let place = |lane| {
+            let keys = LaneKeys::new(prefix, lane);
+            let link = one_server.clone().unwrap_or_else(|| Arc::new(Link::new(servers.clone(), &keys.jobs)));
+            Place { keys, link }
+        };
         Ok(Self {
             inner: Arc::new(Inner {
-                link: Link::new(client),
-                revoke: LaneKeys::new(prefix, Lane::Revoke),
-                sync: LaneKeys::new(prefix, Lane::Sync),
-                bulk: LaneKeys::new(prefix, Lane::Bulk),
+                revoke: place(Lane::Revoke),
+                sync: place(Lane::Sync),
+                bulk: place(Lane::Bulk),
+                servers,
                 channels: Channels::new(prefix),
             }),
         })
@@ -135,7 +149,7 @@ impl Queue {
         for message in chunk {
             call.arg(message.id.to_string()).arg(serde_json::to_string(message)?);
         }
-        let fresh: u64 = self.link().script_again(&call).await?;
+        let fresh: u64 = self.link(lane).script_again(&call).await?;
         metrics::counter!("metriqlab_queue_pushed_total", "lane" => lane.as_str()).increment(fresh);
         Ok(fresh)
     }
@@ -151,7 +165,7 @@ impl Queue {
             "claimed" => {
                 let mut publish = redis::cmd("PUBLISH");
                 publish.arg(&self.channels().control).arg(message.id.to_string());
-                Ok(self.link().command(&publish).await?)
+                Ok(self.link(from).command(&publish).await?)
             }
             // Between the two steps no lane knows the job; if we die here, the sweeper pushes it.
             _ => self.push(Lane::Sync, message, None).await.map(|_| ()),
@@ -167,7 +181,7 @@ impl Queue {
         let keys = self.keys(lane);
         let mut call = FORGET.prepare_invoke();
         call.key(&keys.jobs).key(&keys.delayed).key(&keys.claims).key(&keys.crashes).arg(id.to_string());
-        Ok(self.link().script_again(&call).await?)
+        Ok(self.link(lane).script_again(&call).await?)
     }
 
     /// Which of these jobs no lane knows: what the sweeper pushes again. Asks 500 at a time.
@@ -206,7 +220,7 @@ impl Queue {
         for id in ids {
             call.arg(id);
         }
-        let answer: Vec<String> = self.link().script_again(&call).await?;
+        let answer: Vec<String> = self.link(lane).script_again(&call).await?;
         Ok(match answer.split_first() {
             Some((settled, unknown)) if settled == "1" => Some(unknown.to_vec()),
             _ => None,
@@ -219,7 +233,7 @@ impl Queue {
         let mut call = DEPTH.prepare_invoke();
         call.key(&keys.ready).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
         let (ready, delayed, running, first, now): (u64, u64, u64, String, u64) =
-            self.link().script_again(&call).await?;
+            self.link(lane).script_again(&call).await?;
         Ok(Depth {
             ready,
             delayed,
@@ -230,22 +244,21 @@ impl Queue {
 
     /// The worker processes that Redis has heard of, by name: those that live, and those not yet found dead.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>, QueueError> {
-        let (seconds, micros): (u64, u64) = self.link().command(&redis::cmd("TIME")).await?;
-        let now = seconds * 1000 + micros / 1000;
         let mut workers: BTreeMap<String, WorkerInfo> = BTreeMap::new();
         for lane in Lane::ALL {
-            let keys = self.keys(lane);
+            let (keys, link) = (self.keys(lane), self.link(lane));
+            // Each lane's node has a clock of its own.
+            let (seconds, micros): (u64, u64) = link.command(&redis::cmd("TIME")).await?;
+            let now = seconds * 1000 + micros / 1000;
             let mut list = redis::cmd("ZREVRANGE");
             list.arg(&keys.workers).arg(0).arg(CHUNK - 1).arg("WITHSCORES");
-            let beats: Vec<(String, u64)> = self.link().command(&list).await?;
-            if beats.is_empty() {
-                continue;
-            }
-            let mut count = redis::pipe();
-            for (name, _) in &beats {
-                count.zcard(keys.inflight(name));
-            }
-            let held: Vec<u64> = self.link().pipeline(&count).await?;
+            let beats: Vec<(String, u64)> = link.command(&list).await?;
+            let held = beats.iter().map(|(name, _)| {
+                let mut count = redis::cmd("ZCARD");
+                count.arg(keys.inflight(name));
+                async move { link.command::<u64>(&count).await }
+            });
+            let held = futures::future::try_join_all(held).await?;
             for ((name, beat), held) in beats.into_iter().zip(held) {
                 let age = Duration::from_millis(now.saturating_sub(beat));
                 let worker =
@@ -257,23 +270,39 @@ impl Queue {
         Ok(workers.into_values().collect())
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis answers, for every lane: a node of a cluster that has lost the others answers a PING, and nothing else.
     pub async fn ping(&self) -> Result<(), QueueError> {
-        Ok(self.link().command(&redis::cmd("PING")).await?)
+        let asked = Lane::ALL.map(|lane| {
+            let mut ask = redis::cmd("EXISTS");
+            ask.arg(&self.keys(lane).epoch);
+            async move { self.link(lane).command::<u8>(&ask).await }
+        });
+        futures::future::try_join_all(asked).await?;
+        Ok(())
     }
 
     /// Sends a job's last word to its waiters once more: for a job whose row turned out to be final already.
     pub async fn notify(&self, id: JobId, last_word: &Final) -> Result<(), QueueError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&self.channels().done).arg(notice::encode(id, last_word));
-        Ok(self.link().command(&publish).await?)
+        // Any node of a cluster passes it on to all.
+        Ok(self.link(Lane::Sync).command(&publish).await?)
     }
 
-    pub(super) fn link(&self) -> &Link {
-        &self.inner.link
+    pub(super) fn servers(&self) -> &RedisServers {
+        &self.inner.servers
+    }
+
+    /// To the node that holds the lane's keys.
+    pub(super) fn link(&self, lane: Lane) -> &Link {
+        &self.place(lane).link
     }
 
     pub(super) fn keys(&self, lane: Lane) -> &LaneKeys {
+        &self.place(lane).keys
+    }
+
+    fn place(&self, lane: Lane) -> &Place {
         match lane {
             Lane::Revoke => &self.inner.revoke,
             Lane::Sync => &self.inner.sync,

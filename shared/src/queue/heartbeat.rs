@@ -25,50 +25,55 @@ struct Pulse {
     epoch: String,
     /// Heartbeats in a row that found more claims in Redis than we know of.
     surplus: u32,
+    /// Since when the lane has been in our reach without a gap, and the last good beat.
+    reachable: Option<(Instant, Instant)>,
 }
 
-/// Beats for all lanes until `stop`. No lane fetches before its first good beat: then the epoch is known under which its
-/// claims are made, and one that is gone later under the same epoch was taken over or has ended, not lost in a flush.
+/// Beats for all lanes until `stop`, for each by itself: in a cluster, a node that hangs must not keep the others from
+/// hearing of us. No lane fetches before its first good beat: then the epoch is known under which its claims are made, and
+/// one that is gone later under the same epoch was taken over or has ended, not lost in a flush.
 pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: CancellationToken) {
-    let Some(settings) = lanes.first().map(|(lane, _)| lane.settings) else { return };
-    let mut pulses: Vec<Pulse> =
-        lanes.into_iter().map(|(lane, control)| Pulse { lane, control, epoch: String::new(), surplus: 0 }).collect();
-    let mut ticks = tokio::time::interval(settings.heartbeat);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Since when Redis has been in our reach without a gap, and the last good beat.
-    let mut reachable: Option<(Instant, Instant)> = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        for pulse in &pulses {
-            pulse.watch();
-        }
-        let beats = futures::future::join_all(pulses.iter_mut().map(Pulse::beat)).await;
-        let now = Instant::now();
-        let since = match reachable {
-            // A gap in our own beats (we were paused) is one in what we know of the others, too.
-            Some((since, last)) if now - last < settings.dead_after => since,
-            _ => now,
-        };
-        if beats.iter().any(Result::is_err) {
-            reachable = None;
-            continue;
-        }
-        reachable = Some((since, now));
-        if now - since < settings.dead_after {
-            continue;
-        }
-        for (pulse, dead) in pulses.iter().zip(beats) {
-            for name in dead.into_iter().flatten() {
-                pulse.take_over(&name).await;
-            }
-        }
-    }
+    let pulses = lanes.into_iter().map(|(lane, control)| {
+        let pulse = Pulse { lane, control, epoch: String::new(), surplus: 0, reachable: None };
+        pulse.run(stop.clone())
+    });
+    futures::future::join_all(pulses).await;
 }
 
 impl Pulse {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.lane.settings.heartbeat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.watch();
+            let beat = self.beat().await;
+            for dead in self.dead(beat) {
+                self.take_over(&dead).await;
+            }
+        }
+    }
+
+    /// The dead of a beat, if we have reached the lane for long enough to believe it.
+    fn dead(&mut self, beat: RedisResult<Vec<String>>) -> Vec<String> {
+        let dead_after = self.lane.settings.dead_after;
+        let now = Instant::now();
+        let Ok(dead) = beat else {
+            self.reachable = None;
+            return Vec::new();
+        };
+        let since = match self.reachable {
+            // A gap in our own beats (we were paused) is one in what we know of the others, too.
+            Some((since, last)) if now - last < dead_after => since,
+            _ => now,
+        };
+        self.reachable = Some((since, now));
+        if now - since < dead_after { Vec::new() } else { dead }
+    }
+
     /// A worker that lives takes a job from the feed at once.
     fn watch(&self) {
         if self.lane.feed.oldest().is_some_and(|age| age > DEAF_AFTER) {

@@ -7,26 +7,29 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ScriptInvocation, ServerErrorKind};
 use tracing::{info, warn};
 
-/// How long an answer may take. redis-rs's default of 500 ms fails under load.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::redis_servers::{Address, REDIRECT_PAUSE, REDIRECTS, Redirect, RedisServers, redirect};
 
 /// A caller that has waited for so long and goes away without an answer takes the connection with it: callers that give
-/// up before [`RESPONSE_TIMEOUT`] would else keep one for ever that was cut without a word.
+/// up before the answer's own timeout would else keep one for ever that was cut without a word.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After a failed connect, callers get its error for so long without another try, so that a dead server costs
 /// a caller nothing and a thousand callers make ten connects a second.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A shared connection, made at the first use and again after every failure.
+/// A server that is the wrong one is left after this long: until then, whoever is asked for the right one may not know.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// A shared connection to the node that holds a key, made at the first use and again after every failure. In a cluster it
+/// follows the key: every key of its calls is in the same slot.
 pub(super) struct Link {
-    client: Client,
+    servers: RedisServers,
+    key: String,
+    /// Where a node said that the key is now.
+    moved_to: Mutex<Option<Address>>,
     current: RwLock<Option<Live>>,
     connecting: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
     outage: Mutex<Option<Instant>>,
@@ -35,6 +38,7 @@ pub(super) struct Link {
 #[derive(Clone)]
 struct Live {
     generation: u64,
+    made: Instant,
     connection: MultiplexedConnection,
 }
 
@@ -44,6 +48,14 @@ struct Call<'a> {
     live: Live,
     since: Instant,
     answered: bool,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+enum Request<'a> {
+    /// A script, loaded first if the server does not have it.
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
 }
 
 impl Drop for Call<'_> {
@@ -59,35 +71,41 @@ impl Call<'_> {
         self.answered = true;
         match &answer {
             Ok(_) => self.link.recovered(),
-            Err(error) => {
-                if is_broken(error) {
-                    self.link.forget(self.live.generation);
+            Err(error) => match redirect(error) {
+                Some(Redirect::To(address)) => self.link.follow(self.live.generation, address),
+                Some(Redirect::Wait) => {}
+                None => {
+                    if is_broken(error, self.live.made.elapsed()) {
+                        self.link.forget(self.live.generation);
+                    }
+                    self.link.failed(error);
                 }
-                self.link.failed(error);
-            }
+            },
         }
         answer
     }
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, current: RwLock::new(None), connecting: tokio::sync::Mutex::new(None), outage: Mutex::new(None) }
-    }
-
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// A link to the node of `servers` that holds `key`.
+    pub(super) fn new(servers: RedisServers, key: &str) -> Self {
+        Self {
+            servers,
+            key: key.to_owned(),
+            moved_to: Mutex::default(),
+            current: RwLock::new(None),
+            connecting: tokio::sync::Mutex::new(None),
+            outage: Mutex::new(None),
+        }
     }
 
     /// Runs a prepared script, loading it if the server does not have it.
-    pub(super) async fn script<T: FromRedisValue>(&self, call: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
-        let mut under_way = self.call().await?;
-        let answer = call.invoke_async(&mut under_way.live.connection).await;
-        under_way.settle(answer)
+    pub(super) async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> RedisResult<T> {
+        self.send(Request::Script(call)).await
     }
 
     /// As [`Link::script`] for a script that may run twice: a connection that turns out to be cut costs the caller nothing.
-    pub(super) async fn script_again<T: FromRedisValue>(&self, call: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
+    pub(super) async fn script_again<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> RedisResult<T> {
         match self.script(call).await {
             Err(error) if error.is_connection_dropped() => self.script(call).await,
             answer => answer,
@@ -95,17 +113,28 @@ impl Link {
     }
 
     /// Runs a plain command.
-    pub(super) async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> RedisResult<T> {
-        let mut call = self.call().await?;
-        let answer = command.query_async(&mut call.live.connection).await;
-        call.settle(answer)
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        self.send(Request::Command(command)).await
     }
 
-    /// Runs several commands in one round trip.
-    pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &redis::Pipeline) -> RedisResult<T> {
-        let mut call = self.call().await?;
-        let answer = pipeline.query_async(&mut call.live.connection).await;
-        call.settle(answer)
+    /// Sends a request to wherever the key is: one that a node sends elsewhere was not carried out, and is sent again.
+    async fn send<T: FromRedisValue>(&self, request: Request<'_>) -> RedisResult<T> {
+        let mut redirects = 0;
+        loop {
+            let mut call = self.call().await?;
+            let answer = match request {
+                Request::Script(script) => script.invoke_async(&mut call.live.connection).await,
+                Request::Command(command) => command.query_async(&mut call.live.connection).await,
+            };
+            let answer = call.settle(answer);
+            let redirect = answer.as_ref().err().and_then(redirect);
+            let Some(redirect) = redirect.filter(|_| redirects < REDIRECTS) else { return answer };
+            redirects += 1;
+            // Two nodes that send us to each other are settling who owns the slot.
+            if redirect == Redirect::Wait || redirects > 2 {
+                tokio::time::sleep(REDIRECT_PAUSE).await;
+            }
+        }
     }
 
     async fn call(&self) -> RedisResult<Call<'_>> {
@@ -126,15 +155,13 @@ impl Link {
         {
             return Err(error.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+        let hint = self.moved_to.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match self.servers.connect(&self.key, hint).await {
             Ok(connection) => {
                 *connecting = None;
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                 let generation = rand::random();
-                Ok(current.insert(Live { generation, connection }).clone())
+                Ok(current.insert(Live { generation, made: Instant::now(), connection }).clone())
             }
             Err(error) => {
                 self.failed(&error);
@@ -156,6 +183,12 @@ impl Link {
         }
     }
 
+    /// The key is on another node now.
+    fn follow(&self, generation: u64, address: Option<Address>) {
+        *self.moved_to.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        self.forget(generation);
+    }
+
     /// An outage is logged once when it begins and once when it ends, however many calls fail in between.
     fn failed(&self, error: &RedisError) {
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,11 +207,15 @@ impl Link {
     }
 }
 
-/// Whether the connection is of no more use: cut, silent, confused, or to a server that is a replica by now.
-/// An error that the server gave to one command alone leaves it as it is.
-fn is_broken(error: &RedisError) -> bool {
+/// Whether a connection of this age is of no more use: cut, silent, confused, or to a server that is a replica by now or has
+/// lost its cluster (the slot may have another owner in the part that has not). An error that the server gave to one command
+/// alone leaves it as it is.
+fn is_broken(error: &RedisError, age: Duration) -> bool {
     match error.kind() {
-        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown) => {
+            age >= SETTLED
+        }
+        ErrorKind::Server(_) => false,
         _ => true,
     }
 }
@@ -213,6 +250,10 @@ mod tests {
         }
     }
 
+    fn link(url: &str) -> Link {
+        Link::new(RedisServers::parse(url).unwrap(), "key")
+    }
+
     /// A way to Redis whose first connection falls silent when it is told to: nothing is closed, nothing comes through.
     async fn way_that_falls_silent(silence: Arc<tokio::sync::Notify>) -> String {
         let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect("METRIQLAB_TEST_REDIS_URL: run `make test`");
@@ -241,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_fell_silent_is_given_up_by_the_first_caller_who_does_not_wait() {
         let silence = Arc::new(tokio::sync::Notify::new());
-        let link = Link::new(Client::open(way_that_falls_silent(silence.clone()).await).unwrap());
+        let link = link(&way_that_falls_silent(silence.clone()).await);
         let ping = redis::cmd("PING");
         let _: String = link.command(&ping).await.unwrap();
         silence.notify_one();
@@ -255,7 +296,7 @@ mod tests {
     async fn an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password() {
         let log = Log::default();
         let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(log.clone()).finish());
-        let link = Link::new(Client::open("redis://:hunter2@127.0.0.1:1").unwrap());
+        let link = link("redis://:hunter2@127.0.0.1:1");
         let start = Instant::now();
         for _ in 0..1_000 {
             let failed: RedisResult<String> = link.command(&redis::cmd("PING")).await;

@@ -163,8 +163,9 @@ impl WorkerPool {
         for task in self.tasks {
             let _ = tokio::time::timeout(REDIS_AT_STOP, task).await;
         }
-        for state in lanes {
-            if !matches!(tokio::time::timeout(REDIS_AT_STOP, state.claims.deregister()).await, Ok(Ok(()))) {
+        let signing_off = lanes.iter().map(|state| tokio::time::timeout(REDIS_AT_STOP, state.claims.deregister()));
+        for (state, end) in lanes.iter().zip(futures::future::join_all(signing_off).await) {
+            if !matches!(end, Ok(Ok(()))) {
                 warn!(lane = %state.lane(), "could not sign off: the others will find this worker dead");
             }
         }
@@ -264,8 +265,7 @@ async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, stop: CancellationToke
             lane.wake.notify_one();
         }
     };
-    signals::listen(queue.link().client().clone(), vec![channels.wake, channels.control], stop, ring_all, message)
-        .await;
+    signals::listen(queue.servers().clone(), vec![channels.wake, channels.control], stop, ring_all, message).await;
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {

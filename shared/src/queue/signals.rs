@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use redis::RedisResult;
 use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Client, RedisResult};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use crate::redis_servers::RedisServers;
 
 /// How often a silent subscription is asked whether it still lives, and how long it may take to say so: a connection
 /// that was cut without a word would be silent for ever.
@@ -19,7 +21,7 @@ const BACKOFF_MS: [u64; 5] = [20, 100, 250, 500, 1000];
 /// Calls `message(channel, payload)` for each message on `channels`, and `subscribed` each time the subscription is up
 /// (again): what was sent while it was not is lost. Ends with `stop`.
 pub(super) async fn listen(
-    client: Client,
+    servers: RedisServers,
     channels: Vec<String>,
     stop: CancellationToken,
     subscribed: impl Fn() + Send + Sync,
@@ -29,7 +31,7 @@ pub(super) async fn listen(
     loop {
         let subscription = tokio::select! {
             () = stop.cancelled() => return,
-            subscription = tokio::time::timeout(ANSWER_WITHIN, subscribe(&client, &channels)) => subscription,
+            subscription = tokio::time::timeout(ANSWER_WITHIN, subscribe(&servers, &channels)) => subscription,
         };
         if let Ok(Ok((sink, stream))) = subscription {
             tries = 0;
@@ -49,8 +51,8 @@ pub(super) async fn listen(
     }
 }
 
-async fn subscribe(client: &Client, channels: &[String]) -> RedisResult<(PubSubSink, PubSubStream)> {
-    let (mut sink, stream) = client.get_async_pubsub().await?.split();
+async fn subscribe(servers: &RedisServers, channels: &[String]) -> RedisResult<(PubSubSink, PubSubStream)> {
+    let (mut sink, stream) = servers.pubsub().await?.split();
     sink.subscribe(channels).await?;
     Ok((sink, stream))
 }

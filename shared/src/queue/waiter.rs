@@ -158,7 +158,7 @@ async fn listen(queue: Queue, shared: Arc<Shared>, stop: CancellationToken) {
         }
     };
     let channels = vec![queue.channels().done.clone()];
-    signals::listen(queue.link().client().clone(), channels, stop, subscribed, message).await;
+    signals::listen(queue.servers().clone(), channels, stop, subscribed, message).await;
 }
 
 async fn read_regularly(shared: Arc<Shared>, stop: CancellationToken) {

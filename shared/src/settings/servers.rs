@@ -3,12 +3,12 @@
 use std::fmt;
 
 use clap::Args;
-use redis::IntoConnectionInfo as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::SettingsError;
 use super::parse::{given_secret, or_default, quoted};
 use crate::crypto::KeyRing;
+use crate::redis_servers::RedisServers;
 
 const DATABASE_URL: &str = "DATABASE_URL";
 const REDIS_URL: &str = "REDIS_URL";
@@ -66,7 +66,8 @@ impl fmt::Debug for DatabaseSettings {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Servers")]
 pub struct RedisArgs {
-    /// Redis or Valkey, for example `redis://:password@host`; `rediss://` is honoured.
+    /// Redis or Valkey, for example `redis://:password@host`, `redis+sentinel://h1,h2,h3/mymaster` or
+    /// `redis+cluster://h1,h2,h3`; `rediss` for TLS.
     #[arg(long, value_name = "URL", env = REDIS_URL, hide_env_values = true)]
     pub redis_url: Option<SecretString>,
     /// Before every key and channel in Redis, so that several deployments can share one.
@@ -88,10 +89,8 @@ impl RedisArgs {
     pub fn check(&self) -> Result<Option<RedisSettings>, SettingsError> {
         let prefix = self.prefix()?;
         let Some(url) = given_secret(self.redis_url.as_ref()) else { return Ok(None) };
-        let known = ["redis://", "rediss://"].iter().any(|scheme| url.expose_secret().starts_with(scheme));
-        if !known || url.expose_secret().into_connection_info().is_err() {
-            return Err(SettingsError::wrong(REDIS_URL, "write a URL like `redis://:password@host:6379`"));
-        }
+        RedisServers::parse(url.expose_secret())
+            .map_err(|problem| SettingsError::wrong(REDIS_URL, problem.to_string()))?;
         Ok(Some(RedisSettings { url, prefix }))
     }
 
@@ -169,7 +168,6 @@ mod tests {
     fn an_empty_variable_is_an_absent_one() {
         assert!(DatabaseArgs { database_url: Some(SecretString::from(" ")) }.check().unwrap().is_none());
         assert!(redis("", "p").unwrap().is_none());
-        assert!(redis("unix:///run/redis.sock", "p").is_err());
         assert!(EncryptionArgs { encryption_key: Some(SecretString::from("")) }.require().is_err());
         assert_eq!(redis("rediss://h", "").unwrap().unwrap().prefix, "metriqlab");
     }

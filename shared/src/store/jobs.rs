@@ -274,10 +274,11 @@ impl Store {
         Ok(updated == 1)
     }
 
-    /// At most `limit` jobs after `after` that Redis should know about, for the sweeper.
+    /// At most `limit` jobs after `after` that Redis should know about, for the sweeper. A lane of a later version is left
+    /// to that.
     pub async fn jobs_in_redis(&self, after: Option<JobId>, limit: i64) -> Result<Vec<OpenJob>, StoreError> {
         let mut query = jobs::table
-            .filter(jobs::state.eq_any(JobState::IN_REDIS))
+            .filter(jobs::state.eq_any(JobState::IN_REDIS).and(jobs::lane.eq_any(Lane::ALL)))
             .order(jobs::id)
             .limit(limit)
             .select((
