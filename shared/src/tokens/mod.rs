@@ -7,6 +7,7 @@
 mod lease;
 mod renew;
 mod revoke;
+mod rotate;
 mod seal;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::store::{Store, StoreError};
 
 pub use lease::Hold;
 pub use revoke::Revoked;
+pub use rotate::{KeyUse, Rotation, WRITERS, count_damaged, rotate};
 
 /// Why a pair was declared dead whose access token the platform refuses although it was fetched just now.
 pub const ACCESS_TOKEN_INVALID: &str = "access_token_invalid";
