@@ -10,9 +10,13 @@
 
 mod support;
 
+mod doctor;
 mod faults;
+mod pgbouncer;
+mod postgres_tls;
 mod races;
 mod resync;
+mod rotation;
 mod scale;
 mod secrets;
 mod single_flight;
