@@ -1,7 +1,7 @@
 # What a developer does, by name. `make` alone starts the whole system.
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-web lint demo bench servers
+.PHONY: run test test-web lint demo bench servers pooler
 
 # Where cargo puts what it builds. Programs are started from there: `cargo run` would build the dependencies again, with the
 # features of one package instead of the workspace's.
@@ -13,7 +13,7 @@ run: servers
 	cargo run --locked
 
 # All tests, on a Postgres and a Redis that are started for them and gone afterwards.
-test: servers
+test: servers pooler
 	cargo build --locked --workspace --all-targets
 	$(TARGET)/debug/examples/with-servers cargo test --locked --workspace
 
@@ -41,4 +41,8 @@ bench: servers
 
 # Postgres and Redis, installed if they are missing.
 servers:
-	@scripts/install-servers
+	@scripts/install-servers postgres redis
+
+# What a test puts in front of Postgres, installed if it is missing.
+pooler:
+	@scripts/install-servers pgbouncer

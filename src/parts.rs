@@ -19,7 +19,9 @@ use worker::{Worker, WorkerConfig};
 
 /// Connections to Postgres of one process: enough to keep it busy, and few enough that ten processes fit into the hundred
 /// that a server has by default.
-const CONNECTIONS: usize = 16;
+pub const CONNECTIONS: usize = 16;
+/// Those of an API process: the handlers have a pool of their own.
+pub const API_CONNECTIONS: usize = 2 * CONNECTIONS;
 /// How long a statement of the API may take before Postgres ends it: the client gets a 503 (the API itself gives up after
 /// 10 s), and the connection is free for others. A worker's may take longer: it erases whole creators.
 const API_STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);

@@ -29,7 +29,8 @@ use sha2::{Digest as _, Sha256};
 const FORMAT: u8 = 1;
 const KEY_BYTES: usize = 32;
 const KEY_ID_BYTES: usize = 8;
-const HEADER_BYTES: usize = 1 + KEY_ID_BYTES;
+/// What names the key: the version and the key's id.
+pub(crate) const HEADER_BYTES: usize = 1 + KEY_ID_BYTES;
 const NONCE_BYTES: usize = 24;
 
 /// Base64 as `openssl rand -base64 32` writes it; the `=` at the end may be lost on the way through a shell.
@@ -39,10 +40,15 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Names a key without telling anything about it: the start of a domain-separated SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; KEY_ID_BYTES]);
 
 impl KeyId {
+    /// Of the key that sealed this; `None` for what was not sealed here.
+    pub fn that_sealed(sealed: &[u8]) -> Option<Self> {
+        read_header(sealed).ok().map(|(_, id)| id)
+    }
+
     fn of(key: &[u8; KEY_BYTES]) -> Self {
         let hash: [u8; 32] =
             Sha256::new().chain_update(b"metriqlab encryption key id\0").chain_update(key).finalize().into();
@@ -148,8 +154,7 @@ impl KeyRing {
     )]
     pub fn seal(&self, plaintext: &SecretString, identity: &str) -> Vec<u8> {
         let nonce: [u8; NONCE_BYTES] = rand::rng().random();
-        let mut sealed = vec![FORMAT];
-        sealed.extend_from_slice(&self.current.id.0);
+        let mut sealed = self.header().to_vec();
         let associated = associated_data(&sealed, identity);
         let payload = Payload { msg: plaintext.expose_secret().as_bytes(), aad: &associated };
         let ciphertext = self.current.cipher.encrypt(XNonce::from_slice(&nonce), payload).expect("short enough");
@@ -176,6 +181,25 @@ impl KeyRing {
     /// Whether the first key sealed this. If not, whoever opened it seals it anew: rotation on read.
     pub fn is_current(&self, sealed: &[u8]) -> bool {
         read_header(sealed).is_ok_and(|(_, key_id)| key_id == self.current.id)
+    }
+
+    /// The ids of the keys, the current one first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.keys().map(|key| key.id)
+    }
+
+    /// The id of the key that seals.
+    pub fn current_id(&self) -> KeyId {
+        self.current.id
+    }
+
+    /// How all that is sealed from now on begins.
+    pub(crate) fn header(&self) -> [u8; HEADER_BYTES] {
+        let mut header = [FORMAT; HEADER_BYTES];
+        for (to, from) in header.iter_mut().skip(1).zip(self.current.id.0) {
+            *to = from;
+        }
+        header
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
 mod api;
+mod doctor;
 mod healthcheck;
 mod keys;
 mod migrate;
 mod resync;
+mod rotate_encryption;
 mod sandbox;
 mod up;
 mod worker;
@@ -28,6 +30,10 @@ pub enum Command {
     Keys(keys::Args),
     /// Syncs many creators, when the quota has room for them; or sets how often a project's are synced
     Resync(resync::Args),
+    /// Checks an installation: settings, servers, keys, the TikTok app; says what is wrong and what to do
+    Doctor(Box<doctor::Args>),
+    /// Encrypts every stored token with the first key of the list, while everything runs
+    RotateEncryption(rotate_encryption::Args),
     /// Asks a URL, and fails if it does not answer well
     #[command(hide = true)]
     Healthcheck(healthcheck::Args),
@@ -55,6 +61,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Resync(args) => resync::run(&args).await,
+        Command::Doctor(args) => doctor::run(*args).await,
+        Command::RotateEncryption(args) => rotate_encryption::run(args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
     }
 }

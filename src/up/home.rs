@@ -1,6 +1,6 @@
 //! The folder `.metriqlab`: what the next start finds again, and the lock that keeps two starts apart.
 //!
-//! It holds `lock`, `encryption-key`, `api-key`, and the folders `postgres` and `redis`. Root's servers run as another user,
+//! It holds `lock`, `encryption-key`, `api-key`, `api-url`, `sandbox-url`, and the folders `postgres` and `redis`. Root's servers run as another user,
 //! who can't reach a folder below `/root`, say: then those two lie under `/var/lib/metriqlab`, and `elsewhere` links there.
 
 use std::fs::{File, TryLockError};
@@ -21,6 +21,8 @@ use super::files::{self, PASSAGE, make_folder};
 /// How long the kernel may take to free the lock of a process that was just killed.
 const DYING: Duration = Duration::from_millis(400);
 const ELSEWHERE: &str = "/var/lib/metriqlab";
+const API_URL: &str = "api-url";
+const SANDBOX_URL: &str = "sandbox-url";
 
 /// The folder, locked for us until this is dropped or the process ends, however it ends.
 pub(super) struct Home {
@@ -71,9 +73,47 @@ impl Home {
         Ok(text.and_then(|text| ApiKey::parse(&text).ok()))
     }
 
+    /// Says where the API and the sandbox are, if there is one: for [`Kept`].
+    pub(super) fn keep_addresses(&self, api: &str, sandbox: Option<&str>) -> Result<(), ServerError> {
+        files::write_private(&self.path.join(API_URL), api)?;
+        files::write_private(&self.path.join(SANDBOX_URL), sandbox.unwrap_or_default())
+    }
+
     /// Keeps an API key for the next start.
     pub(super) fn keep_api_key(&self, key: &ApiKey) -> Result<(), ServerError> {
         files::write_private(&self.path.join("api-key"), key.expose())
+    }
+}
+
+/// What `up` has kept in a folder, for the commands that look at its system from outside.
+#[derive(Clone, Default)]
+pub struct Kept {
+    /// The private Postgres.
+    pub database_url: Option<SecretString>,
+    /// The private Redis.
+    pub redis_url: Option<SecretString>,
+    /// The key that encrypts tokens.
+    pub encryption_key: Option<SecretString>,
+    /// Where the API was at the last start.
+    pub api_url: Option<String>,
+    /// Where the sandbox was at the last start, if there was one.
+    pub sandbox_url: Option<String>,
+}
+
+impl Kept {
+    /// What is kept in `folder`; nothing, where there is no such folder. Takes no lock: `up` may run meanwhile.
+    pub fn read(folder: &Path) -> Result<Self, ServerError> {
+        let link = folder.join("elsewhere");
+        let servers = link.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let text = |path: &Path| files::read(path).map(|text| text.filter(|text| !text.is_empty()));
+        let secret = |path: &Path| text(path).map(|text| text.map(SecretString::from));
+        Ok(Self {
+            database_url: secret(&servers.join("postgres/url"))?,
+            redis_url: secret(&servers.join("redis/url"))?,
+            encryption_key: secret(&folder.join("encryption-key"))?,
+            api_url: text(&folder.join(API_URL))?,
+            sandbox_url: text(&folder.join(SANDBOX_URL))?,
+        })
     }
 }
 

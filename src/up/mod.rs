@@ -14,6 +14,7 @@ mod supervisor;
 mod temporary;
 
 pub use error::ServerError;
+pub use home::Kept;
 pub use settings::Args;
-pub use supervisor::run;
+pub use supervisor::{FOLDER, run};
 pub use temporary::{TemporaryServers, temporary_folder};

@@ -22,7 +22,8 @@ use super::settings::{Args, Door, Plan, listen_for, loopback};
 use crate::parts::{Common, Parts};
 use crate::signals::Signals;
 
-const FOLDER: &str = ".metriqlab";
+/// Where `up` keeps what its next start finds again, in the working directory.
+pub const FOLDER: &str = ".metriqlab";
 const DATABASE: &str = "metriqlab";
 const PROJECT: &str = "default";
 const ANY_LOOPBACK: &str = "127.0.0.1:0";
@@ -88,6 +89,7 @@ async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(Syste
     };
     let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
     let api = parts.start_api(api, Some(listener), plan.grace, metrics).await?;
+    home.keep_addresses(&greeting.url, greeting.sandbox.as_deref())?;
     Ok((System { api, worker, sandbox, postgres, redis }, greeting))
 }
 

@@ -14,10 +14,14 @@ mod redis_servers;
 mod support;
 
 mod cluster;
+mod doctor;
 mod faults;
 mod metrics;
+mod pgbouncer;
+mod postgres_tls;
 mod races;
 mod resync;
+mod rotation;
 mod scale;
 mod secrets;
 mod single_flight;

@@ -86,6 +86,7 @@ mod backend;
 mod claims;
 mod client;
 mod heartbeat;
+mod inspect;
 mod keys;
 mod lane;
 mod link;
@@ -109,6 +110,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
+pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};
 

@@ -9,16 +9,21 @@ pub mod creators;
 pub mod credentials;
 pub mod disconnects;
 pub mod fleet;
+pub mod inspect;
 pub mod jobs;
 pub mod keys;
 mod pool;
 pub mod schedule;
 pub mod schema;
+pub mod sealed;
 pub mod single_flight;
 pub mod states;
 pub mod syncs;
+mod target;
 mod text;
 mod time;
+mod tls;
+mod unnamed;
 pub mod videos;
 
 use std::time::{Duration, Instant};
@@ -27,7 +32,7 @@ use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::SecretString;
 
@@ -38,6 +43,8 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
 
 /// Held while migrations run, so that processes that start together do not run them twice.
 const MIGRATION_LOCK: i64 = 0x6d65_7472_6971_6c61;
+
+type Transactions = <Connection as AsyncConnection>::TransactionManager;
 
 /// Why the store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -142,10 +149,13 @@ impl Store {
         connection
     }
 
-    /// Applies the migrations that are missing; several processes may call it at once. Needs Tokio's multi-threaded runtime.
+    /// Applies the migrations that are missing, all or none; several processes may call it at once. Needs Tokio's
+    /// multi-threaded runtime.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await?;
-        sql_query("SELECT pg_advisory_lock($1)")
+        // A lock of the transaction's, and not of the session's: behind a pooler there is no session to hold it.
+        Transactions::begin_transaction(&mut connection).await?;
+        sql_query("SELECT pg_advisory_xact_lock($1)")
             .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
             .execute(&mut connection)
             .await?;
@@ -155,10 +165,11 @@ impl Store {
             .map(|versions| versions.iter().map(ToString::to_string).collect())
             .map_err(|error| StoreError::Migration(error.to_string()));
         let mut connection = harness.into_inner();
-        sql_query("SELECT pg_advisory_unlock($1)")
-            .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
-            .execute(&mut connection)
-            .await?;
+        if applied.is_ok() {
+            Transactions::commit_transaction(&mut connection).await?;
+        } else {
+            Transactions::rollback_transaction(&mut connection).await?;
+        }
         applied
     }
 

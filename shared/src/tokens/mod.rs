@@ -8,6 +8,7 @@ mod lease;
 mod measure;
 mod renew;
 mod revoke;
+mod rotate;
 mod seal;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::store::{Store, StoreError};
 
 pub use lease::Hold;
 pub use revoke::Revoked;
+pub use rotate::{KeyUse, Rotation, WRITERS, count_damaged, rotate};
 
 /// Why a pair was declared dead whose access token the platform refuses although it was fetched just now.
 pub const ACCESS_TOKEN_INVALID: &str = "access_token_invalid";

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{TokenError, Tokens, UsableToken};
+use crate::crypto::{KeyRing, OpenError};
 use crate::platforms::{AccessToken, Grant, Platform, RefreshToken, Scopes};
 use crate::store::credentials::{Account, Credential, SealedPair};
 
@@ -21,7 +22,9 @@ impl Tokens {
         let access = self.open_column(credential, &credential.access_token, ACCESS)?;
         let sealed = [Some(&credential.access_token), credential.refresh_token.as_ref()];
         if sealed.into_iter().flatten().any(|token| !self.0.keyring.is_current(token)) {
-            self.reseal(credential, &access).await?;
+            let (access, refresh) = seal_anew(&self.0.keyring, credential)?;
+            // Unless there is a newer pair by now.
+            self.0.store.reseal_pair(credential.id, credential.version, &access, refresh.as_deref()).await?;
         }
         Ok(UsableToken {
             access: AccessToken(access),
@@ -54,18 +57,27 @@ impl Tokens {
     }
 
     fn open_column(&self, credential: &Credential, sealed: &[u8], column: &str) -> Result<SecretString, TokenError> {
-        let Credential { platform, app, external_id, .. } = credential;
-        Ok(self.0.keyring.open(sealed, &identity(*platform, app, external_id, column))?)
+        Ok(open_column(&self.0.keyring, credential, sealed, column)?)
     }
+}
 
-    /// Stores the same pair under the current key, unless there is a newer pair by now.
-    async fn reseal(&self, credential: &Credential, access: &SecretString) -> Result<(), TokenError> {
-        let Credential { platform, app, external_id, .. } = credential;
-        let seal =
-            |token: &SecretString, column| self.0.keyring.seal(token, &identity(*platform, app, external_id, column));
-        let refresh = self.open_refresh(credential)?.map(|token| seal(&token.0, REFRESH));
-        let access = seal(access, ACCESS);
-        self.0.store.reseal_pair(credential.id, credential.version, &access, refresh.as_deref()).await?;
-        Ok(())
-    }
+/// The same pair under the current key: the access token and the refresh token, if there is one.
+pub(super) fn seal_anew(keyring: &KeyRing, credential: &Credential) -> Result<(Vec<u8>, Option<Vec<u8>>), OpenError> {
+    let Credential { platform, app, external_id, .. } = credential;
+    let again = |sealed: &[u8], column| {
+        let token = open_column(keyring, credential, sealed, column)?;
+        Ok(keyring.seal(&token, &identity(*platform, app, external_id, column)))
+    };
+    let refresh = credential.refresh_token.as_deref();
+    Ok((again(&credential.access_token, ACCESS)?, refresh.map(|sealed| again(sealed, REFRESH)).transpose()?))
+}
+
+fn open_column(
+    keyring: &KeyRing,
+    credential: &Credential,
+    sealed: &[u8],
+    column: &str,
+) -> Result<SecretString, OpenError> {
+    let Credential { platform, app, external_id, .. } = credential;
+    keyring.open(sealed, &identity(*platform, app, external_id, column))
 }

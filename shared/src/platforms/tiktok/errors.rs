@@ -1,6 +1,7 @@
 //! TikTok's errors, in the words that every platform shares.
 
 use std::error::Error as _;
+use std::fmt;
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -18,6 +19,12 @@ pub(super) struct Complaint {
     pub(super) code: String,
     message: String,
     pub(super) log_id: Option<String>,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
 }
 
 impl Complaint {

@@ -3,6 +3,7 @@
 //! What is said here of TikTok's behaviour comes from its documentation and from other clients of it.
 
 mod api;
+mod check;
 mod errors;
 mod http;
 mod listing;
@@ -28,6 +29,7 @@ use crate::budget::{self, Budget};
 use http::Endpoint;
 
 pub use api::VIDEO_LIST;
+pub use check::{AppCheck, AppVerdict, RedirectVerdict};
 pub use http::SetupError;
 pub use oauth::OAUTH_TURN;
 pub use pkce::{Pkce, PkceMode};

@@ -9,7 +9,7 @@ use url::Url;
 use super::errors::{Complaint, unreadable};
 use super::http::{self, Endpoint, Reply};
 use super::values::{integer_in, non_empty_text, parse, text};
-use super::{Pkce, TikTok};
+use super::{Pkce, TikTok, TikTokSettings};
 use crate::platforms::{AccessToken, Grant, PlatformError, RefreshToken, Scopes};
 
 /// How long a renewal or a revocation waits for its turn at this process's own limit. Short, for it waits with the lease
@@ -22,24 +22,7 @@ const LONGEST_LIFE: i64 = 10 * 365 * 86_400;
 impl TikTok {
     /// Where a creator's browser is sent to consent. `state` comes back with it.
     pub fn authorize_url(&self, state: &str, pkce: Option<&Pkce>) -> Url {
-        let settings = &self.settings;
-        let mut url = settings.auth_url.clone();
-        url.set_path(&format!("{}/v2/auth/authorize/", url.path().trim_end_matches('/')));
-        url.query_pairs_mut()
-            .clear()
-            .append_pair("client_key", &settings.client_key)
-            .append_pair("scope", &settings.scopes.to_string())
-            .append_pair("response_type", "code")
-            .append_pair("redirect_uri", &settings.redirect_uri)
-            .append_pair("state", state)
-            // Else TikTok silently takes whichever account the browser is signed in to, and a second can't be connected.
-            .append_pair("disable_auto_auth", "1");
-        if let Some(pkce) = pkce {
-            url.query_pairs_mut()
-                .append_pair("code_challenge", pkce.challenge())
-                .append_pair("code_challenge_method", "S256");
-        }
-        url
+        authorize_url(&self.settings, state, pkce)
     }
 
     /// The grant that a `code` stands for; once only. `verifier` is that of the consent's [`Pkce`], if it had one.
@@ -95,6 +78,27 @@ impl TikTok {
         http::record(endpoint, &result);
         result
     }
+}
+
+/// Where a browser is sent to consent to an app of these settings.
+pub(super) fn authorize_url(settings: &TikTokSettings, state: &str, pkce: Option<&Pkce>) -> Url {
+    let mut url = settings.auth_url.clone();
+    url.set_path(&format!("{}/v2/auth/authorize/", url.path().trim_end_matches('/')));
+    url.query_pairs_mut()
+        .clear()
+        .append_pair("client_key", &settings.client_key)
+        .append_pair("scope", &settings.scopes.to_string())
+        .append_pair("response_type", "code")
+        .append_pair("redirect_uri", &settings.redirect_uri)
+        .append_pair("state", state)
+        // Else TikTok silently takes whichever account the browser is signed in to, and a second can't be connected.
+        .append_pair("disable_auto_auth", "1");
+    if let Some(pkce) = pkce {
+        url.query_pairs_mut()
+            .append_pair("code_challenge", pkce.challenge())
+            .append_pair("code_challenge_method", "S256");
+    }
+    url
 }
 
 /// Reads the answer of the token endpoint, decided by its body: TikTok sends errors with status 200 too.

@@ -1,0 +1,107 @@
+//! The system's own processes: whether workers beat, and whether the API answers where it should.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::queue::Queue;
+
+use super::report::Check;
+use super::settings::Settings;
+use super::within;
+
+/// A worker that was not heard of for so long is taken for dead.
+const ALIVE: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(5);
+
+pub(super) async fn workers(queue: Option<&Queue>) -> Option<Check> {
+    const NAME: &str = "workers";
+    // Without Redis, its is the line that says so.
+    let workers = within(queue?.workers()).await.ok()?;
+    let alive: Vec<_> = workers.iter().filter(|worker| worker.last_heartbeat < ALIVE).collect();
+    let running: u64 = alive.iter().map(|worker| worker.running).sum();
+    Some(match alive.len() {
+        0 => Check::fail(NAME, "none is alive: jobs wait", "start `metriqlab worker`"),
+        alive => Check::ok(NAME, format!("{alive} alive, {running} jobs at work")),
+    })
+}
+
+/// What answered at an address.
+enum Answer {
+    Ready,
+    Degraded,
+    NotReady(String),
+    Stranger(String),
+    Nobody(String),
+}
+
+pub(super) async fn api(settings: &Settings) -> Vec<Check> {
+    let Some(api) = &settings.api else { return Vec::new() };
+    let bind = reachable(api.bind);
+    let mut checks = vec![here(bind, ask(&format!("http://{bind}/readyz")).await)];
+    if settings.has_public_url {
+        checks.push(public(&api.public_url.to_string(), ask(&api.public_url.with_path("/readyz")).await));
+    }
+    checks
+}
+
+fn here(bind: SocketAddr, answer: Answer) -> Check {
+    const NAME: &str = "API";
+    match answer {
+        Answer::Ready => Check::ok(NAME, format!("ready at {bind}")),
+        Answer::Degraded => {
+            Check::warn(NAME, format!("at {bind}, without Redis"), "see the line on Redis; reads go on")
+        }
+        Answer::NotReady(why) => Check::fail(NAME, format!("not ready at {bind}: {why}"), "see the lines on Postgres"),
+        Answer::Stranger(what) => {
+            Check::fail(NAME, format!("another program answers at {bind}: {what}"), "set METRIQLAB_BIND to a free port")
+        }
+        Answer::Nobody(why) => Check::warn(
+            NAME,
+            format!("nothing answers at {bind}: {why}"),
+            "start `metriqlab api`, or set METRIQLAB_BIND as its process has it, if it runs here",
+        ),
+    }
+}
+
+fn public(url: &str, answer: Answer) -> Check {
+    const NAME: &str = "public URL";
+    let remedy = "see to it that METRIQLAB_PUBLIC_URL leads to the API: TikTok sends creators' browsers there";
+    match answer {
+        Answer::Ready | Answer::Degraded | Answer::NotReady(_) => Check::ok(NAME, format!("{url} leads to the API")),
+        Answer::Stranger(what) => Check::fail(NAME, format!("{url} is not the API: {what}"), remedy),
+        Answer::Nobody(why) => Check::warn(NAME, format!("{url} does not answer from here: {why}"), remedy),
+    }
+}
+
+async fn ask(url: &str) -> Answer {
+    let question = async {
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        let answer = client.get(url).send().await?;
+        let status = answer.status();
+        Ok::<_, reqwest::Error>((status, answer.json::<Value>().await.unwrap_or_default()))
+    };
+    match within(question).await {
+        Ok((status, body)) => match (body.get("status").and_then(Value::as_str), status.is_success()) {
+            (Some("ok"), true) => Answer::Ready,
+            (Some("degraded"), true) => Answer::Degraded,
+            (Some("unavailable"), false) if body.get("postgres").is_some() => {
+                Answer::NotReady("Postgres is out of its reach".to_owned())
+            }
+            (Some("unavailable"), false) => Answer::NotReady("the schema is older than it needs".to_owned()),
+            _ => Answer::Stranger(format!("status {}", status.as_u16())),
+        },
+        // The error repeats the URL; what a client can do about it is in the status of the connection alone.
+        Err(error) => Answer::Nobody(short(&error)),
+    }
+}
+
+fn short(error: &str) -> String {
+    if error.contains("timed out") { "no answer in time".to_owned() } else { "no connection".to_owned() }
+}
+
+/// Where a process of this machine reaches what listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    SocketAddr::new(ip, address.port())
+}
