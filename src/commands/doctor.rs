@@ -77,7 +77,7 @@ async fn examine(settings: &Settings) -> Vec<Check> {
     let queue = settings.queue();
     let (postgres, redis, tokens, workers, api, tiktok) = tokio::join!(
         postgres::check(settings.database.as_ref(), store.as_ref()),
-        redis::check(settings.redis.as_ref(), queue.as_ref()),
+        redis::check(queue.as_ref()),
         tokens::check(store.as_ref(), settings.keyring.as_ref()),
         processes::workers(queue.as_ref()),
         processes::api(settings),

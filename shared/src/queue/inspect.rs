@@ -2,11 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
+use redis::aio::MultiplexedConnection;
+
 use super::client::{Queue, QueueError};
 
 /// A Redis server, by its `INFO`; `None` for what it does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisFacts {
+    /// Its host and port.
+    pub place: String,
     /// `redis`, `valkey`, or another by its own name.
     pub server: String,
     /// Its version, of Redis or of what it is compatible with.
@@ -30,17 +34,24 @@ pub struct RedisFacts {
 }
 
 impl Queue {
-    /// What the server is like.
-    pub async fn inspect(&self) -> Result<RedisFacts, QueueError> {
-        let link = self.link();
-        let info: String = link.command(&redis::cmd("INFO")).await?;
-        let (seconds, micros): (i64, i64) = link.command(&redis::cmd("TIME")).await?;
-        // Managed servers forbid this; that is no error.
-        let save: Result<Vec<String>, _> = link.command(redis::cmd("CONFIG").arg("GET").arg("save")).await;
-        let saves = save.ok().and_then(|pair| pair.into_iter().nth(1));
-        let now = DateTime::from_timestamp_micros(seconds.saturating_mul(1_000_000).saturating_add(micros));
-        Ok(read(&info, saves, now.unwrap_or_default()))
+    /// What the servers are like: the one, the master that Sentinel names, or all masters of a cluster.
+    pub async fn inspect(&self) -> Result<Vec<RedisFacts>, QueueError> {
+        let mut facts = Vec::new();
+        for (address, mut connection) in self.servers().masters().await? {
+            facts.push(ask(address.to_string(), &mut connection).await?);
+        }
+        Ok(facts)
     }
+}
+
+async fn ask(place: String, connection: &mut MultiplexedConnection) -> redis::RedisResult<RedisFacts> {
+    let info: String = redis::cmd("INFO").query_async(connection).await?;
+    // Managed servers forbid this; that is no error.
+    let save: Result<Vec<String>, _> = redis::cmd("CONFIG").arg("GET").arg("save").query_async(connection).await;
+    let saves = save.ok().and_then(|pair| pair.into_iter().nth(1));
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
+    let now = DateTime::from_timestamp_micros(seconds.saturating_mul(1_000_000).saturating_add(micros));
+    Ok(RedisFacts { place, ..read(&info, saves, now.unwrap_or_default()) })
 }
 
 fn read(info: &str, saves: Option<String>, now: DateTime<Utc>) -> RedisFacts {
@@ -50,6 +61,7 @@ fn read(info: &str, saves: Option<String>, now: DateTime<Utc>) -> RedisFacts {
     };
     let number = |name| value(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     RedisFacts {
+        place: String::new(),
         server: value("server_name").unwrap_or_else(|| "redis".to_owned()),
         version: value("valkey_version").or_else(|| value("redis_version")).unwrap_or_default(),
         mode: value("redis_mode").or_else(|| value("server_mode")).unwrap_or_default(),

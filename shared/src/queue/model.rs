@@ -402,8 +402,8 @@ impl World {
     }
 
     async fn flush(&mut self) {
-        for key in self.keys(true) {
-            let _: u64 = self.queue.link().command(redis::cmd("DEL").arg(key)).await.unwrap();
+        for (lane, key) in self.keys(true) {
+            let _: u64 = self.queue.link(lane).command(redis::cmd("DEL").arg(key)).await.unwrap();
         }
         for held in self.processes.iter_mut().flat_map(|process| &mut process.held) {
             held.sole = false;
@@ -414,7 +414,7 @@ impl World {
     }
 
     /// The keys of jobs; with `all`, those of workers, too.
-    fn keys(&self, all: bool) -> Vec<String> {
+    fn keys(&self, all: bool) -> Vec<(Lane, String)> {
         let mut keys = Vec::new();
         for lane in Lane::ALL {
             let lane_keys = self.queue.keys(lane);
@@ -426,10 +426,11 @@ impl World {
                 &lane_keys.claims,
                 &lane_keys.crashes,
             ];
-            keys.extend(jobs.map(String::clone));
-            keys.extend(self.processes.iter().map(|process| lane_keys.inflight(&process.claims[at(lane)].worker)));
+            keys.extend(jobs.map(|key| (lane, key.clone())));
+            let workers = self.processes.iter().map(|process| &process.claims[at(lane)].worker);
+            keys.extend(workers.map(|worker| (lane, lane_keys.inflight(worker))));
             if all {
-                keys.extend([lane_keys.workers.clone(), lane_keys.epoch.clone()]);
+                keys.extend([&lane_keys.workers, &lane_keys.epoch].map(|key| (lane, key.clone())));
             }
         }
         keys
@@ -472,10 +473,10 @@ impl World {
     /// The epoch began long ago; everybody who knows it still does.
     async fn age_epoch(&mut self, lane: Lane) {
         let key = self.queue.keys(lane).epoch.clone();
-        let epoch: Option<String> = self.queue.link().command(redis::cmd("GET").arg(&key)).await.unwrap();
+        let epoch: Option<String> = self.queue.link(lane).command(redis::cmd("GET").arg(&key)).await.unwrap();
         let Some(epoch) = epoch else { return };
         let aged = (epoch.parse::<u64>().unwrap() - 60_000).to_string();
-        let () = self.queue.link().command(redis::cmd("SET").arg(&key).arg(&aged)).await.unwrap();
+        let () = self.queue.link(lane).command(redis::cmd("SET").arg(&key).arg(&aged)).await.unwrap();
         for process in &mut self.processes {
             if process.epochs[at(lane)] == epoch {
                 process.epochs[at(lane)].clone_from(&aged);
@@ -514,8 +515,8 @@ impl World {
             prop_assert!(!row.open, "a job was lost");
             prop_assert_eq!(row.effects, row.asked);
         }
-        for key in keys {
-            let there: bool = self.queue.link().command(redis::cmd("EXISTS").arg(&key)).await.unwrap();
+        for (lane, key) in keys {
+            let there: bool = self.queue.link(lane).command(redis::cmd("EXISTS").arg(&key)).await.unwrap();
             prop_assert!(!there, "{key} is left in Redis");
         }
         self.flush().await;

@@ -1,10 +1,7 @@
 //! Redis: whether it answers, what it does when it is full, what it keeps.
 
 use chrono::Utc;
-use secrecy::ExposeSecret as _;
 use shared::queue::{Queue, RedisFacts};
-use shared::settings::RedisSettings;
-use url::Url;
 
 use super::report::Check;
 use super::{Examined, ahead, within};
@@ -12,19 +9,20 @@ use super::{Examined, ahead, within};
 const NAME: &str = "Redis";
 const MIB: u64 = 1024 * 1024;
 
-pub(super) async fn check(redis: Option<&RedisSettings>, queue: Option<&Queue>) -> Examined {
-    let (Some(redis), Some(queue)) = (redis, queue) else { return Examined::default() };
-    let place = place(redis);
+pub(super) async fn check(queue: Option<&Queue>) -> Examined {
+    let Some(queue) = queue else { return Examined::default() };
     // The first answer takes the connecting, too, which is none of the clock's.
     let answered = async {
         queue.ping().await?;
         let began = Utc::now();
-        queue.inspect().await.map(|facts| (began, facts, Utc::now()))
+        queue.inspect().await.map(|servers| (began, servers, Utc::now()))
     };
     match within(answered).await {
-        Ok((began, facts, ended)) => {
-            let checks = vec![answers(&place, &facts), memory(&facts), persistence(&facts)];
-            Examined { checks, clock: Some(ahead(began, facts.now, ended)) }
+        Ok((began, servers, ended)) => {
+            let checks = servers.iter().flat_map(|facts| [answers(facts), memory(facts), persistence(facts)]).collect();
+            // Of a cluster's clocks the worst.
+            let clocks = servers.iter().map(|facts| ahead(began, facts.now, ended));
+            Examined { checks, clock: clocks.max_by_key(chrono::TimeDelta::abs) }
         }
         Err(error) => {
             let error = error.trim_start_matches("Redis: ");
@@ -33,20 +31,13 @@ pub(super) async fn check(redis: Option<&RedisSettings>, queue: Option<&Queue>) 
             } else {
                 "start it, or correct REDIS_URL; meanwhile syncs are accepted, and wait in Postgres"
             };
-            Examined { checks: vec![Check::fail(NAME, format!("{place}: {error}"), remedy)], clock: None }
+            Examined { checks: vec![Check::fail(NAME, error, remedy)], clock: None }
         }
     }
 }
 
-/// Host and port, without what may be a password.
-fn place(redis: &RedisSettings) -> String {
-    let url = Url::parse(redis.url.expose_secret()).ok();
-    let host = url.as_ref().and_then(Url::host_str).unwrap_or("the server of REDIS_URL").to_owned();
-    url.and_then(|url| url.port()).map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
-}
-
-fn answers(place: &str, facts: &RedisFacts) -> Check {
-    let found = format!("{} {} ({}, {}) at {place}", facts.server, facts.version, facts.mode, facts.role);
+fn answers(facts: &RedisFacts) -> Check {
+    let found = format!("{} {} ({}, {}) at {}", facts.server, facts.version, facts.mode, facts.role, facts.place);
     if facts.role == "slave" {
         return Check::fail(NAME, format!("{found}: it refuses writes"), "point REDIS_URL to the master");
     }
