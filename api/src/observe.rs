@@ -129,7 +129,10 @@ impl Seen {
     /// Completes the request's span: names by OpenTelemetry's conventions for HTTP servers.
     fn trace(&self, route: &str, status: StatusCode) {
         let span = Span::current();
-        trace::rename(&span, format!("{} {route}", label(&self.method)));
+        if !trace::is_exported(&span) {
+            return;
+        }
+        trace::rename(&span, format_args!("{} {route}", label(&self.method)));
         trace::attribute(&span, "http.request.method", label(&self.method));
         trace::attribute(&span, "http.route", route.to_owned());
         trace::attribute(&span, "http.response.status_code", i64::from(status.as_u16()));

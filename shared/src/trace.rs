@@ -113,9 +113,17 @@ pub fn is_request_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
+/// Whether anybody exports `span`: if not, what is said of it goes nowhere.
+pub fn is_exported(span: &Span) -> bool {
+    span.context().has_active_span()
+}
+
 /// Gives an exported span its full name, which was not known when it began.
-pub fn rename(span: &Span, name: String) {
-    span.context().span().update_name(name);
+pub fn rename(span: &Span, name: fmt::Arguments<'_>) {
+    let context = span.context();
+    if context.has_active_span() {
+        context.span().update_name(name.to_string());
+    }
 }
 
 /// Says one more thing of an exported span.

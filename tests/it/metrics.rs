@@ -43,7 +43,7 @@ fn parse(text: &str) -> Metrics {
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a name and a type");
-            metrics.entry(name.to_owned()).or_default().kind = kind.to_owned();
+            kind.clone_into(&mut metrics.entry(name.to_owned()).or_default().kind);
         } else if !line.starts_with('#') && !line.is_empty() {
             let end = line.find(['{', ' ']).expect("a value");
             let labels = line[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(all, _)| all);

@@ -37,6 +37,7 @@ async fn without_redis_it_is_degraded() {
     let world = World::with(Options { redis: Some("redis://127.0.0.1:1".into()), ..Options::default() }).await;
     let ready = send(world.client.bare(Method::GET, "/readyz")).await;
     assert_eq!((ready.status.as_u16(), ready.body), (200, json!({"status": "degraded", "redis": "down"})));
+    assert_eq!(send(world.client.bare(Method::GET, "/healthz")).await.status, 200, "a restart would not help");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ pub(super) fn of(delivery: &Delivery, kind: JobKind) -> Span {
     if let Some(context) = TraceContext::of_span(&span).or(context) {
         span.record("trace_id", context.trace_id());
     }
-    trace::rename(&span, format!("job {kind}"));
+    trace::rename(&span, format_args!("job {kind}"));
     span
 }
 

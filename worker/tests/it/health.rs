@@ -24,7 +24,7 @@ async fn a_worker_tells_that_it_lives_that_it_can_work_and_what_it_did() {
     assert_eq!(status, 200);
     for line in [
         r#"metriqlab_jobs_finished_total{kind="sync",outcome="done"}"#,
-        r#"metriqlab_jobs_run_seconds_count{kind="sync"}"#,
+        r#"metriqlab_jobs_run_seconds_count{kind="sync",outcome="done"}"#,
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -152,7 +152,7 @@ pub(super) fn record<T>(endpoint: Endpoint, result: &Result<T, PlatformError>) {
         "endpoint" => endpoint.as_str(), "outcome" => outcome)
     .increment(1);
     let span = tracing::Span::current();
-    trace::rename(&span, format!("tiktok {}", endpoint.as_str()));
+    trace::rename(&span, format_args!("tiktok {}", endpoint.as_str()));
     trace::attribute(&span, "outcome", outcome);
     if result.is_err() {
         trace::failed(&span, outcome);
