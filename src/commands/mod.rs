@@ -4,6 +4,7 @@ mod api;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod queue;
 mod resync;
 mod sandbox;
 mod up;
@@ -28,6 +29,8 @@ pub enum Command {
     Keys(keys::Args),
     /// Syncs many creators, when the quota has room for them; or sets how often a project's are synced
     Resync(resync::Args),
+    /// Pauses, resumes and drains a lane of jobs, for the whole fleet at once
+    Queue(queue::Args),
     /// Asks a URL, and fails if it does not answer well
     #[command(hide = true)]
     Healthcheck(healthcheck::Args),
@@ -43,6 +46,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Resync(args) => resync::run(&args).await,
+        Command::Queue(args) => queue::run(args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
     }
 }

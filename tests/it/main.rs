@@ -11,6 +11,7 @@
 mod support;
 
 mod faults;
+mod lanes;
 mod races;
 mod resync;
 mod scale;

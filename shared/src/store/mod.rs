@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod disconnects;
 pub mod jobs;
 pub mod keys;
+pub mod lanes;
 mod pool;
 pub mod schedule;
 pub mod schema;

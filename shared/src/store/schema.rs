@@ -160,6 +160,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    lanes (lane) {
+        lane -> Text,
+        state -> Text,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     budget_use (app, endpoint) {
         app -> Text,
         endpoint -> Text,
