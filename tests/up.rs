@@ -244,18 +244,42 @@ fn a_start_that_was_cut_off_is_no_trouble_to_the_next() {
     let folder = folder();
     let mut command = program(folder.path());
     let mut first = command.arg("up").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start the program");
-    let draft = folder.path().join(".metriqlab/postgres/data.new");
     let start = Instant::now();
-    while !draft.exists() {
+    while drafts_in(folder.path()).is_empty() {
         assert!(start.elapsed() < DEADLINE, "it makes no data folder");
         std::thread::sleep(Duration::from_millis(1));
     }
     first.kill().expect("kill it");
     first.wait().expect("its end");
+    let left = drafts_in(folder.path());
+    assert!(!left.is_empty(), "the first start was too quick to be cut off: else this test shows nothing");
 
+    // The first one's `initdb` may live on, and empties its folder if it fails: here it does so all the time.
+    let (done, is_done) = mpsc::channel::<()>();
+    let stranger = std::thread::spawn(move || {
+        while is_done.recv_timeout(Duration::from_millis(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            for entry in left.iter().filter_map(|draft| std::fs::read_dir(draft).ok()).flatten().flatten() {
+                let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
+            }
+        }
+    });
     let second = Up::start(folder.path());
+    drop(done);
+    stranger.join().expect("its end");
+    assert!(second.answers());
     assert!(second.stop(Signal::SIGTERM).success());
     assert_nothing_runs_in(folder.path());
+
+    let third = Up::start(folder.path());
+    assert!(third.stop(Signal::SIGTERM).success());
+    assert_eq!(drafts_in(folder.path()), Vec::<PathBuf>::new());
+}
+
+/// The data folders of Postgres that are not whole yet.
+fn drafts_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join(".metriqlab/postgres")).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("data.new"))).collect()
 }
 
 #[test]

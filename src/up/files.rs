@@ -89,11 +89,3 @@ pub(super) fn last_line(path: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned()
 }
-
-/// Removes a folder with all that is in it, if it is there.
-pub(super) fn remove_folder(path: &Path) -> Result<(), ServerError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.map_err(ServerError::io("remove", path)),
-    }
-}

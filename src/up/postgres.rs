@@ -21,6 +21,8 @@ use super::files::{self, PASSAGE, PRIVATE, make_folder};
 use super::process::{self, Process};
 
 const NAME: &str = "Postgres";
+/// What the name of an unfinished data folder begins with.
+const DRAFT: &str = "data.new";
 const USER: &str = "metriqlab";
 /// How often a start is tried that may succeed the next time.
 const ATTEMPTS: u32 = 10;
@@ -63,6 +65,7 @@ impl Postgres {
         let data = folder.join("data");
         let account = Account::for_data(&data)?;
         stop_leftover(&data).await;
+        remove_drafts(folder);
         let major = files::read(&data.join("PG_VERSION"))?;
         let programs = binaries::postgres(major.as_deref(), &data)?;
         if major.is_none() {
@@ -153,14 +156,15 @@ async fn launch(
 }
 
 /// Makes the data folder, in a draft that takes its place when it is whole, so that a start that was cut off is no trouble.
+/// Each start has a draft of its own: the `initdb` of a start that was killed may live on, and empties its folder when it
+/// fails.
 async fn init(
     programs: &binaries::Postgres,
     folder: &Path,
     data: &Path,
     account: Option<Account>,
 ) -> Result<(), ServerError> {
-    let draft = folder.join("data.new");
-    files::remove_folder(&draft)?;
+    let draft = folder.join(format!("{DRAFT}.{:016x}", rand::rng().random::<u64>()));
     std::fs::DirBuilder::new().mode(PRIVATE).create(&draft).map_err(ServerError::io("make the folder", &draft))?;
     give(&draft, account)?;
     let password_file = folder.join("password");
@@ -173,6 +177,17 @@ async fn init(
     command.arg("--no-sync").arg("--pwfile").arg(&password_file);
     process::run("initdb", command, account, &draft, &folder.join("log")).await?;
     std::fs::rename(&draft, data).map_err(ServerError::io("make", data))
+}
+
+/// Removes what starts that were cut off left. One whose `initdb` still works there may come back: then the next start
+/// removes it.
+fn remove_drafts(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for draft in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+        if let Err(error) = std::fs::remove_dir_all(draft.path()) {
+            tracing::debug!(%error, draft = %draft.path().display(), "an unfinished data folder stays for now");
+        }
+    }
 }
 
 /// Stops a postmaster that a killed process of ours left behind. Postgres sees by itself that the one which wrote
