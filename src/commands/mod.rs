@@ -2,11 +2,13 @@
 
 mod api;
 mod healthcheck;
+mod jobs;
 mod keys;
 mod migrate;
 mod queue;
 mod resync;
 mod sandbox;
+mod status;
 mod up;
 mod worker;
 
@@ -29,6 +31,10 @@ pub enum Command {
     Keys(keys::Args),
     /// Syncs many creators, when the quota has room for them; or sets how often a project's are synced
     Resync(resync::Args),
+    /// The fleet at a glance: lanes, workers, quota, creators, and whether the cadence fits the quota
+    Status(Box<status::Args>),
+    /// Lists jobs, tries dead ones again, puts them away
+    Jobs(jobs::Args),
     /// Pauses, resumes and drains a lane of jobs, for the whole fleet at once
     Queue(queue::Args),
     /// Asks a URL, and fails if it does not answer well
@@ -46,6 +52,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Resync(args) => resync::run(&args).await,
+        Command::Status(args) => status::run(&args).await,
+        Command::Jobs(args) => jobs::run(args).await,
         Command::Queue(args) => queue::run(args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
     }

@@ -12,6 +12,7 @@ mod support;
 
 mod faults;
 mod lanes;
+mod operators;
 mod races;
 mod resync;
 mod scale;

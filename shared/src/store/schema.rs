@@ -179,6 +179,7 @@ diesel::joinable!(videos -> creators (creator_id));
 diesel::joinable!(creators -> credentials (credential_id));
 diesel::joinable!(api_keys -> projects (project_id));
 diesel::joinable!(creators -> projects (project_id));
+diesel::joinable!(jobs -> projects (project_id));
 diesel::joinable!(batch_jobs -> jobs (job_id));
 diesel::allow_tables_to_appear_in_same_query!(
     projects,
