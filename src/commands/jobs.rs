@@ -178,10 +178,8 @@ async fn list(args: &List) -> anyhow::Result<()> {
         let full = i64::try_from(page.len()).is_ok_and(|rows| rows == left.min(PAGE));
         let mut out = std::io::stdout().lock();
         for row in &page {
-            match args.json {
-                true => writeln!(out, "{}", to_json(row))?,
-                false => writeln!(out, "{}", line(row, Utc::now()))?,
-            }
+            let text = if args.json { to_json(row).to_string() } else { line(row, Utc::now()) };
+            writeln!(out, "{text}")?;
         }
         left -= PAGE.min(left);
         before = page.last().map(|row| row.id);

@@ -78,7 +78,7 @@ fn write(overview: &Overview, json: bool, paint: Paint) -> anyhow::Result<()> {
 async fn watch(looker: &mut Looker, json: bool, paint: Paint) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut overview = tokio::select! {
-        looked = looker.look() => looked?,
+        found = looker.look() => found?,
         () = signals.stop() => return Ok(()),
     };
     let screen = if !json && std::io::stdout().is_terminal() { Some(Screen::open()?) } else { None };
@@ -92,12 +92,12 @@ async fn watch(looker: &mut Looker, json: bool, paint: Paint) -> anyhow::Result<
             () = tokio::time::sleep(FRAME) => {}
             () = signals.stop() => break,
         }
-        let looked = tokio::select! {
-            looked = looker.look() => looked,
+        let found = tokio::select! {
+            found = looker.look() => found,
             () = signals.stop() => break,
         };
-        match looked {
-            Ok(looked) => (overview, problem) = (looked, None),
+        match found {
+            Ok(found) => (overview, problem) = (found, None),
             Err(error) if screen.is_some() => problem = Some(error.to_string()),
             Err(error) => return Err(error.into()),
         }
