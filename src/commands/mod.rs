@@ -3,11 +3,14 @@
 mod api;
 mod doctor;
 mod healthcheck;
+mod jobs;
 mod keys;
 mod migrate;
+mod queue;
 mod resync;
 mod rotate_encryption;
 mod sandbox;
+mod status;
 mod up;
 mod worker;
 
@@ -34,6 +37,12 @@ pub enum Command {
     Doctor(Box<doctor::Args>),
     /// Encrypts every stored token with the first key of the list, while everything runs
     RotateEncryption(rotate_encryption::Args),
+    /// The fleet at a glance: lanes, workers, quota, creators, and whether the cadence fits the quota
+    Status(Box<status::Args>),
+    /// Lists jobs, tries dead ones again, puts them away
+    Jobs(jobs::Args),
+    /// Pauses, resumes and drains a lane of jobs, for the whole fleet at once
+    Queue(queue::Args),
     /// Asks a URL, and fails if it does not answer well
     #[command(hide = true)]
     Healthcheck(healthcheck::Args),
@@ -63,6 +72,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Resync(args) => resync::run(&args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::RotateEncryption(args) => rotate_encryption::run(args).await,
+        Command::Status(args) => status::run(&args).await,
+        Command::Jobs(args) => jobs::run(args).await,
+        Command::Queue(args) => queue::run(args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
     }
 }

@@ -193,8 +193,9 @@ impl Display {
     }
 }
 
+/// Two lines: what is said changes its length, and the bar's end is not to jump.
 fn style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
-    ProgressStyle::with_template("{wide_bar} {percent:>3} %  {human_pos} of {human_len}  {msg}")
+    ProgressStyle::with_template("{percent:>3} %  {wide_bar}  {human_pos} of {human_len}\n       {msg}")
 }
 
 /// The rate and the time left, by what was settled in the time that it took.

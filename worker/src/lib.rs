@@ -2,6 +2,7 @@
 
 mod health;
 mod jobs;
+mod lanes;
 mod measure;
 mod pruner;
 mod scheduler;
@@ -12,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Queue, WorkerPool};
+use shared::queue::{Gates, Queue, WorkerPool};
 use shared::settings::WorkerSettings;
 use shared::store::Store;
 use shared::telemetry::Metrics;
 use shared::tokens::Tokens;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,7 +62,7 @@ pub struct Worker {
     pool: WorkerPool,
     tokens: Tokens,
     grace: Duration,
-    /// Ends sweeper, scheduler and pruner.
+    /// Ends sweeper, scheduler, pruner and the look at the lanes.
     stopping: CancellationToken,
     background: TaskTracker,
     health: Option<health::Server>,
@@ -79,7 +81,10 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
-    let pool = WorkerPool::start(&queue, pool_settings, move |delivery| jobs::handle(Arc::clone(&context), delivery));
+    let gates = Gates::closed();
+    let pool = WorkerPool::start_gated(&queue, pool_settings, &gates, move |delivery| {
+        jobs::handle(Arc::clone(&context), delivery)
+    });
     let health = match settings.metrics_bind {
         Some(address) => {
             let liveness = pool.liveness();
@@ -90,7 +95,9 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
     background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
-    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every);
+    let (held, lanes) = watch::channel(None);
+    background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates, held)));
+    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes);
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store)));
     Ok(Worker { pool, tokens, grace, stopping, background, health })

@@ -1,4 +1,4 @@
-//! The pruner: forgets finished jobs after a week, and consents that nobody finished.
+//! The pruner: forgets finished jobs after a week, finished batches after a month, and consents that nobody finished.
 
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub(crate) async fn run(store: Store) {
 
 async fn prune(store: &Store) -> Result<(), StoreError> {
     while is_full(store.prune_jobs(BATCH).await?) {}
+    while is_full(store.prune_batches(BATCH).await?) {}
     while is_full(store.prune_states(BATCH).await?) {}
     Ok(())
 }

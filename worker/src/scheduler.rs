@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use shared::ids::ProjectId;
 use shared::queue::{Lane, Message, Queue, QueueError};
+use shared::store::lanes::LaneSettings;
 use shared::store::schedule::Fed;
 use shared::store::{Store, StoreError};
+use tokio::sync::watch;
 
 /// The pause between two ticks when there is nothing to do, within these: processes that started together drift apart.
 const IDLE: (Duration, Duration) = (Duration::from_millis(700), Duration::from_millis(1300));
@@ -35,9 +37,16 @@ enum TickError {
     Queue(#[from] QueueError),
 }
 
-/// Schedules until it is dropped. `every` is how old data may get where nobody says otherwise.
-pub(crate) async fn run(store: Store, queue: Queue, every: Option<Duration>) {
-    let mut scheduler = Scheduler { store, queue, every, pulled_in: every.is_none(), after: None, window: WINDOW.0 };
+/// Schedules until it is dropped. `every` is how old data may get where nobody says otherwise; `lanes`, what operators have
+/// said of the lanes, as far as it is known.
+pub(crate) async fn run(
+    store: Store,
+    queue: Queue,
+    every: Option<Duration>,
+    lanes: watch::Receiver<Option<LaneSettings>>,
+) {
+    let mut scheduler =
+        Scheduler { store, queue, every, lanes, pulled_in: every.is_none(), after: None, window: WINDOW.0 };
     let mut broken = false;
     let mut pause = BUSY;
     loop {
@@ -66,6 +75,7 @@ struct Scheduler {
     store: Store,
     queue: Queue,
     every: Option<Duration>,
+    lanes: watch::Receiver<Option<LaneSettings>>,
     /// Whether every creator's next turn lies within `every`, which may have been longer in the life before.
     pulled_in: bool,
     /// The project that had the last turn.
@@ -77,9 +87,12 @@ struct Scheduler {
 impl Scheduler {
     /// One look at everything. `true`: there may be more to do at once.
     async fn tick(&mut self) -> Result<bool, TickError> {
+        let Some(settings) = *self.lanes.borrow() else { return Ok(false) };
+        let bulk = settings.of(Lane::Bulk).state;
         let began = Instant::now();
-        let made = self.make().await?;
-        let fed = self.feed().await?;
+        let made = bulk.takes_new() && self.make().await?;
+        self.store.close_batches().await?;
+        let fed = bulk.is_fed() && self.feed().await?;
         crate::measure::ticked(began.elapsed());
         Ok(made || fed)
     }
@@ -91,7 +104,6 @@ impl Scheduler {
         }
         let due = self.store.claim_due(self.every, CHUNK).await?;
         let grown = self.store.grow_batches(CHUNK).await?;
-        self.store.close_batches().await?;
         if let Some(due) = due.filter(|due| due.made > 0) {
             crate::measure::scheduled(u64::try_from(due.made).unwrap_or(0));
             tracing::debug!(due.looked_at, due.made, "creators are due");

@@ -15,6 +15,7 @@ mod coordinator;
 mod log;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,8 @@ use tokio::time::Instant;
 use connection::Connection;
 use coordinator::{Command, Coordinator, Waiter, WaiterId};
 use log::{Limits, PermitNumber, SlidingLog};
+
+pub use snapshot::Snapshot;
 
 use crate::redis_servers::{RedisServers, RedisUrlError};
 
@@ -227,13 +230,14 @@ impl Budget {
     }
 
     fn log(&self, endpoint: &str) -> SlidingLog {
-        let base = format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app);
-        SlidingLog::new(
-            Connection::new(self.servers.clone(), &base),
-            &base,
-            self.process.clone(),
-            self.settings.limits(),
-        )
+        let base = self.base(endpoint);
+        let connection = Connection::new(self.servers.clone(), &base);
+        SlidingLog::new(connection, &base, self.process.clone(), self.settings.limits())
+    }
+
+    /// What the names of an endpoint's keys begin with.
+    fn base(&self, endpoint: &str) -> String {
+        format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app)
     }
 
     fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {

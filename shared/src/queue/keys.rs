@@ -58,7 +58,7 @@ impl LaneKeys {
 pub(super) struct Channels {
     /// A lane's name: it has something new.
     pub wake: String,
-    /// An id: its holder is to treat it as interactive.
+    /// An id: its holder is to treat it as interactive. Or `lanes`: what holds lanes has changed.
     pub control: String,
     /// Lines of `id outcome`: jobs that ended.
     pub done: String,

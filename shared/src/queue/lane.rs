@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::claims::{ClaimId, Claims, Fetched, FetchedJob};
+use super::gates::Gates;
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
 use super::{CHUNK, Delivery, Lane, Message, Outcome, WorkerSettings};
 use crate::ids::JobId;
@@ -49,8 +50,9 @@ pub(super) struct LaneState {
     numbers: AtomicU64,
     slots: Arc<Slots>,
     suspect: Arc<SuspectSlot>,
+    gates: Gates,
     last_fetch: Mutex<Instant>,
-    /// Waiting for a free slot: not fetching is right then.
+    /// Waiting for a free slot, or for the lane's gate: not fetching is right then.
     full: AtomicBool,
 }
 
@@ -156,6 +158,7 @@ impl LaneState {
         wake: Arc<Notify>,
         slots: Arc<Slots>,
         suspect: Arc<SuspectSlot>,
+        gates: Gates,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<(u64, Outcome)>) {
         let (ends, acker) = mpsc::unbounded_channel();
         let lane = Self {
@@ -173,6 +176,7 @@ impl LaneState {
             numbers: AtomicU64::new(1),
             slots,
             suspect,
+            gates,
             last_fetch: Mutex::new(Instant::now()),
             full: AtomicBool::new(false),
         };
@@ -254,6 +258,13 @@ impl LaneState {
                 () = stop.cancelled() => return None,
                 slot = self.free_slot() => slot?,
             };
+            if !self.gates.is_open(self.lane()) {
+                // Closed while we waited for the slot. A suspect's permit is not kept from the other lanes meanwhile.
+                suspect = None;
+                drop(slot);
+                self.wait_at_gate(stop).await;
+                continue;
+            }
             match self.fetch_once(slot, suspect.take()).await {
                 Ok(fetched) => {
                     backoff = SHORTEST_BACKOFF;
@@ -277,6 +288,16 @@ impl LaneState {
                 }
             }
         }
+    }
+
+    async fn wait_at_gate(&self, stop: &CancellationToken) {
+        self.full.store(true, Ordering::Release);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.gates.opened(self.lane()) => {}
+        }
+        *lock(&self.last_fetch) = Instant::now();
+        self.full.store(false, Ordering::Release);
     }
 
     async fn free_slot(&self) -> Option<Slot> {

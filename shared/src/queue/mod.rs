@@ -25,6 +25,7 @@
 //! - A fetch first promotes what is due, at most 500 a call, and says when the next job is due: an idle worker holds one
 //!   timer a lane and sends Redis nothing but its heartbeat.
 //! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most.
+//! - A lane whose gate is closed ([`Gates`]) is not fetched from; what runs goes on.
 //!
 //! # When a worker dies
 //!
@@ -85,6 +86,7 @@ mod acker;
 mod backend;
 mod claims;
 mod client;
+mod gates;
 mod heartbeat;
 mod inspect;
 mod keys;
@@ -110,6 +112,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
+pub use gates::Gates;
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::backend::{self, Control, Handler};
 use super::claims::{ClaimId, Claims};
+use super::gates::{Gates, LANES_CHANGED};
 use super::lane::LaneState;
 use super::slots::{Slots, SuspectSlot};
 use super::{Delivery, Lane, Outcome, Queue, acker, heartbeat, signals};
@@ -101,6 +102,15 @@ impl WorkerPool {
         F: Fn(Delivery) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
+        Self::start_gated(queue, settings, &Gates::open(), handler)
+    }
+
+    /// The same, on the lanes whose gates are open at the time.
+    pub fn start_gated<F, Fut>(queue: &Queue, settings: WorkerSettings, gates: &Gates, handler: F) -> Self
+    where
+        F: Fn(Delivery) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
         let handler: Handler = Arc::new(move |delivery| Box::pin(handler(delivery)));
         let name = unique_name();
         let slots = Arc::new(Slots::new(settings.concurrency));
@@ -111,14 +121,20 @@ impl WorkerPool {
             .zip(wakes)
             .map(|(lane, wake)| {
                 let claims = Claims { queue: queue.clone(), lane, worker: name.clone() };
-                LaneTasks::start(claims, settings, wake, slots.clone(), suspect.clone(), handler.clone())
+                let state = LaneState::new(claims, settings, wake, slots.clone(), suspect.clone(), gates.clone());
+                LaneTasks::start(state, handler.clone())
             })
             .collect();
         let end = CancellationToken::new();
         let pairs = lanes.iter().map(|lane| (lane.state.clone(), lane.control.clone())).collect();
         let tasks = vec![
             spawn(heartbeat::run(pairs, end.clone())),
-            spawn(listen(queue.clone(), lanes.iter().map(|lane| lane.state.clone()).collect(), end.clone())),
+            spawn(listen(
+                queue.clone(),
+                lanes.iter().map(|lane| lane.state.clone()).collect(),
+                gates.clone(),
+                end.clone(),
+            )),
         ];
         info!(worker = name, concurrency = settings.concurrency, "worker started");
         Self { name, lanes, end, tasks }
@@ -174,15 +190,7 @@ impl WorkerPool {
 }
 
 impl LaneTasks {
-    fn start(
-        claims: Claims,
-        settings: WorkerSettings,
-        wake: Arc<Notify>,
-        slots: Arc<Slots>,
-        suspect: Arc<SuspectSlot>,
-        handler: Handler,
-    ) -> Self {
-        let (state, ends) = LaneState::new(claims, settings, wake, slots, suspect);
+    fn start((state, ends): (Arc<LaneState>, mpsc::UnboundedReceiver<(u64, Outcome)>), handler: Handler) -> Self {
         let control = Arc::new(Control::new());
         let closing = CancellationToken::new();
         Self {
@@ -246,17 +254,20 @@ async fn give_back(lane: &LaneState, mut numbers: Vec<u64>) {
 }
 
 /// Rings the lanes that a message calls, and all of them after a gap in the subscription.
-async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, stop: CancellationToken) {
+async fn listen(queue: Queue, lanes: Vec<Arc<LaneState>>, gates: Gates, stop: CancellationToken) {
     let channels = queue.channels().clone();
     let control = channels.control.clone();
     let ring_all = || {
         for lane in &lanes {
             lane.wake.notify_one();
         }
+        gates.ring();
     };
     let message = |channel: &str, payload: &str| {
         if channel == control {
-            if let Ok(id) = payload.parse() {
+            if payload == LANES_CHANGED {
+                gates.ring();
+            } else if let Ok(id) = payload.parse() {
                 for lane in &lanes {
                     lane.promote(id);
                 }

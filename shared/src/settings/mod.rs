@@ -21,7 +21,7 @@ pub use sandbox::{
     SandboxLatency, SandboxSettings,
 };
 pub use servers::{DatabaseArgs, DatabaseSettings, EncryptionArgs, RedisArgs, RedisSettings};
-pub use tiktok::{TikTokArgs, TikTokSettings};
+pub use tiktok::{QuotaSettings, TikTokArgs, TikTokSettings};
 pub use worker::{ResyncArgs, WorkerArgs, WorkerSettings, resync_every, resync_every_text};
 
 /// A setting that can't be used: one line, never with a secret in it.

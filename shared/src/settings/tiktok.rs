@@ -81,6 +81,17 @@ pub struct TikTokSettings {
     pub rate_window: Duration,
 }
 
+/// TikTok's quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaSettings {
+    /// The app's public name, if one is set.
+    pub client_key: Option<String>,
+    /// Requests to one endpoint in one window, for the whole fleet.
+    pub rate_per_minute: u32,
+    /// The window's length.
+    pub rate_window: Duration,
+}
+
 impl TikTokArgs {
     /// The app's settings. Key and secret are required.
     pub fn check(&self) -> Result<TikTokSettings, SettingsError> {
@@ -102,6 +113,16 @@ impl TikTokArgs {
             api_url,
             rate_per_minute,
             rate_window,
+        })
+    }
+
+    /// The quota, and the app that it is for, if one is set: for who looks at the budget and calls nobody.
+    pub fn quota(&self) -> Result<QuotaSettings, SettingsError> {
+        let rate = or_default(&self.tiktok_rate_per_minute, DEFAULT_RATE);
+        Ok(QuotaSettings {
+            client_key: given(self.tiktok_client_key.as_deref()).map(str::to_owned),
+            rate_per_minute: number(RATE, rate, 1, MAX_RATE)?,
+            rate_window: rate_window(&self.tiktok_rate_window)?,
         })
     }
 

@@ -2,6 +2,7 @@
 //! neither the caller nor Postgres's locks wait for a million of them.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::IntervalDsl;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
@@ -173,6 +174,19 @@ impl Store {
     pub async fn close_batches(&self) -> Result<usize, StoreError> {
         let mut connection = self.connection().await?;
         Ok(close(&mut connection, None).await?)
+    }
+
+    /// Deletes at most `limit` batches that finished more than 30 days ago: until then their counts stay true, also when
+    /// their jobs are long pruned.
+    pub async fn prune_batches(&self, limit: i64) -> Result<usize, StoreError> {
+        let finished = diesel::alias!(batches as finished_batches);
+        let month_ago = diesel::dsl::now.into_sql::<Timestamptz>() - 30.days();
+        let old = finished
+            .filter(finished.field(batches::finished_at).lt(month_ago.nullable()))
+            .select(finished.field(batches::id))
+            .limit(limit);
+        let mut connection = self.connection().await?;
+        Ok(diesel::delete(batches::table.filter(batches::id.eq_any(old))).execute(&mut connection).await?)
     }
 
     /// How far a batch of `project` has come. Its cost does not grow with the batch.

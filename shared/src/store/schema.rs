@@ -160,6 +160,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    lanes (lane) {
+        lane -> Text,
+        state -> Text,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     budget_use (app, endpoint) {
         app -> Text,
         endpoint -> Text,
@@ -171,6 +179,7 @@ diesel::joinable!(videos -> creators (creator_id));
 diesel::joinable!(creators -> credentials (credential_id));
 diesel::joinable!(api_keys -> projects (project_id));
 diesel::joinable!(creators -> projects (project_id));
+diesel::joinable!(jobs -> projects (project_id));
 diesel::joinable!(batch_jobs -> jobs (job_id));
 diesel::allow_tables_to_appear_in_same_query!(
     projects,

@@ -60,6 +60,11 @@ impl Process {
     /// Asks it to stop, and gives its exit status.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
         self.signal(Signal::SIGTERM);
+        self.wait().await
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().await.expect("wait for the process")
     }
 

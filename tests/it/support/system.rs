@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+use shared::queue::Queue;
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -75,6 +76,21 @@ impl System {
     /// Runs `metriqlab ARGUMENTS…` to its end; its standard output, if it succeeded.
     pub async fn run(&self, arguments: &[&str]) -> String {
         run(arguments, &self.variables, self.folder.path()).await
+    }
+
+    /// Runs `metriqlab ARGUMENTS…` to its end, however that is.
+    pub async fn output(&self, arguments: &[&str]) -> std::process::Output {
+        program(arguments, &self.variables, self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .expect("run the program")
+    }
+
+    /// Its queue, for looking at what the workers see.
+    pub fn queue(&self) -> Queue {
+        let prefix = self.variables.iter().find(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").expect("a prefix");
+        Queue::connect(&self.redis_url, &prefix.1).expect("a queue")
     }
 
     /// A key of another project.

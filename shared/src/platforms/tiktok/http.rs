@@ -35,7 +35,7 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::OauthToken => "oauth_token",
             Self::OauthRevoke => "oauth_revoke",

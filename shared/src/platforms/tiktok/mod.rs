@@ -35,6 +35,9 @@ pub use oauth::OAUTH_TURN;
 pub use pkce::{Pkce, PkceMode};
 pub use webhook::{RemovalReason, WebhookError, WebhookEvent};
 
+/// The endpoints that the budget counts, by the names that it and the metrics have for them.
+pub const LIMITED_ENDPOINTS: [&str; 2] = [Endpoint::UserInfo.as_str(), Endpoint::VideoList.as_str()];
+
 /// TikTok documents no limit of its OAuth endpoints. These let a process refresh 36,000 creators an hour, and keep one
 /// that went wrong from flooding them.
 const OAUTH_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();

@@ -1,0 +1,2 @@
+DROP INDEX batches_finished, batch_jobs_by_batch, jobs_dead;
+DROP TABLE lanes;

@@ -1,0 +1,47 @@
+//! Gates: lanes that a worker is not to fetch from.
+
+use std::time::Duration;
+
+use shared::queue::{Final, Gates, Lane, Outcome, WorkerPool};
+
+use crate::support::{SOON, Seen, fresh_queue, message, quick, until};
+
+#[tokio::test]
+async fn a_closed_gate_holds_its_lane_alone_and_an_open_one_lets_what_waits_run_at_once() {
+    let (queue, _) = fresh_queue();
+    let (gates, seen) = (Gates::closed(), Seen::default());
+    let noted = seen.clone();
+    let pool = WorkerPool::start_gated(&queue, quick(), &gates, move |delivery| {
+        noted.add(delivery.message.id);
+        async { Outcome::Final(Final::Done) }
+    });
+    let (held, free) = (message("noop"), message("noop"));
+    queue.push(Lane::Sync, &held, None).await.unwrap();
+    queue.push(Lane::Revoke, &free, None).await.unwrap();
+    gates.set(Lane::Revoke, true);
+    until("the lane with an open gate is served", async || seen.count(free.id) == 1).await;
+    gates.set(Lane::Sync, true);
+    until("what waited runs", async || seen.count(held.id) == 1).await;
+    // Again, on a lane that has been open and idle.
+    gates.set(Lane::Sync, false);
+    let late = message("noop");
+    queue.push(Lane::Sync, &late, None).await.unwrap();
+    until("it is in line", async || queue.depth(Lane::Sync).await.unwrap().ready == 1).await;
+    assert!(pool.last_fetch_age() < Duration::from_secs(60), "a lane that is held is not stale");
+    assert_eq!(seen.count(late.id), 0);
+    gates.set(Lane::Sync, true);
+    until("it runs", async || seen.count(late.id) == 1).await;
+    pool.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_worker_hears_that_what_holds_lanes_has_changed() {
+    let (queue, _) = fresh_queue();
+    let gates = Gates::open();
+    let pool = WorkerPool::start_gated(&queue, quick(), &gates, |_| async { Outcome::Gone });
+    // The first call is that of the subscription.
+    tokio::time::timeout(SOON, gates.changed()).await.unwrap();
+    queue.announce_lanes().await.unwrap();
+    tokio::time::timeout(SOON, gates.changed()).await.unwrap();
+    pool.stop(SOON).await;
+}

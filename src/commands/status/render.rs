@@ -1,0 +1,349 @@
+//! The overview in words and bars, 80 columns wide.
+
+use std::time::Duration;
+
+use chrono::SecondsFormat;
+use shared::queue::WorkerInfo;
+use shared::store::lanes::LaneState;
+
+use super::look::{LaneView, Overview, QuotaView};
+
+const WIDTH: usize = 80;
+const BAR: usize = 26;
+/// Workers that are listed; of more there is the number.
+const MOST_WORKERS: usize = 16;
+/// A worker not heard of for so long is taken for dead by the others.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
+
+/// Colours, where somebody sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// On a terminal that shows colours, and for somebody who wants them (`NO_COLOR`, no-color.org).
+    pub fn new(terminal: bool) -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value: std::ffi::OsString| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { on: terminal && !set("NO_COLOR") && !dumb }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.on && !text.trim().is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn red(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+}
+
+/// The lines of one frame of `--watch`. `problem` is why it is an old one.
+pub fn frame(overview: &Overview, problem: Option<&str>, paint: Paint) -> Vec<String> {
+    let mut lines = lines(overview, paint);
+    if let Some(problem) = problem {
+        let warning = wrapped(&format!("What is shown is old: {problem}"), 2);
+        lines.splice(1..1, warning.iter().map(|line| paint.red(line)));
+    }
+    lines.push(String::new());
+    lines.push(paint.dim("ctrl-C ends"));
+    lines
+}
+
+/// The overview.
+pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
+    let at = overview.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut lines = vec![format!("{}{:>71}", paint.bold("MetriqLab"), at)];
+    if let Some(problem) = &overview.redis_problem {
+        let text = format!("Redis is out of reach, nothing runs: {problem}");
+        lines.extend(wrapped(&text, 0).iter().map(|line| paint.red(line)));
+    }
+    lines.push(String::new());
+    lines.push(paint.dim("LANE    STATE        READY   DELAYED   RUNNING     WAITING      DEAD    OLDEST"));
+    lines.extend(overview.lanes.iter().map(|lane| lane_line(lane, paint)));
+    lines.push(String::new());
+    lines.extend(workers(overview.workers.as_deref(), paint));
+    lines.push(String::new());
+    lines.push(paint.dim(&format!("QUOTA{:>54}{:>20}", "IN USE", "THE CADENCE NEEDS")));
+    lines.extend(overview.quota.iter().map(|quota| quota_line(quota, paint)));
+    if !overview.app_is_set {
+        lines.push(paint.dim("What is in use is known where TIKTOK_CLIENT_KEY is set."));
+    }
+    lines.push(String::new());
+    lines.extend(creators(overview, paint));
+    lines.extend(warning(overview).iter().map(|line| paint.yellow(line)));
+    lines
+}
+
+fn lane_line(view: &LaneView, paint: Paint) -> String {
+    let state = format!("{:<9}", view.setting.state.as_ref());
+    let state = match view.setting.state {
+        LaneState::Open => paint.green(&state),
+        LaneState::Paused | LaneState::Draining => paint.yellow(&state),
+        LaneState::Unknown => paint.red(&state),
+    };
+    let number = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), grouped);
+    let dead = format!("{:>9}", grouped(positive(view.dead)));
+    let dead = if view.dead > 0 { paint.red(&dead) } else { dead };
+    format!(
+        "{}{state}{:>9} {:>9} {:>9} {:>11} {dead} {:>9}",
+        paint.bold(&format!("{:<8}", view.lane.as_str())),
+        number(view.depth.map(|depth| depth.ready)),
+        number(view.depth.map(|depth| depth.delayed)),
+        number(view.depth.map(|depth| depth.running)),
+        grouped(positive(view.waiting)),
+        view.oldest.map_or_else(|| "–".to_owned(), age),
+    )
+}
+
+fn workers(workers: Option<&[WorkerInfo]>, paint: Paint) -> Vec<String> {
+    let mut lines = vec![paint.dim("WORKER                                                      JOBS    HEARTBEAT")];
+    match workers {
+        None => lines.push("?".to_owned()),
+        Some([]) => lines.push(paint.red("none: nothing runs until a `metriqlab worker` is started")),
+        Some(workers) => {
+            for worker in workers.iter().take(MOST_WORKERS) {
+                let heartbeat = format!("{:>9} ago", age(worker.last_heartbeat));
+                let late = worker.last_heartbeat > DEAD_AFTER;
+                let heartbeat = if late { paint.red(&heartbeat) } else { heartbeat };
+                let name: String = worker.name.chars().take(50).collect();
+                lines.push(format!("{name:<50}{:>14}{heartbeat}", grouped(worker.running)));
+            }
+            let more = workers.len().saturating_sub(MOST_WORKERS);
+            if more > 0 {
+                lines.push(paint.dim(&format!("and {more} more")));
+            }
+        }
+    }
+    lines
+}
+
+fn quota_line(view: &QuotaView, paint: Paint) -> String {
+    let used = view.snapshot.map(|snapshot| f64::from(snapshot.used) / f64::from(snapshot.quota.max(1)));
+    let drawn = bar(used.unwrap_or(0.0));
+    let drawn = if used.is_some_and(|used| used > 0.9) { paint.yellow(&drawn) } else { paint.green(&drawn) };
+    let in_use = match view.snapshot {
+        Some(snapshot) => format!("{} of {}", snapshot.used, grouped(view.quota.into())),
+        None => format!("? of {}", grouped(view.quota.into())),
+    };
+    let paused = view.snapshot.and_then(|snapshot| snapshot.paused_for);
+    let needs = format!("{:>15.1} %", view.forecast);
+    let needs = match paused {
+        Some(pause) => paint.red(&format!("{:>17}", format!("paused {}", age(pause)))),
+        None if view.forecast > 100.0 => paint.red(&needs),
+        None => needs,
+    };
+    format!("{:<11} {drawn} {in_use:>20}   {needs}", view.endpoint)
+}
+
+fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
+    let counts = &overview.creators;
+    let number = |count: i64| grouped(positive(count));
+    let every =
+        overview.resync_every.map_or_else(|| "off".to_owned(), |every| humantime::format_duration(every).to_string());
+    let forecast = &overview.forecast;
+    vec![
+        format!(
+            "{}   {} active  {} must reconnect  {} leaving  {} due",
+            paint.dim("CREATORS"),
+            number(counts.active),
+            number(counts.reauthorization_required),
+            number(counts.disconnecting),
+            number(counts.due),
+        ),
+        format!(
+            "{}    {} on the schedule, {:.1} syncs a minute; longest age {every}",
+            paint.dim("CADENCE"),
+            number(forecast.creators),
+            forecast.syncs_per_minute,
+        ),
+    ]
+}
+
+/// What to do when the cadence asks for more than there is.
+fn warning(overview: &Overview) -> Vec<String> {
+    let Some(tightest) = overview.tightest().filter(|tightest| tightest.forecast > 100.0) else { return Vec::new() };
+    let longer = overview.resync_every.map(|every| every.mul_f64((tightest.forecast / 100.0).min(1e6)));
+    let hours = longer.map(|longer| longer.as_secs().div_ceil(3600));
+    let set = hours.map_or_else(String::new, |hours| format!("set METRIQLAB_RESYNC_EVERY to {hours}h or more, "));
+    let text = format!(
+        "At this cadence your creators need {:.0} % of the quota of {}: their data gets older than you asked for. What \
+         helps: {set}sync some projects less often (`metriqlab resync --project NAME --every TIME`), or ask TikTok for a \
+         higher quota.",
+        tightest.forecast, tightest.endpoint,
+    );
+    let mut lines = vec![String::new()];
+    lines.extend(wrapped(&text, 0));
+    lines
+}
+
+/// A bar of [`BAR`] columns, to an eighth of one.
+fn bar(part: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "from 0 to 8 times the bar's width"
+    )]
+    let eighths = (part.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
+    let last = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
+    let filled = eighths / 8;
+    let empty = BAR - filled - usize::from(!last.is_empty());
+    format!("{}{last}{}", "█".repeat(filled), "░".repeat(empty))
+}
+
+/// A span of time in at most six columns: `0.4s`, `42s`, `5m 3s`, `3h 2m`, `1d 6h`.
+pub fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", span.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn positive(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+/// The text in lines of at most [`WIDTH`] columns, each indented.
+fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".repeat(indent);
+    for word in text.split_whitespace() {
+        let filled = line.chars().count();
+        if filled > indent && filled + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        }
+        if line.chars().count() > indent {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use shared::budget::Snapshot;
+    use shared::queue::{Depth, Lane};
+    use shared::store::lanes::LaneSetting;
+    use shared::store::overview::CreatorCounts;
+    use shared::store::schedule::Forecast;
+
+    use super::*;
+
+    fn overview(many: i64) -> Overview {
+        let number = positive(many);
+        let depth = Depth { ready: number, delayed: number, running: number, oldest: None };
+        let lane = |lane| LaneView {
+            lane,
+            setting: LaneSetting { state: LaneState::Draining, changed_at: None },
+            depth: Some(depth),
+            waiting: many,
+            dead: many,
+            oldest: Some(Duration::from_secs(number)),
+        };
+        let quota = |endpoint| QuotaView {
+            endpoint,
+            quota: 1_000_000,
+            window: Duration::from_secs(60),
+            snapshot: Some(Snapshot { used: 999_999, quota: 1_000_000, paused_for: None }),
+            forecast: 12_345.6,
+        };
+        let worker = WorkerInfo {
+            name: "a-host-with-a-name-that-is-longer-than-anybody-would-give-12345-abcdef01".to_owned(),
+            running: 4096,
+            last_heartbeat: Duration::from_secs(86_399),
+        };
+        Overview {
+            at: DateTime::UNIX_EPOCH,
+            redis_problem: Some("a long story ".repeat(20)),
+            lanes: Lane::ALL.map(lane).to_vec(),
+            workers: Some(vec![worker; 40]),
+            app_is_set: true,
+            quota: vec![quota("user_info"), quota("video_list")],
+            creators: CreatorCounts { active: many, reauthorization_required: many / 100, disconnecting: 1, due: many },
+            forecast: Forecast { creators: many, syncs_per_minute: 694.4, pages_per_minute: 74_073.6 },
+            resync_every: Some(Duration::from_secs(86_400)),
+        }
+    }
+
+    #[test]
+    fn everything_fits_into_eighty_columns() {
+        for many in [0, 7, 99_999, 1_000_000] {
+            for line in frame(&overview(many), Some("Postgres is out of reach"), Paint { on: false }) {
+                assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_where_they_are_wanted_alone() {
+        let plain = lines(&overview(5), Paint { on: false }).join("\n");
+        assert!(!plain.contains('\x1b') && plain.contains("and 24 more"), "{plain}");
+        let coloured = lines(&overview(5), Paint { on: true }).join("\n");
+        assert!(coloured.contains("\x1b[31m"));
+    }
+
+    #[test]
+    fn a_cadence_that_needs_too_much_is_said_with_what_helps() {
+        let text = warning(&overview(5)).join(" ");
+        assert!(text.contains("12346 % of the quota of") && text.contains("METRIQLAB_RESYNC_EVERY to 2963h"), "{text}");
+        let mut fits = overview(5);
+        fits.quota.iter_mut().for_each(|quota| quota.forecast = 99.0);
+        assert!(warning(&fits).is_empty());
+    }
+
+    #[test]
+    fn a_bar_is_as_wide_whatever_it_shows() {
+        for eighths in 0..=u32::try_from(BAR * 8).unwrap() {
+            let part = f64::from(eighths) / f64::from(u32::try_from(BAR * 8).unwrap());
+            assert_eq!(bar(part).chars().count(), BAR, "{part}");
+        }
+        assert_eq!(bar(7.0), "█".repeat(BAR));
+        assert_eq!(bar(f64::NAN).chars().count(), BAR);
+    }
+
+    #[test]
+    fn numbers_and_ages_are_short_and_plain() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        let ages = [400, 42_000, 303_000, 10_920_000, 108_000_000].map(|ms| age(Duration::from_millis(ms)));
+        assert_eq!(ages, ["0.4s", "42s", "5m 3s", "3h 2m", "1d 6h"]);
+        assert_eq!(wrapped(&"word ".repeat(40), 2).len(), 3);
+    }
+}
