@@ -78,6 +78,6 @@ impl Queue {
     pub async fn announce_lanes(&self) -> Result<(), QueueError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&self.channels().control).arg(LANES_CHANGED);
-        Ok(self.link().command(&publish).await?)
+        Ok(self.link(Lane::Sync).command(&publish).await?)
     }
 }
