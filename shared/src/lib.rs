@@ -11,3 +11,4 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod turns;
