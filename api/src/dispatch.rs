@@ -49,13 +49,13 @@ pub async fn sync(
         match work.within(work.store.open_sync(project, creator, Some(trace.as_str()))).await? {
             OpenSync::New(id) => {
                 let watching = work.waiter.watch(id);
-                push(&work, Lane::Sync, &message(id, JobKind::Sync, &trace)).await;
+                push(&work, Lane::Sync, &message(id, JobKind::Sync, project, &trace)).await;
                 Ok(Queued::new(id, watching, None))
             }
             OpenSync::Shared { id, promoted } => {
                 let watching = work.waiter.watch(id);
                 if promoted {
-                    tell(work.queue.promote(Lane::Bulk, &message(id, JobKind::Sync, &trace))).await;
+                    tell(work.queue.promote(Lane::Bulk, &message(id, JobKind::Sync, project, &trace))).await;
                 }
                 // It may have ended between the two statements, before this watch began.
                 let ended = watching.check_now().await;
@@ -80,7 +80,7 @@ pub async fn disconnect(
         match work.within(work.store.disconnect(project, creator, Some(trace.as_str()))).await? {
             Disconnect::New { id, cancelled } => {
                 let watching = work.waiter.watch(id);
-                let message = message(id, JobKind::Revoke, &trace);
+                let message = message(id, JobKind::Revoke, project, &trace);
                 let cancelling = join_all(cancelled.into_iter().map(|sync| cancel(&work, sync)));
                 join(push(&work, Lane::Revoke, &message), cancelling).await;
                 Ok(Queued::new(id, watching, None))
@@ -97,14 +97,20 @@ pub async fn disconnect(
 }
 
 /// Sends the first sync of a new connection on its way, and tells who waits for the disconnects that it completed.
-pub async fn after_connect(api: &Api, sync: Option<JobId>, completed: &[JobId], trace: &TraceContext) {
+pub async fn after_connect(
+    api: &Api,
+    project: ProjectId,
+    sync: Option<JobId>,
+    completed: &[JobId],
+    trace: &TraceContext,
+) {
     for job in completed {
         tell(api.queue.notify(*job, &Final::Done)).await;
         tell(api.queue.forget(Lane::Revoke, *job)).await;
     }
     if let Some(id) = sync {
         Span::current().record("job_id", tracing::field::display(id));
-        push(api, Lane::Sync, &message(id, JobKind::Sync, trace)).await;
+        push(api, Lane::Sync, &message(id, JobKind::Sync, project, trace)).await;
     }
 }
 
@@ -118,8 +124,9 @@ async fn cancel(api: &Api, sync: JobId) {
     .await;
 }
 
-fn message(id: JobId, kind: JobKind, trace: &TraceContext) -> Message {
-    Message { id, kind: kind.to_string(), trace: Some(trace.as_str().to_owned()) }
+/// The projects take turns, in the lanes and at the budget.
+fn message(id: JobId, kind: JobKind, project: ProjectId, trace: &TraceContext) -> Message {
+    Message { id, kind: kind.to_string(), trace: Some(trace.as_str().to_owned()), group: Some(project.into()) }
 }
 
 async fn push(api: &Api, lane: Lane, message: &Message) {

@@ -79,7 +79,7 @@ fn budget(url: &str) -> Budget {
 }
 
 async fn one_permit(budget: &Budget) {
-    budget.permit("endpoint", watch::channel(true).1, None).await.expect("Redis runs").settle().await;
+    budget.permit("endpoint", None, watch::channel(true).1, None).await.expect("Redis runs").settle().await;
 }
 
 /// How often a second `CALLERS` tasks, each of which does something `PER_CALLER` times, do it.

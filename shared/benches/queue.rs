@@ -117,7 +117,7 @@ async fn throughput(queue: &Queue) -> Result<(), Failure> {
 }
 
 fn noop() -> Message {
-    Message { id: JobId::new(), kind: "noop".to_owned(), trace: None }
+    Message { id: JobId::new(), kind: "noop".to_owned(), trace: None, group: None }
 }
 
 fn print_percentiles(what: &str, samples: &mut [Duration]) {

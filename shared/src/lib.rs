@@ -13,3 +13,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tokens;
 pub mod trace;
+pub mod turns;

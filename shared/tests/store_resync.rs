@@ -174,6 +174,32 @@ async fn the_feeder_gives_each_project_its_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_project_with_nothing_in_redis_gets_in_though_another_has_filled_the_window() {
+    let (database, large) = with_creators(50).await;
+    execute(&database, "UPDATE creators SET next_sync_at = now()").await;
+    database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
+    assert_eq!(database.store.feed(None, 10, 20).await.unwrap().len(), 20);
+    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "the large one is in");
+    let small = database.project("small").await;
+    add_creators(&database, small, "other", 5).await;
+    execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE project_id = '{small}'")).await;
+    // The helper has deleted the jobs of the large one: they are due again, and 20 are in Redis as before.
+    execute(&database, "UPDATE creators SET next_sync_at = now()").await;
+    database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
+    execute(
+        &database,
+        &format!(
+            "UPDATE jobs SET state = 'retrying' WHERE id IN (SELECT id FROM jobs WHERE project_id = '{large}' LIMIT 20)"
+        ),
+    )
+    .await;
+    let fed = database.store.feed_newcomers(10, 2).await.unwrap();
+    assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small]);
+    assert!(fed.iter().all(|job| job.message.group == Some(small.into())));
+    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "now both are in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_syncs_end_says_when_the_next_one_is() {
     let (database, project) = with_creators(1).await;
     let creator = creator_ids(&database, project).await[0];

@@ -3,7 +3,7 @@
 //!
 //! Every worker process schedules, with no leader: Postgres's locks see to it that nothing is made twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
@@ -20,13 +20,19 @@ const IDLE: (Duration, Duration) = (Duration::from_millis(700), Duration::from_m
 const BUSY: (Duration, Duration) = (Duration::from_millis(70), Duration::from_millis(130));
 /// Creators of one statement: it locks few, and lets others in between.
 const CHUNK: i64 = 1000;
-/// Bulk jobs in Redis that are ready to run, at least and at most. The lane is first come, first served, so what a project
-/// waits for its turn grows with them; and a worker must not run out of them between two ticks.
+/// Bulk jobs in Redis that are ready to run, at least and at most: few, for Redis's memory; and a worker must not run out of
+/// them between two ticks.
 const WINDOW: (u64, u64) = (64, 1000);
 /// With those that wait there for their next try. More than this and no new one comes, so Redis's memory is bounded.
 const MOST_IN_REDIS: u64 = 5000;
 /// Projects that take turns in one tick; the next tick goes on after the last of them.
 const PROJECTS: i32 = 200;
+/// While there is no room, a project that has nothing in Redis gets in all the same, with so many jobs; the lane sees to it
+/// that they have their turns. So Redis holds at most so many more for each project.
+const NEWCOMERS_JOBS: i64 = 8;
+/// How often they are looked for, and among how many projects that have something waiting.
+const NEWCOMERS_EVERY: Duration = Duration::from_secs(1);
+const NEWCOMERS_AMONG: i32 = 1000;
 
 /// Why a tick broke off.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +51,16 @@ pub(crate) async fn run(
     every: Option<Duration>,
     lanes: watch::Receiver<Option<LaneSettings>>,
 ) {
-    let mut scheduler =
-        Scheduler { store, queue, every, lanes, pulled_in: every.is_none(), after: None, window: WINDOW.0 };
+    let mut scheduler = Scheduler {
+        store,
+        queue,
+        every,
+        lanes,
+        pulled_in: every.is_none(),
+        after: None,
+        window: WINDOW.0,
+        newcomers_at: None,
+    };
     let mut broken = false;
     let mut pause = BUSY;
     loop {
@@ -82,6 +96,8 @@ struct Scheduler {
     after: Option<ProjectId>,
     /// How many ready jobs Redis gets.
     window: u64,
+    /// When newcomers were last looked for.
+    newcomers_at: Option<Instant>,
 }
 
 impl Scheduler {
@@ -117,6 +133,7 @@ impl Scheduler {
         self.window = window_for(self.window, depth.ready);
         let room = room_for(self.window, depth.ready, depth.delayed);
         if room == 0 {
+            self.let_newcomers_in().await?;
             return Ok(depth.ready > 0);
         }
         let fed = self.store.feed(self.after, PROJECTS, i64::try_from(room).unwrap_or(CHUNK)).await?;
@@ -125,13 +142,29 @@ impl Scheduler {
         let projects: BTreeSet<ProjectId> = fed.iter().map(|job| job.project).collect();
         let more = i32::try_from(projects.len()).is_ok_and(|projects| projects >= PROJECTS);
         self.after = projects.last().copied().filter(|_| more);
-        let messages = in_turns(fed);
-        if !messages.is_empty() {
-            // The rows are committed: what is not pushed now the sweeper finds.
-            self.queue.push_many(Lane::Bulk, &messages).await?;
-            crate::measure::fed(messages.len());
+        let is_fed = self.push(fed).await?;
+        Ok(was_at_the_end || is_fed)
+    }
+
+    /// A project with few jobs does not wait until the window that another one has filled is empty.
+    async fn let_newcomers_in(&mut self) -> Result<(), TickError> {
+        if self.newcomers_at.is_some_and(|at| at.elapsed() < NEWCOMERS_EVERY) {
+            return Ok(());
         }
-        Ok(was_at_the_end || !messages.is_empty())
+        self.newcomers_at = Some(Instant::now());
+        let fed = self.store.feed_newcomers(NEWCOMERS_AMONG, NEWCOMERS_JOBS).await?;
+        self.push(fed).await.map(|_| ())
+    }
+
+    /// `true`: there was something to push.
+    async fn push(&self, mut fed: Vec<Fed>) -> Result<bool, TickError> {
+        // Each project's oldest first. Between the projects, the lane takes turns.
+        fed.sort_unstable_by_key(|job| (job.project, job.message.id));
+        let messages: Vec<Message> = fed.into_iter().map(|job| job.message).collect();
+        // The rows are committed: what is not pushed now the sweeper finds.
+        self.queue.push_many(Lane::Bulk, &messages).await?;
+        crate::measure::fed(messages.len());
+        Ok(!messages.is_empty())
     }
 }
 
@@ -150,45 +183,10 @@ fn room_for(window: u64, ready: u64, delayed: u64) -> u64 {
     window.saturating_sub(ready).min(MOST_IN_REDIS.saturating_sub(ready.saturating_add(delayed)))
 }
 
-/// The projects' jobs in turns, each project's oldest first.
-fn in_turns(fed: Vec<Fed>) -> Vec<Message> {
-    let mut projects: BTreeMap<ProjectId, Vec<Message>> = BTreeMap::new();
-    for job in fed {
-        projects.entry(job.project).or_default().push(job.message);
-    }
-    let mut queues: Vec<_> = projects
-        .into_values()
-        .map(|mut messages| {
-            messages.sort_unstable_by_key(|message| message.id);
-            messages.into_iter()
-        })
-        .collect();
-    let mut turns = Vec::new();
-    while !queues.is_empty() {
-        queues.retain_mut(|queue| queue.next().map(|message| turns.push(message)).is_some());
-    }
-    turns
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use shared::ids::JobId;
-
-    #[test]
-    fn a_project_with_one_job_does_not_wait_for_one_with_hundreds() {
-        let (large, small) = (ProjectId::new(), ProjectId::new());
-        let job = |project| Fed { project, message: Message { id: JobId::new(), kind: "sync".into(), trace: None } };
-        let mut fed: Vec<Fed> = (0..300).map(|_| job(large)).collect();
-        let (first, only) = (fed[0].message.id, job(small));
-        fed.push(only.clone());
-        let turns = in_turns(fed);
-        assert_eq!(turns.len(), 301);
-        assert!(turns.iter().take(2).any(|message| message.id == only.message.id));
-        assert!(turns.iter().take(2).any(|message| message.id == first));
-        assert!(turns.iter().skip(2).is_sorted_by_key(|message| message.id));
-    }
 
     proptest! {
         #[test]

@@ -1,9 +1,8 @@
 //! The one task of a process that asks an endpoint's log for permits, for all its callers.
 //!
 //! It sleeps until a caller comes or goes, a permit comes back, or the instant that the log named; then it takes one turn
-//! at the log with all that has gathered. Interactive callers stand in front of bulk ones, each in the order of coming.
+//! at the log with all that has gathered. Interactive callers stand in front of bulk ones; among each, the groups take turns.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::ceiling::Ceiling;
 use super::log::{Ask, Granted, PermitNumber, SlidingLog};
 use super::{BudgetError, Class, Offer, PATIENCE, Permit, UsageLog, UsageLogError};
 use crate::redis_servers::RESPONSE_TIMEOUT;
+use crate::turns::{Group, Turns};
 
 /// While somebody waits, the log is asked at least this often: an entry that another process gives back is free sooner
 /// than the log could say, and an interactive caller's registration in it must be renewed.
@@ -41,6 +41,7 @@ impl WaiterId {
 /// A caller that waits for a permit.
 pub(super) struct Waiter {
     pub(super) id: WaiterId,
+    pub(super) group: Option<Group>,
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
     pub(super) answer: oneshot::Sender<Result<Offer, BudgetError>>,
@@ -80,8 +81,8 @@ pub(super) struct Coordinator {
     usage: Arc<dyn UsageLog>,
     ceiling: Ceiling,
     commands: mpsc::UnboundedReceiver<Command>,
-    interactive: VecDeque<Waiter>,
-    bulk: VecDeque<Waiter>,
+    interactive: Turns<Waiter>,
+    bulk: Turns<Waiter>,
     settled: Vec<PermitNumber>,
     unused: Vec<PermitNumber>,
     next_number: PermitNumber,
@@ -117,8 +118,8 @@ impl Coordinator {
             log,
             usage,
             commands,
-            interactive: VecDeque::new(),
-            bulk: VecDeque::new(),
+            interactive: Turns::default(),
+            bulk: Turns::default(),
             settled: Vec::new(),
             unused: Vec::new(),
             next_number: 0,
@@ -163,11 +164,11 @@ impl Coordinator {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Wait(waiter, Class::Interactive) => self.interactive.push_back(waiter),
-            Command::Wait(waiter, Class::Bulk) => self.bulk.push_back(waiter),
+            Command::Wait(waiter, Class::Interactive) => self.interactive.push(waiter.group.clone(), waiter),
+            Command::Wait(waiter, Class::Bulk) => self.bulk.push(waiter.group.clone(), waiter),
             Command::Promote(id) => {
-                if let Some(at) = self.bulk.iter().position(|waiter| waiter.id == id) {
-                    self.interactive.extend(self.bulk.remove(at));
+                for waiter in self.bulk.take_out(|waiter| waiter.id == id) {
+                    self.interactive.push(waiter.group.clone(), waiter);
                 }
             }
             Command::Left => {}
@@ -180,7 +181,7 @@ impl Coordinator {
     fn pass_on(&mut self, mut permit: Permit) {
         counter!("metriqlab_budget_unused_total", "endpoint" => self.endpoint).increment(1);
         while permit.fresh() {
-            let Some(waiter) = self.interactive.pop_front().or_else(|| self.bulk.pop_front()) else { break };
+            let Some(waiter) = self.interactive.pop().or_else(|| self.bulk.pop()) else { break };
             match offer(waiter, permit) {
                 Ok(()) => return,
                 Err(refused) => permit = refused,
@@ -192,7 +193,7 @@ impl Coordinator {
 
     fn forget_who_left(&mut self) {
         for (queue, class) in [(&mut self.interactive, Class::Interactive), (&mut self.bulk, Class::Bulk)] {
-            queue.retain(|waiter| !waiter.answer.is_closed());
+            queue.take_out(|waiter| waiter.answer.is_closed());
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             gauge!("metriqlab_budget_waiting", "endpoint" => self.endpoint, "class" => class.as_str())
                 .set(queue.len() as f64);
@@ -302,7 +303,7 @@ impl Coordinator {
             Class::Interactive => &mut self.interactive,
             Class::Bulk => &mut self.bulk,
         };
-        while let Some(waiter) = queue.pop_front() {
+        while let Some(waiter) = queue.pop() {
             let permit = Permit { number, asked_at, commands: waiter.commands.clone() };
             if offer(waiter, permit).is_ok() {
                 return;
@@ -339,7 +340,7 @@ impl Coordinator {
             return (granted.entries > 0).then(|| now + self.log.limits().keep.max(RECHECK));
         };
         let wait = wait.min(RECHECK).max(denied.unwrap_or_default());
-        let deadlines = self.interactive.iter().chain(&self.bulk).filter_map(|waiter| waiter.deadline);
+        let deadlines = self.interactive.iter().chain(self.bulk.iter()).filter_map(|waiter| waiter.deadline);
         deadlines.chain([now + wait]).min()
     }
 
@@ -351,11 +352,11 @@ impl Coordinator {
             waiter.deadline.map_or(end, |deadline| deadline.min(end))
         };
         for queue in [&mut self.interactive, &mut self.bulk] {
-            for waiter in split_off(queue, |waiter| patience(waiter) <= now) {
+            for waiter in queue.take_out(|waiter| patience(waiter) <= now) {
                 let _ = waiter.answer.send(Err(BudgetError::Unavailable));
             }
         }
-        let ends = self.interactive.iter().chain(&self.bulk).map(patience);
+        let ends = self.interactive.iter().chain(self.bulk.iter()).map(patience);
         self.wake = ends.chain(self.retry.map(|(at, _)| at)).min();
     }
 }
@@ -369,9 +370,9 @@ fn offer(waiter: Waiter, permit: Permit) -> Result<(), Permit> {
 }
 
 /// Refuses those whose deadline is over before `wait` is, which is told how many callers stand in front of each.
-fn refuse(queue: &mut VecDeque<Waiter>, now: Instant, wait: impl Fn(u32) -> Duration) {
+fn refuse(queue: &mut Turns<Waiter>, now: Instant, wait: impl Fn(u32) -> Duration) {
     let mut ahead = 0;
-    let late = split_off(queue, |waiter| {
+    let late = queue.take_out(|waiter| {
         let late = waiter.deadline.is_some_and(|deadline| deadline <= now + wait(ahead));
         ahead += u32::from(!late);
         late
@@ -380,13 +381,6 @@ fn refuse(queue: &mut VecDeque<Waiter>, now: Instant, wait: impl Fn(u32) -> Dura
         // Never zero: to come back at once would be a busy loop.
         let _ = waiter.answer.send(Err(BudgetError::NotBefore(wait(ahead).max(Duration::from_millis(1)))));
     }
-}
-
-/// Takes those out for which `leaves` holds; the others keep their order.
-fn split_off(queue: &mut VecDeque<Waiter>, leaves: impl FnMut(&Waiter) -> bool) -> VecDeque<Waiter> {
-    let (leaving, staying) = std::mem::take(queue).into_iter().partition(leaves);
-    *queue = staying;
-    leaving
 }
 
 async fn bounded<T>(call: impl Future<Output = Result<T, UsageLogError>>) -> Result<T, TurnError> {

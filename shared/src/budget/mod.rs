@@ -6,8 +6,8 @@
 //! window and a little slack after the response. Whenever the platform counted that request (at its arrival, somewhere
 //! between grant and response), its own window is over by then: so the quota is never exceeded, whatever the latency.
 //!
-//! Each process has one coordinator a budget and endpoint (`coordinator.rs`), which keeps its callers in two queues and
-//! asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
+//! Each process has one coordinator a budget and endpoint (`coordinator.rs`), which keeps its callers in two queues, of
+//! each group in turn, and asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
 
 mod ceiling;
 mod connection;
@@ -34,6 +34,7 @@ use log::{Limits, PermitNumber, SlidingLog};
 pub use snapshot::Snapshot;
 
 use crate::redis_servers::{RedisServers, RedisUrlError};
+use crate::turns::Group;
 
 /// How old a permit may get before its request is sent; [`Permit::fresh`] tells. The log counts on it.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -169,18 +170,19 @@ impl Budget {
     /// Waits for a permit of one request to `endpoint`: at most `max_wait`, and not at all if it is clear that there is
     /// none by then. With none, it waits as long as it takes, but for a Redis out of reach a few seconds only.
     ///
-    /// `interactive` says whose call it is; when it turns true, the caller moves to the front queue. A caller that is
+    /// The groups take turns. `interactive` says whether somebody waits for the call; when it turns true, the caller moves to the front queue. A caller that is
     /// dropped loses nothing: a permit on its way to it goes to another. The permit is fresh: one that got old on its way
     /// (this process was stopped, or is overloaded) is given back.
     pub async fn permit(
         &self,
         endpoint: &'static str,
+        group: Option<Group>,
         mut interactive: watch::Receiver<bool>,
         max_wait: Option<Duration>,
     ) -> Result<Permit, BudgetError> {
         let deadline = max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
-            let permit = self.next_permit(endpoint, &mut interactive, deadline).await?;
+            let permit = self.next_permit(endpoint, group.clone(), &mut interactive, deadline).await?;
             if permit.fresh() {
                 return Ok(permit);
             }
@@ -191,6 +193,7 @@ impl Budget {
     async fn next_permit(
         &self,
         endpoint: &'static str,
+        group: Option<Group>,
         interactive: &mut watch::Receiver<bool>,
         deadline: Option<Instant>,
     ) -> Result<Permit, BudgetError> {
@@ -199,7 +202,7 @@ impl Budget {
         let commands = self.coordinator(endpoint);
         let (answer, answered) = oneshot::channel();
         let id = WaiterId::new();
-        let waiter = Waiter { id, since: began, deadline, answer, commands: commands.clone() };
+        let waiter = Waiter { id, group, since: began, deadline, answer, commands: commands.clone() };
         // Only a coordinator that is gone refuses it; then `answer` is dropped, and `answered` says so below.
         let _ = commands.send(Command::Wait(waiter, class));
         let leaving = Leaving(Some(&commands));

@@ -13,6 +13,8 @@ use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
 use tokio::sync::watch;
 
+use crate::turns::{Group, Spent};
+
 /// Where a creator's account lives. The names are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow)]
 #[strum(serialize_all = "UPPERCASE")]
@@ -115,13 +117,17 @@ pub struct Caller {
     pub interactive: watch::Receiver<bool>,
     /// How long each request may wait for its turn; as long as it takes, if `None`.
     pub max_wait: Option<Duration>,
+    /// Whose turn at the budget each request takes.
+    pub group: Option<Group>,
+    /// Counts the requests.
+    pub spent: Spent,
 }
 
 impl Caller {
     /// Somebody waits, and goes before all scheduled and bulk work.
     pub fn interactive(max_wait: Option<Duration>) -> Self {
         // The sender may go: nothing is more urgent than this already is.
-        Self { interactive: watch::channel(true).1, max_wait }
+        Self { interactive: watch::channel(true).1, max_wait, group: None, spent: Spent::default() }
     }
 }
 

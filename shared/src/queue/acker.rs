@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::claims::{ClaimId, Verb};
+use super::claims::{End, Verb};
 use super::lane::LaneState;
 use super::{CHUNK, Final, Lane, Message, Outcome, notice};
 
@@ -32,8 +32,8 @@ pub(super) async fn run(
         }
         let numbers: Vec<u64> = batch.iter().map(|(number, _)| *number).collect();
         let finish = async {
-            let verbs = resolve(&lane, std::mem::take(&mut batch)).await;
-            persist(&lane, &verbs).await;
+            let ends = resolve(&lane, std::mem::take(&mut batch)).await;
+            persist(&lane, &ends).await;
         };
         tokio::select! {
             biased;
@@ -46,8 +46,8 @@ pub(super) async fn run(
 }
 
 /// What is to be written for each end. A bulk job that a client waits for by now comes back in the sync lane.
-async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<(ClaimId, Verb)> {
-    let mut verbs = Vec::with_capacity(batch.len());
+async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<End> {
+    let mut ends = Vec::with_capacity(batch.len());
     let mut moving = Vec::new();
     {
         let running = lane.running();
@@ -67,7 +67,8 @@ async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<(ClaimId, 
                 }
                 (Outcome::Unknown, _) => Verb::Delay(lane.settings.unknown_after),
             };
-            verbs.push((held.claim.clone(), verb));
+            let (group, cost) = (held.group.clone(), held.spent.get());
+            ends.push(End { claim: held.claim.clone(), verb, group, cost });
         }
     }
     for message in moving {
@@ -81,16 +82,16 @@ async fn resolve(lane: &LaneState, batch: Vec<(u64, Outcome)>) -> Vec<(ClaimId, 
             tries += 1;
         }
     }
-    verbs
+    ends
 }
 
-async fn persist(lane: &LaneState, verbs: &[(ClaimId, Verb)]) {
-    if verbs.is_empty() {
+async fn persist(lane: &LaneState, ends: &[End]) {
+    if ends.is_empty() {
         return;
     }
     let mut tries = 0;
     loop {
-        match lane.claims.finish(verbs).await {
+        match lane.claims.finish(ends).await {
             Ok(0) => return,
             Ok(lost) => {
                 metrics::counter!("metriqlab_queue_finishes_refused_total", "lane" => lane.lane().as_str())

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, RedisResult, Script, Value};
 
+use super::client::on_lines;
 use super::{CHUNK, Lane, Queue, millis};
+use crate::turns::Group;
 
-static FETCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/fetch.lua")));
-static FINISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/finish.lua")));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/release.lua")));
+static FETCH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/fetch.lua")));
+static FINISH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/finish.lua")));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/release.lua")));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/heartbeat.lua")));
-static RECLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/reclaim.lua")));
+static RECLAIM: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/reclaim.lua")));
 static DEREGISTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/deregister.lua")));
 
 /// A job found on a dead worker this often is a suspect: from then on it runs alone.
@@ -65,6 +67,17 @@ pub(super) enum Verb {
     Delay(Duration),
 }
 
+/// A claim's end.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub claim: ClaimId,
+    pub verb: Verb,
+    /// Whose turn the job took.
+    pub group: Option<Group>,
+    /// Requests that the job spent, for its group's next turns.
+    pub cost: u32,
+}
+
 /// What a heartbeat found.
 #[derive(Debug)]
 pub(super) struct Beat {
@@ -82,7 +95,7 @@ impl Claims {
     pub(super) async fn fetch(&self, first: u64, slots: usize, may_take_suspect: bool) -> RedisResult<Fetched> {
         let keys = self.queue.keys(self.lane);
         let mut call = FETCH.prepare_invoke();
-        call.key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
+        call.key(&keys.of_lines()[..]).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
         call.key(&keys.crashes).key(&keys.workers).key(keys.inflight(&self.worker));
         call.arg(&self.worker).arg(first).arg(slots).arg(u8::from(may_take_suspect)).arg(CRASHES_OF_A_SUSPECT);
         let answer: Vec<Value> = self.queue.link(self.lane).script(&call).await?;
@@ -90,18 +103,23 @@ impl Claims {
     }
 
     /// Ends at most 500 claims. Answers how many of them were not this worker's any more, and so were left alone.
-    pub(super) async fn finish(&self, ends: &[(ClaimId, Verb)]) -> RedisResult<usize> {
+    pub(super) async fn finish(&self, ends: &[End]) -> RedisResult<usize> {
         let (keys, channels) = (self.queue.keys(self.lane), self.queue.channels());
         let mut call = FINISH.prepare_invoke();
-        call.key(&keys.jobs).key(&keys.delayed).key(&keys.claims).key(&keys.crashes).key(keys.inflight(&self.worker));
-        call.arg(&channels.done).arg(&channels.wake).arg(self.lane.as_str()).arg(&self.worker);
-        for (claim, verb) in ends {
+        call.key(&keys.of_lines()[..]).key(&keys.delayed).key(&keys.claims).key(&keys.crashes);
+        call.key(keys.inflight(&self.worker));
+        call.arg(&channels.done).arg(&channels.wake).arg(self.lane.as_str()).arg(&self.worker).arg(ends.len());
+        for End { claim, verb, .. } in ends {
             call.arg(&claim.id).arg(claim.number);
             match verb {
                 Verb::Final(line) => call.arg("final").arg(line),
                 Verb::Gone => call.arg("gone").arg(""),
                 Verb::Delay(delay) => call.arg("delay").arg(millis(*delay)),
             };
+        }
+        // The fetch has counted each as one request.
+        for (position, end) in (1_usize..).zip(ends).filter(|(_, end)| end.cost > 1) {
+            call.arg(position).arg(end.group.as_ref().map_or("", Group::as_str)).arg(end.cost - 1);
         }
         let lost: Vec<usize> = self.queue.link(self.lane).script(&call).await?;
         Ok(lost.len())
@@ -114,7 +132,7 @@ impl Claims {
         // The last chunk first: each goes in front of the one before it.
         for chunk in claims.chunks(CHUNK).rev() {
             let mut call = RELEASE.prepare_invoke();
-            call.key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.claims).key(&keys.crashes);
+            call.key(&keys.of_lines()[..]).key(&keys.solo).key(&keys.claims).key(&keys.crashes);
             call.key(keys.inflight(&self.worker));
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(&self.worker).arg(CRASHES_OF_A_SUSPECT);
             for claim in chunk {
@@ -150,7 +168,7 @@ impl Claims {
         let mut taken = 0;
         loop {
             let mut call = RECLAIM.prepare_invoke();
-            call.key(&keys.workers).key(&keys.jobs).key(&keys.ready).key(&keys.solo).key(&keys.claims);
+            call.key(&keys.of_lines()[..]).key(&keys.workers).key(&keys.solo).key(&keys.claims);
             call.key(&keys.crashes).key(keys.inflight(dead));
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(dead);
             call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT);
@@ -184,7 +202,9 @@ fn parse_fetch(first: u64, answer: Vec<Value>) -> RedisResult<Fetched> {
     let next_due: i64 = next(&mut values)?;
     let more: u8 = next(&mut values)?;
     let suspects: u64 = next(&mut values)?;
-    let mut jobs = Vec::with_capacity(values.len() / 4);
+    // Only the first one may be a suspect.
+    let mut crashes = u32::try_from(next::<i64>(&mut values)?).ok();
+    let mut jobs = Vec::with_capacity(values.len() / 2);
     for number in first.. {
         if values.len() == 0 {
             break;
@@ -192,8 +212,8 @@ fn parse_fetch(first: u64, answer: Vec<Value>) -> RedisResult<Fetched> {
         jobs.push(FetchedJob {
             claim: ClaimId { id: next(&mut values)?, number },
             payload: next::<Vec<u8>>(&mut values)?.into(),
-            crashes: next(&mut values)?,
-            suspect: next::<u8>(&mut values)? == 1,
+            suspect: crashes.is_some(),
+            crashes: crashes.take().unwrap_or(0),
         });
     }
     let next_due = u64::try_from(next_due).ok().map(Duration::from_millis);

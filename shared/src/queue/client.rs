@@ -11,11 +11,17 @@ use super::link::Link;
 use super::{CHUNK, Final, Lane, Message, measure, millis, notice};
 use crate::ids::JobId;
 use crate::redis_servers::{RedisServers, RedisUrlError};
+use crate::turns::Group;
 
-static PUSH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/push.lua")));
+static PUSH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/push.lua")));
 static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/forget.lua")));
 static UNKNOWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/unknown.lua")));
 static DEPTH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/depth.lua")));
+
+/// A script that puts jobs into lines or takes them out.
+pub(super) fn on_lines(script: &str) -> Script {
+    Script::new(&[include_str!("scripts/lines.lua"), script].concat())
+}
 
 /// How long after a flush every living worker has registered its claims anew: two heartbeats of a second.
 const EPOCH_SETTLES: Duration = Duration::from_secs(2);
@@ -77,7 +83,8 @@ pub struct Depth {
     pub delayed: u64,
     /// Jobs that workers hold.
     pub running: u64,
-    /// How long ago the first job in line was made, by the time in its id.
+    /// How long ago the first job in line was made, by the time in its id; the oldest of the first ones, where groups have
+    /// lines of their own.
     pub oldest: Option<Duration>,
 }
 
@@ -144,10 +151,14 @@ impl Queue {
     async fn push_chunk(&self, lane: Lane, chunk: &[Message], delay: Option<Duration>) -> Result<u64, QueueError> {
         let keys = self.keys(lane);
         let mut call = PUSH.prepare_invoke();
-        call.key(&keys.jobs).key(&keys.ready).key(&keys.delayed);
+        call.key(&keys.of_lines()[..]).key(&keys.delayed);
         call.arg(&self.channels().wake).arg(lane.as_str()).arg(delay.map_or(0, millis));
-        for message in chunk {
-            call.arg(message.id.to_string()).arg(serde_json::to_string(message)?);
+        for messages in chunk.chunk_by(|one, next| one.group == next.group) {
+            let group = messages.first().and_then(|message| message.group.as_ref());
+            call.arg(group.map_or("", Group::as_str)).arg(messages.len());
+            for message in messages {
+                call.arg(message.id.to_string()).arg(serde_json::to_string(message)?);
+            }
         }
         let fresh: u64 = self.link(lane).script_again(&call).await?;
         metrics::counter!("metriqlab_queue_pushed_total", "lane" => lane.as_str()).increment(fresh);
@@ -231,15 +242,12 @@ impl Queue {
     pub async fn depth(&self, lane: Lane) -> Result<Depth, QueueError> {
         let keys = self.keys(lane);
         let mut call = DEPTH.prepare_invoke();
-        call.key(&keys.ready).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
-        let (ready, delayed, running, first, now): (u64, u64, u64, String, u64) =
+        call.key(&keys.lines).key(&keys.turns).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
+        let (ready, delayed, running, now, heads): (u64, u64, u64, u64, Vec<Option<Vec<u8>>>) =
             self.link(lane).script_again(&call).await?;
-        Ok(Depth {
-            ready,
-            delayed,
-            running,
-            oldest: made_at(&first).map(|at| Duration::from_millis(now.saturating_sub(at))),
-        })
+        let oldest = heads.iter().flatten().filter_map(|id| made_at(id)).min();
+        let oldest = oldest.map(|at| Duration::from_millis(now.saturating_sub(at)));
+        Ok(Depth { ready, delayed, running, oldest })
     }
 
     /// The worker processes that Redis has heard of, by name: those that live, and those not yet found dead.
@@ -316,7 +324,7 @@ impl Queue {
 }
 
 /// The time in a `UUIDv7`, in ms since 1970.
-fn made_at(id: &str) -> Option<u64> {
-    let (seconds, nanos) = id.parse::<JobId>().ok()?.uuid().get_timestamp()?.to_unix();
+fn made_at(id: &[u8]) -> Option<u64> {
+    let (seconds, nanos) = std::str::from_utf8(id).ok()?.parse::<JobId>().ok()?.uuid().get_timestamp()?.to_unix();
     Some(seconds * 1000 + u64::from(nanos) / 1_000_000)
 }

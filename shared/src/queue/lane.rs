@@ -16,6 +16,7 @@ use super::gates::Gates;
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
 use super::{CHUNK, Delivery, Lane, Message, Outcome, WorkerSettings};
 use crate::ids::JobId;
+use crate::turns::{Group, Spent};
 
 /// Ends that Redis has not confirmed yet: with more than this, the lane fetches nothing.
 const UNCONFIRMED: usize = 4 * CHUNK;
@@ -61,6 +62,8 @@ pub(super) struct Running {
     pub claim: ClaimId,
     pub job: Option<JobId>,
     pub payload: Arc<[u8]>,
+    pub group: Option<Group>,
+    pub spent: Spent,
     pub stop: CancellationToken,
     pub interactive: watch::Sender<bool>,
     /// Its handler has spoken; the acker has it.
@@ -346,13 +349,15 @@ impl LaneState {
         let number = fetched.claim.number;
         let waited_for = self.lane().is_interactive() || job.is_some_and(|id| lock(&self.promoted).contains_key(&id));
         let (interactive, listen) = watch::channel(waited_for);
-        let stop = CancellationToken::new();
+        let (stop, spent) = (CancellationToken::new(), Spent::default());
         self.running().insert(
             number,
             Running {
                 claim: fetched.claim,
                 job,
                 payload: fetched.payload,
+                group: message.as_ref().ok().and_then(|message| message.group.clone()),
+                spent: spent.clone(),
                 stop: stop.clone(),
                 interactive,
                 ended: false,
@@ -363,7 +368,7 @@ impl LaneState {
         match (message, job) {
             (Ok(message), Some(id)) if message.id == id => {
                 let crashes = fetched.crashes.saturating_sub(super::claims::CRASHES_OF_A_SUSPECT);
-                let delivery = Delivery { message, lane: self.lane(), crashes, stop, interactive: listen };
+                let delivery = Delivery { message, lane: self.lane(), crashes, stop, interactive: listen, spent };
                 Some(Job { delivery, lease })
             }
             (_, Some(id)) => {

@@ -10,9 +10,9 @@
 //!  caller                     Redis, one lane                                      worker process
 //!  ──────                     ───────────────                                      ──────────────
 //!  Queue::push ── push.lua ─▶ jobs[id] = payload
-//!                             ready ◀ id        (or delayed ◀ id by due time)
+//!                             lines[group] ◀ id (or delayed ◀ id by due time)
 //!                             PUBLISH wake ──────────────────────────────────────▶ signals ─▶ wake
-//!                             ready ▶ id  ◀── fetch.lua, at most the free slots ── lane::fetch_until
+//!                 turns ─▶ lines[group] ▶ id ◀── fetch.lua, at most the free slots ── lane::fetch_until
 //!                             claims[id] = worker:number                               │ Feed
 //!                             inflight:worker ◀ id                                     ▼
 //!                                                                                  apalis worker (backend) ─▶ handler
@@ -24,6 +24,9 @@
 //! - `Final`: every trace of the job leaves Redis and one notice a batch goes out. `RetryIn`, `NotNow`, `Unknown`: `delayed`.
 //! - A fetch first promotes what is due, at most 500 a call, and says when the next job is due: an idle worker holds one
 //!   timer a lane and sends Redis nothing but its heartbeat.
+//! - The groups (to us: the projects) take turns, by the requests that their jobs spend: a fetch counts one, the job's end
+//!   the others ([`Delivery::spent`]). Each group has its line, first in, first out. `scripts/lines.lua` says how; it costs
+//!   O(log groups), and one group alone is a plain line. Nothing of it stays when the lane has nothing to do.
 //! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most.
 //! - A lane whose gate is closed ([`Gates`]) is not fetched from; what runs goes on.
 //!
@@ -31,13 +34,14 @@
 //!
 //! Each second a worker writes itself into `workers`, by Redis's clock. One that was not heard of for five seconds is
 //! dead: whoever notices (and has itself reached Redis without a gap for as long, for an outage is not the death of
-//! everybody) puts what it held back to the front of `ready`, 500 jobs a call, and counts in `crashes`. A job found so
+//! everybody) puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`. A job found so
 //! twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
 //! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
-//! [`Delivery::stop`]; whatever it says then matches no claim. A worker that stops waits, beating, then gives back what
-//! is left to the front, in order, and signs off. After a flush (`epoch` has changed) the heartbeats register running
+//! [`Delivery::stop`]; whatever it says then matches no claim (but a last word is told if nobody holds the job, for a flush
+//! may have taken the claim). A worker that stops waits, beating, then gives back what
+//! is left to the front of the lines, in order, and signs off. After a flush (`epoch` has changed) the heartbeats register running
 //! claims anew, and [`Queue::unknown`] holds its tongue for two heartbeats.
 //!
 //! # What apalis-redis 1.0.0 does, and why it can't happen here
@@ -80,12 +84,16 @@
 //! | an unknown kind is thrown away in a rolling deploy | `an_unknown_kind_is_left_for_a_worker_that_knows_it` |
 //! | Redis is full, and the consumers stop too | `a_full_redis_refuses_pushes_but_not_the_work_that_is_there` |
 //! | a reconnect loop logs a million lines | `an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password` |
+//! | one large group makes all others wait | `a_group_of_ten_thousand_adds_a_round_to_the_wait_of_ten_small_ones`, `no_group_that_waits_is_ever_behind_by_more_than_a_round` |
+//! | a last word is lost with a claim that a flush took | `a_last_word_whose_claim_was_lost_in_a_flush_is_told_all_the_same` |
 //! | a flush starts what still runs | `after_a_flush_running_jobs_are_registered_anew_and_the_others_found_missing` |
 
 mod acker;
 mod backend;
 mod claims;
 mod client;
+#[cfg(test)]
+mod fairness;
 mod gates;
 mod heartbeat;
 mod inspect;
@@ -118,6 +126,7 @@ pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};
 
 use crate::ids::JobId;
+use crate::turns::{Group, Spent};
 
 /// The most entries that any script handles in one call: Redis does nothing else meanwhile.
 const CHUNK: usize = 500;
@@ -177,6 +186,9 @@ pub struct Message {
     /// W3C trace context of the request that queued the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// Whose turn the job takes in its lane. Those without a group are one group together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 /// The last word on a job: what its waiters are told.
@@ -221,6 +233,8 @@ pub struct Delivery {
     pub stop: CancellationToken,
     /// Whether somebody waits for the job. May become true while it runs.
     pub interactive: watch::Receiver<bool>,
+    /// Where the handler counts the requests that the job spends: its group's next turns come later by as many.
+    pub spent: Spent,
 }
 
 impl Delivery {

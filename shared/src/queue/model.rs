@@ -12,9 +12,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::claims::{ClaimId, Claims, FetchedJob, Verb};
+use super::claims::{ClaimId, Claims, End, FetchedJob, Verb};
 use super::{Lane, Message, Queue, Sweep};
-use crate::ids::JobId;
+use crate::ids::{JobId, ProjectId};
+use crate::turns::Group;
 
 const JOBS: usize = 6;
 /// Longer than any test: nobody is found dead unless the model says so.
@@ -100,6 +101,8 @@ struct Row {
     /// How often it was asked for anew, and how often its effect was written: the second must never pass the first.
     asked: u32,
     effects: u32,
+    /// Requests that it spends.
+    cost: u32,
     /// Whether Redis was told, and has not been flushed since: it never forgets by itself.
     told: bool,
 }
@@ -179,8 +182,15 @@ impl World {
             "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
         );
         let queue = Queue::connect(&url, &format!("test-model-{}", JobId::new())).unwrap();
-        let row = |_| Row {
-            message: Message { id: JobId::new(), kind: "sync".into(), trace: None },
+        // Jobs of some groups and of none, that cost from one request to three.
+        let row = |number: u32| Row {
+            message: Message {
+                id: JobId::new(),
+                kind: "sync".into(),
+                trace: None,
+                group: (number % 3 > 0).then(|| Group::from(ProjectId::new())),
+            },
+            cost: 1 + number / 2,
             lane: Lane::Bulk,
             open: false,
             claim: 0,
@@ -188,7 +198,7 @@ impl World {
             effects: 0,
             told: false,
         };
-        let mut world = Self { queue, rows: (0..JOBS).map(row).collect(), processes: Vec::new() };
+        let mut world = Self { queue, rows: (0..).take(JOBS).map(row).collect(), processes: Vec::new() };
         for _ in 0..3 {
             world.join().await;
         }
@@ -364,7 +374,8 @@ impl World {
             self.processes[process].held.push(held);
             self.crash(process).await;
         } else {
-            self.processes[process].claims[at(held.lane)].finish(&[(held.claim, verb)]).await.unwrap();
+            let end = End { claim: held.claim, verb, group: row.message.group.clone(), cost: row.cost };
+            self.processes[process].claims[at(held.lane)].finish(&[end]).await.unwrap();
         }
         Ok(())
     }
@@ -420,7 +431,10 @@ impl World {
             let lane_keys = self.queue.keys(lane);
             let jobs = [
                 &lane_keys.jobs,
-                &lane_keys.ready,
+                &lane_keys.lines,
+                &lane_keys.turns,
+                &lane_keys.ahead,
+                &lane_keys.clock,
                 &lane_keys.solo,
                 &lane_keys.delayed,
                 &lane_keys.claims,

@@ -167,7 +167,7 @@ impl WorkerPool {
     }
 
     /// Stops: takes nothing new, waits up to `grace` for what runs, then tells it to stop
-    /// ([`Delivery::stop`]) and gives back to the front of the line what has not ended.
+    /// ([`Delivery::stop`]) and gives back to the front of the lines what has not ended.
     pub async fn stop(self, grace: Duration) {
         for lane in &self.lanes {
             lane.control.stop.cancel();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     async fn run_one(queue: &Queue, ran: &Notify) {
-        let job = Message { id: JobId::new(), kind: "noop".to_owned(), trace: None };
+        let job = Message { id: JobId::new(), kind: "noop".to_owned(), trace: None, group: None };
         queue.push(Lane::Sync, &job, None).await.unwrap();
         tokio::time::timeout(SOON, ran.notified()).await.unwrap();
     }

@@ -111,7 +111,7 @@ struct Judged {
     verdict: String,
 }
 
-type Found = (String, String, String, CreatorId, Option<String>);
+type Found = (String, String, String, CreatorId, ProjectId, Option<String>);
 
 impl Store {
     /// At most `limit` jobs made before `before`, newest first.
@@ -156,7 +156,7 @@ impl Store {
         let mut connection = self.connection().await?;
         let outcome = connection
             .transaction(async |connection| {
-                let Some((kind, lane, state, creator, trace)) = lock_job(connection, id).await? else {
+                let Some((kind, lane, state, creator, project, trace)) = lock_job(connection, id).await? else {
                     return Ok(RetryOne::Unknown);
                 };
                 let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::NotDead(state)) };
@@ -175,7 +175,7 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
-                Ok(RetryOne::Retried { lane, message: Message { id, kind, trace } })
+                Ok(RetryOne::Retried { lane, message: Message { id, kind, trace, group: Some(project.into()) } })
             })
             .await;
         // Somebody asked for the creator's sync between the look and the write.
@@ -263,7 +263,7 @@ fn rows() -> _ {
 async fn lock_job(connection: &mut AsyncPgConnection, id: JobId) -> QueryResult<Option<Found>> {
     jobs::table
         .find(id)
-        .select((jobs::kind, jobs::lane, jobs::state, jobs::creator_id, jobs::trace))
+        .select((jobs::kind, jobs::lane, jobs::state, jobs::creator_id, jobs::project_id, jobs::trace))
         .for_no_key_update()
         .first(connection)
         .await

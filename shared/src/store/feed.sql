@@ -8,7 +8,7 @@ WITH RECURSIVE turn AS (
     ), place + 1
     FROM turn WHERE turn.project_id IS NOT NULL AND place < $2
 ),
-share AS (SELECT GREATEST(1, $3 / GREATEST(1, count(project_id))) AS jobs FROM turn),
+share AS (SELECT CASE WHEN $4 THEN $3 ELSE GREATEST(1, $3 / GREATEST(1, count(project_id))) END AS jobs FROM turn),
 picked AS (
     SELECT job.id
     FROM turn CROSS JOIN LATERAL (
@@ -18,6 +18,10 @@ picked AS (
         FOR UPDATE SKIP LOCKED
     ) AS job
     WHERE turn.project_id IS NOT NULL
+        -- Newcomers alone: a walk over what Redis has, which is little.
+        AND (NOT $4 OR turn.project_id NOT IN (
+            SELECT project_id FROM jobs WHERE state IN ('enqueued', 'running', 'retrying') AND lane = 'bulk'
+        ))
 )
 UPDATE jobs SET state = 'enqueued', run_at = now()
 FROM picked

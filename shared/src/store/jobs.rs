@@ -285,6 +285,7 @@ impl Store {
                 jobs::id,
                 jobs::kind,
                 jobs::lane,
+                jobs::project_id,
                 jobs::trace,
                 diesel::dsl::sql::<BigInt>("(extract(epoch from run_at - now()) * 1000)::bigint"),
             ))
@@ -293,12 +294,12 @@ impl Store {
             query = query.filter(jobs::id.gt(after));
         }
         let mut connection = self.connection().await?;
-        let rows: Vec<(JobId, String, Lane, Option<String>, i64)> = query.load(&mut connection).await?;
+        let rows: Vec<(JobId, String, Lane, ProjectId, Option<String>, i64)> = query.load(&mut connection).await?;
         Ok(rows
             .into_iter()
-            .map(|(id, kind, lane, trace, wait)| OpenJob {
+            .map(|(id, kind, lane, project, trace, wait)| OpenJob {
                 lane,
-                message: Message { id, kind, trace },
+                message: Message { id, kind, trace, group: Some(project.into()) },
                 delay: Duration::from_millis(u64::try_from(wait).unwrap_or(0)),
             })
             .collect())

@@ -119,18 +119,35 @@ impl Store {
     /// Takes about `room` waiting jobs, oldest first, in equal parts from at most `most_projects` projects after `after`:
     /// from here on Redis should know them. The caller pushes them; what it does not push the sweeper finds.
     pub async fn feed(&self, after: Option<ProjectId>, most_projects: i32, room: i64) -> Result<Vec<Fed>, StoreError> {
+        self.feed_some(after, most_projects, room, false).await
+    }
+
+    /// As [`feed`](Self::feed), but `each` jobs of each project that has no bulk job in Redis, of the first `most_projects`
+    /// that have something waiting.
+    pub async fn feed_newcomers(&self, most_projects: i32, each: i64) -> Result<Vec<Fed>, StoreError> {
+        self.feed_some(None, most_projects, each, true).await
+    }
+
+    async fn feed_some(
+        &self,
+        after: Option<ProjectId>,
+        most_projects: i32,
+        jobs: i64,
+        newcomers_alone: bool,
+    ) -> Result<Vec<Fed>, StoreError> {
         let mut connection = self.connection().await?;
         let rows: Vec<FedRow> = sql_query(include_str!("feed.sql"))
             .bind::<SqlUuid, _>(after.unwrap_or(ProjectId::from(uuid::Uuid::nil())))
             .bind::<diesel::sql_types::Integer, _>(most_projects)
-            .bind::<BigInt, _>(room)
+            .bind::<BigInt, _>(jobs)
+            .bind::<Bool, _>(newcomers_alone)
             .load(&mut connection)
             .await?;
         Ok(rows
             .into_iter()
             .map(|row| Fed {
                 project: row.project_id,
-                message: Message { id: row.id, kind: row.kind, trace: row.trace },
+                message: Message { id: row.id, kind: row.kind, trace: row.trace, group: Some(row.project_id.into()) },
             })
             .collect())
     }

@@ -88,7 +88,7 @@ pub fn interactive(yes: bool) -> watch::Receiver<bool> {
 }
 
 pub async fn permit(budget: &Budget, is_interactive: bool, max_wait: Duration) -> Result<Permit, BudgetError> {
-    budget.permit(VIDEOS, interactive(is_interactive), Some(max_wait)).await
+    budget.permit(VIDEOS, None, interactive(is_interactive), Some(max_wait)).await
 }
 
 /// All that can be had at once, without waiting.

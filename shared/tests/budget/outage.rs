@@ -31,10 +31,10 @@ async fn a_caller_without_a_deadline_waits_for_redis_but_not_for_ever() {
     let mut redis = OwnRedis::new();
     let budget = budget_at(&redis.url(), &fresh_prefix(), settings(100, SECOND), &Notes::default());
     let asked = Instant::now();
-    let refused = budget.permit(VIDEOS, interactive(true), None).await.expect_err("Redis is away");
+    let refused = budget.permit(VIDEOS, None, interactive(true), None).await.expect_err("Redis is away");
     assert_eq!(refused, BudgetError::Unavailable);
     assert!(asked.elapsed() < 8 * SECOND, "it took {:?}", asked.elapsed());
-    let (permit, ()) = tokio::join!(budget.permit(VIDEOS, interactive(true), None), redis.start());
+    let (permit, ()) = tokio::join!(budget.permit(VIDEOS, None, interactive(true), None), redis.start());
     permit.expect("Redis came meanwhile").settle().await;
 }
 
@@ -112,7 +112,7 @@ async fn after_a_flush_a_budget_that_was_in_use_counts_as_full() {
     let permits = take_all(&holder).await;
     assert_eq!(permits.len(), 10);
     redis.run("FLUSHALL").await;
-    let next = other.permit(VIDEOS, interactive(true), None).await.expect("it waits");
+    let next = other.permit(VIDEOS, None, interactive(true), None).await.expect("it waits");
     let waited = used.elapsed();
     let hold = SECOND + settings.request_timeout + settings.window + settings.slack;
     assert!(waited >= hold, "only {waited:?}");

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use shared::budget::BudgetError;
+use shared::ids::ProjectId;
+use shared::turns::Group;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -54,7 +56,7 @@ async fn what_is_given_back_goes_to_who_waits() {
     let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
     let waiting = tokio::spawn({
         let budget = Arc::clone(&budget);
-        async move { budget.permit(VIDEOS, interactive(true), None).await }
+        async move { budget.permit(VIDEOS, None, interactive(true), None).await }
     });
     // Only once the second caller waits can it be passed over.
     sleep(Duration::from_millis(50)).await;
@@ -90,7 +92,7 @@ async fn the_permits_of_a_process_that_died_free_themselves() {
     let fleet = fleet(2, settings);
     let granted = Instant::now();
     drop(take_all(&fleet[0]).await);
-    let next = fleet[1].permit(VIDEOS, interactive(true), None).await.expect("it frees itself");
+    let next = fleet[1].permit(VIDEOS, None, interactive(true), None).await.expect("it frees itself");
     let took = granted.elapsed();
     assert!(took >= hold && took < hold + Duration::from_millis(700), "{took:?}, not {hold:?}");
     next.settle().await;
@@ -108,7 +110,7 @@ async fn callers_that_are_dropped_lose_nothing() {
                 biased;
                 // Also when the permit has just come and was not looked at yet.
                 () = sleep(patience) => {}
-                permit = budget.permit(VIDEOS, interactive(number % 3 > 0), None) => {
+                permit = budget.permit(VIDEOS, None, interactive(number % 3 > 0), None) => {
                     permit.expect("Redis runs").give_back().await;
                 }
             }
@@ -134,7 +136,7 @@ async fn a_caller_that_becomes_interactive_moves_to_the_front() {
         switches.push(switch);
         let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
         tasks.spawn(async move {
-            let permit = budget.permit(VIDEOS, is_interactive, None).await.expect("it waits");
+            let permit = budget.permit(VIDEOS, None, is_interactive, None).await.expect("it waits");
             order.lock().unwrap().push(number);
             permit.settle().await;
         });
@@ -148,6 +150,30 @@ async fn a_caller_that_becomes_interactive_moves_to_the_front() {
 }
 
 #[tokio::test]
+async fn the_groups_take_turns_and_a_large_one_does_not_hold_up_a_small_one() {
+    let budget = Arc::clone(&fleet(1, settings(1, Duration::from_millis(200)))[0]);
+    let (large, small) = (Group::from(ProjectId::new()), Group::from(ProjectId::new()));
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let mut tasks = JoinSet::new();
+    let callers = [("large", &large, 6), ("small", &small, 2)];
+    for (name, group) in callers.into_iter().flat_map(|(name, group, number)| vec![(name, group); number]) {
+        let (budget, order, group) = (Arc::clone(&budget), Arc::clone(&order), group.clone());
+        tasks.spawn(async move {
+            let permit = budget.permit(VIDEOS, Some(group), interactive(false), None).await.expect("it waits");
+            order.lock().unwrap().push(name);
+            permit.settle().await;
+        });
+        // So that they come in this order.
+        sleep(Duration::from_millis(20)).await;
+    }
+    held.settle().await;
+    tasks.join_all().await;
+    let order = order.lock().unwrap().clone();
+    assert_eq!(order, ["large", "small", "large", "small", "large", "large", "large", "large"]);
+}
+
+#[tokio::test]
 async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
     let fleet = fleet(2, settings(100, Duration::from_secs(1)));
     permit(&fleet[1], true, Duration::ZERO).await.expect("it is open").settle().await;
@@ -155,11 +181,11 @@ async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
     fleet[0].close(VIDEOS, Some(Duration::from_millis(700))).await;
     let refused = permit(&fleet[1], true, Duration::from_millis(10)).await.expect_err("it is closed");
     assert!(matches!(refused, BudgetError::NotBefore(wait) if wait <= Duration::from_millis(700)), "{refused}");
-    let other = fleet[1].permit(PROFILE, interactive(true), Some(Duration::ZERO)).await;
+    let other = fleet[1].permit(PROFILE, None, interactive(true), Some(Duration::ZERO)).await;
     other.expect("the other endpoint is open").settle().await;
     let (one, two) = tokio::join!(
-        fleet[0].permit(VIDEOS, interactive(true), None),
-        fleet[1].permit(VIDEOS, interactive(false), None)
+        fleet[0].permit(VIDEOS, None, interactive(true), None),
+        fleet[1].permit(VIDEOS, None, interactive(false), None)
     );
     let took = closed.elapsed();
     one.expect("open again").settle().await;
@@ -172,7 +198,7 @@ async fn a_429_that_does_not_say_how_long_closes_for_a_second() {
     let fleet = fleet(1, settings(100, Duration::from_secs(1)));
     let closed = Instant::now();
     fleet[0].close(VIDEOS, None).await;
-    fleet[0].permit(VIDEOS, interactive(true), None).await.expect("open again").settle().await;
+    fleet[0].permit(VIDEOS, None, interactive(true), None).await.expect("open again").settle().await;
     let took = closed.elapsed();
     assert!(took >= Duration::from_millis(990) && took < Duration::from_millis(1_900), "{took:?}");
 }

@@ -17,7 +17,7 @@ async fn backlog(fleet: &[Arc<Budget>], callers: usize, arrivals: &Arrivals, end
         let (budget, arrivals) = (Arc::clone(budget), arrivals.clone());
         tasks.spawn(async move {
             let mut travelled = Duration::ZERO;
-            while let Ok(permit) = budget.permit(VIDEOS, interactive(false), Some(end - Instant::now())).await {
+            while let Ok(permit) = budget.permit(VIDEOS, None, interactive(false), Some(end - Instant::now())).await {
                 let tail = rand::rng().random_bool(0.01);
                 let most = if tail { 90_000 } else { 4_000 };
                 let way = || Duration::from_micros(rand::rng().random_range(500..most));
@@ -57,7 +57,7 @@ async fn a_burst_of_interactive_calls_with_slow_answers_is_never_over() {
     for number in 0..150 {
         let (budget, arrivals) = (Arc::clone(&fleet[number % 3]), arrivals.clone());
         tasks.spawn(async move {
-            let permit = budget.permit(VIDEOS, interactive(true), None).await.expect("Redis runs");
+            let permit = budget.permit(VIDEOS, None, interactive(true), None).await.expect("Redis runs");
             // Sent at once or almost as late as may be: a log that counts from the grant lets the next burst in too soon.
             let there = if number % 2 == 0 { 1 } else { 150 };
             arrivals.request(permit, Duration::from_millis(there), Duration::from_millis(20)).await;
@@ -93,7 +93,8 @@ async fn an_interactive_caller_waits_for_a_free_entry_only_and_goes_before_bulk(
     for number in 0..12_u32 {
         sleep_until(began + Duration::from_secs(3) + Duration::from_millis(370) * number).await;
         let asked = Instant::now();
-        let permit = fleet[number as usize % 3].permit(VIDEOS, interactive(true), None).await.expect("Redis runs");
+        let permit =
+            fleet[number as usize % 3].permit(VIDEOS, None, interactive(true), None).await.expect("Redis runs");
         waits.push(asked.elapsed());
         arrivals.request(permit, Duration::from_millis(1), Duration::from_millis(1)).await;
     }

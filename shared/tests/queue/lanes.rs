@@ -174,13 +174,20 @@ async fn a_panic_is_a_retry_and_ends_no_worker() {
 async fn what_cannot_be_read_harms_nobody() {
     let (queue, prefix) = fresh_queue();
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
     let strange = message("noop").id.to_string();
+    let mut pipe = redis::pipe();
+    let mut next = 0;
     for (id, payload) in [(strange.as_bytes(), &b"\xff{"[..]), (b"\xfe", b"{}"), (b"no id", b"x")] {
-        let mut pipe = redis::pipe();
-        pipe.hset(key("jobs"), id, payload).rpush(key("ready"), id).rpush(key("ready"), b"of a payload that is gone");
-        pipe.exec_async(&mut connection).await.unwrap();
+        pipe.hset(key("jobs"), id, payload);
+        pipe.hset(key("lines"), format!(":{next}"), id);
+        pipe.hset(key("lines"), format!(":{}", next + 1), b"of a payload that is gone");
+        next += 2;
     }
+    pipe.hset(key("lines"), ":first", 0).hset(key("lines"), ":next", next).zadd(key("turns"), "", 0);
+    // A group that stands in turn and has no line.
+    pipe.zadd(key("turns"), "nobody", 0);
+    pipe.exec_async(&mut connection).await.unwrap();
     let seen = Seen::default();
     let _pool = worker(&queue, WorkerSettings { unknown_after: Duration::from_secs(60), ..quick() }, &seen, DONE);
     let job = message("noop");

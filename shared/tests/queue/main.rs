@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "clippy's exception for tests ends at their helpers")]
 
 mod deploys;
+mod fairness;
 mod gates;
 mod lanes;
 mod outages;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ids::JobId;
-use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool};
+use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool, WorkerSettings};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::support::{OwnRedis, SOON, Seen, fresh_prefix, message, quick, raw, rows_of, stuck_worker, until, worker};
+use crate::support::{
+    OwnRedis, SOON, Seen, fresh_prefix, message, no_rows, quick, raw, rows_of, stuck_worker, until, worker,
+};
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
@@ -162,6 +164,36 @@ async fn unknown_asks_every_lane_however_many_ids() {
 }
 
 #[tokio::test]
+async fn a_last_word_whose_claim_was_lost_in_a_flush_is_told_all_the_same() {
+    let redis = OwnRedis::start().await;
+    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
+    // Notices alone count here.
+    let waiter = Waiter::start(&queue, no_rows);
+    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    // It beats once, at its start: nothing registers its claim anew.
+    let settings = WorkerSettings { heartbeat: Duration::from_secs(3600), ..quick() };
+    let (noted, opened) = (seen.clone(), gate.clone());
+    let pool = WorkerPool::start(&queue, settings, move |delivery: Delivery| {
+        let opened = opened.clone();
+        noted.add(delivery.message.id);
+        async move {
+            opened.acquire().await.unwrap().forget();
+            DONE
+        }
+    });
+    gate.add_permits(1);
+    round_trip(&queue, &waiter).await;
+    let job = message("noop");
+    let watching = waiter.watch(job.id);
+    queue.push(Lane::Sync, &job, None).await.unwrap();
+    until("it runs", async || seen.len() == 2).await;
+    let () = redis::cmd("FLUSHALL").query_async(&mut raw(&redis.url()).await).await.unwrap();
+    gate.add_permits(1);
+    assert_eq!(watching.wait(Instant::now() + SOON).await, Some(Final::Done));
+    pool.stop(SOON).await;
+}
+
+#[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_given_back_and_runs() {
     let redis = OwnRedis::start().await;
     let prefix = fresh_prefix();
@@ -170,7 +202,7 @@ async fn a_claim_whose_answer_was_lost_is_given_back_and_runs() {
     let pool = worker(&queue, quick(), &seen, DONE);
     let job = message("noop");
     // As a fetch leaves it that Redis carried out and whose answer never came.
-    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
     let number = 1_u64 << 40;
     let mut pipe = redis::pipe();
     pipe.atomic()

@@ -27,7 +27,7 @@ pub fn fresh_queue() -> (Queue, String) {
 }
 
 pub fn message(kind: &str) -> Message {
-    Message { id: JobId::new(), kind: kind.to_owned(), trace: None }
+    Message { id: JobId::new(), kind: kind.to_owned(), trace: None, group: None }
 }
 
 /// A read of rows under way.

@@ -1,5 +1,6 @@
 //! Workers that die, are paused, or stop.
 
+use std::collections::HashMap;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use shared::ids::JobId;
 use shared::queue::{
     CRASHES_OF_A_POISON, Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool, WorkerSettings,
 };
+use shared::turns::Spent;
 
 use crate::support::{
     OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, keys, message, no_rows, quick, raw, redis_url, stuck_worker,
@@ -171,6 +173,7 @@ fn a_revocation_is_never_poison() {
         crashes: 1_000,
         stop: tokio_util::sync::CancellationToken::new(),
         interactive,
+        spent: Spent::default(),
     };
     assert!(!delivery.is_poison());
     delivery.lane = Lane::Sync;
@@ -198,10 +201,12 @@ async fn a_stop_gives_back_to_the_front_in_order_without_a_crash_and_signs_off()
     pool.stop(Duration::from_millis(100)).await;
     assert_eq!(told.len(), 4, "each was told to stop");
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
-    let ready: Vec<String> =
-        redis::cmd("LRANGE").arg(key("ready")).arg(0).arg(-1).query_async(&mut connection).await.unwrap();
-    assert_eq!(ready, jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>());
+    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let line: HashMap<String, String> =
+        redis::cmd("HGETALL").arg(key("lines")).query_async(&mut connection).await.unwrap();
+    assert_eq!((&*line[":first"], &*line[":next"]), ("0", "6"));
+    let ready: Vec<&String> = (0..6).map(|place| &line[&format!(":{place}")]).collect();
+    assert_eq!(ready, jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
     let left: bool = redis::cmd("EXISTS").arg(key("crashes")).query_async(&mut connection).await.unwrap();
     assert!(!left, "a stop is no crash");
     assert_eq!(queue.workers().await.unwrap(), []);

@@ -59,7 +59,7 @@ pub fn worker(queue: &Queue, runs: &Runs) -> WorkerPool {
 }
 
 pub fn message() -> Message {
-    Message { id: JobId::new(), kind: "noop".to_owned(), trace: None }
+    Message { id: JobId::new(), kind: "noop".to_owned(), trace: None, group: None }
 }
 
 /// Pushes until Redis takes it, as a caller does who has a sweeper behind it.

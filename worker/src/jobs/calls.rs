@@ -44,7 +44,8 @@ impl<'a> Calls<'a> {
     ) -> Self {
         let interactive = if lane.is_interactive() { watch::channel(true).1 } else { delivery.interactive.clone() };
         let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
-        let caller = Caller { interactive, max_wait: Some(wait) };
+        let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
+        let caller = Caller { interactive, max_wait: Some(wait), group, spent };
         Self { context, caller, credential, token, renewed: false, refusals: 0 }
     }
 

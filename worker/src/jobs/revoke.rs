@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::ids::JobId;
+use shared::ids::{JobId, ProjectId};
 use shared::queue::{Delivery, Lane, Message};
 use shared::store::StoreError;
 use shared::store::disconnects::Leaving;
@@ -92,8 +92,8 @@ impl Held {
         for (project, creator) in store.connected_creators(&self.hold.account()).await? {
             tracing::warn!(%creator, "an authorization was revoked late: a sync will tell whether the new one lives");
             let told = match store.open_sync(project, creator, None).await? {
-                OpenSync::New(id) => queue.push(Lane::Sync, &sync(id), None).await.map(|_| ()),
-                OpenSync::Shared { id, promoted: true } => queue.promote(Lane::Bulk, &sync(id)).await,
+                OpenSync::New(id) => queue.push(Lane::Sync, &sync(id, project), None).await.map(|_| ()),
+                OpenSync::Shared { id, promoted: true } => queue.promote(Lane::Bulk, &sync(id, project)).await,
                 OpenSync::Shared { .. } | OpenSync::ReauthorizationRequired | OpenSync::NotFound => Ok(()),
             };
             if let Err(error) = told {
@@ -104,8 +104,8 @@ impl Held {
     }
 }
 
-fn sync(id: JobId) -> Message {
-    Message { id, kind: JobKind::Sync.to_string(), trace: None }
+fn sync(id: JobId, project: ProjectId) -> Message {
+    Message { id, kind: JobKind::Sync.to_string(), trace: None, group: Some(project.into()) }
 }
 
 /// A revocation is never given up: what ends a sync is here one more reason to try again.

@@ -187,7 +187,7 @@ impl System {
     }
 
     pub async fn push(&self, lane: Lane, kind: &str, id: JobId) {
-        let message = Message { id, kind: kind.to_owned(), trace: None };
+        let message = Message { id, kind: kind.to_owned(), trace: None, group: None };
         self.queue.push(lane, &message, None).await.expect("pushed");
     }
 

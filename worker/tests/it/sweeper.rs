@@ -106,7 +106,7 @@ async fn a_job_whose_promotion_never_came_to_redis_is_moved_within_seconds() {
     let id = connected.sync.expect("a first sync");
     system.queue.forget(Lane::Sync, id).await.expect("forgotten");
     // A bulk job that waits for its next try while somebody asks for it, and Redis is not told.
-    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None };
+    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None, group: None };
     system.queue.push(Lane::Bulk, &message, Some(Duration::from_secs(1600))).await.expect("pushed");
     let worker = system.worker();
     assert_eq!(system.last_word(id).await, Final::Done);

@@ -164,7 +164,7 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
     let asked = system.store.open_sync(project, creator, None).await.expect("an answer");
     assert_eq!(asked, OpenSync::Shared { id, promoted: true });
-    let message = Message { id, kind: "sync".to_owned(), trace: None };
+    let message = Message { id, kind: "sync".to_owned(), trace: None, group: None };
     system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
     let began = Instant::now();
     assert_eq!(system.last_word(id).await, Final::Done);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get};
-use shared::ids::CreatorId;
+use shared::ids::{CreatorId, ProjectId};
 use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
 use shared::store::states::PendingConsent;
@@ -129,8 +129,8 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
         }
     };
     tracing::Span::current().record("creator_id", tracing::field::display(connected.creator));
-    dispatch::after_connect(api, connected.sync, &connected.completed_disconnects, trace).await;
-    show_profile(api, connected.creator, &grant).await;
+    dispatch::after_connect(api, pending.project_id, connected.sync, &connected.completed_disconnects, trace).await;
+    show_profile(api, pending.project_id, connected.creator, &grant).await;
     let missing = requested.missing_from(&grant.scopes);
     ConsentOutcome::Connected {
         creator: connected.creator,
@@ -145,15 +145,17 @@ fn failed(error: &ApiError) -> ConsentOutcome {
 
 /// Reads the profile, so that the creator has a name before the first sync is done. If TikTok does not let us, the sync
 /// does it: the grant is stored already.
-async fn show_profile(api: &Api, creator: CreatorId, grant: &Grant) {
-    let Ok(Some(profile)) = tokio::time::timeout(PROFILE_TIMEOUT, read_profile(api, grant)).await else { return };
+async fn show_profile(api: &Api, project: ProjectId, creator: CreatorId, grant: &Grant) {
+    let Ok(Some(profile)) = tokio::time::timeout(PROFILE_TIMEOUT, read_profile(api, project, grant)).await else {
+        return;
+    };
     if let Err(error) = api.within(api.store.save_first_profile(creator, &profile)).await {
         tracing::warn!(%error, detail = error.detail(), "the first profile was not stored; the sync will do it");
     }
 }
 
-async fn read_profile(api: &Api, grant: &Grant) -> Option<Profile> {
-    let caller = Caller::interactive(Some(PROFILE_TURN));
+async fn read_profile(api: &Api, project: ProjectId, grant: &Grant) -> Option<Profile> {
+    let caller = Caller { group: Some(project.into()), ..Caller::interactive(Some(PROFILE_TURN)) };
     let read = api.tiktok.profile(&grant.access, &grant.scopes, &caller).await;
     read.inspect_err(|error| tracing::info!(%error, "no first profile; the sync will read it")).ok()
 }

@@ -86,6 +86,7 @@ impl TikTok {
         read: impl FnOnce(&Reply) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
         let permit = self.fresh_permit(endpoint, caller).await?;
+        caller.spent.count();
         let reply = http::send(endpoint, request).await;
         permit.settle().await;
         let result = reply.and_then(|reply| read(&reply));
@@ -103,7 +104,8 @@ impl TikTok {
         let deadline = caller.max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let permit = self.budget.permit(endpoint.as_str(), caller.interactive.clone(), left).await;
+            let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
+            let permit = self.budget.permit(endpoint.as_str(), group, interactive, left).await;
             let permit = permit.map_err(no_permit)?;
             if permit.fresh() {
                 return Ok(permit);

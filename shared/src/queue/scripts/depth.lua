@@ -1,11 +1,25 @@
--- How much there is in a lane. Every part costs O(1).
--- KEYS: ready, solo, delayed, claims
--- Answers: ready (suspects included), delayed, running, first id in line ('' if none), now in ms
+-- How much there is in a lane. No part costs more for a longer line.
+-- KEYS: lines, turns, solo, delayed, claims
+-- Answers: ready (suspects included), delayed, running, now in ms, the first of each line, of at most 100 groups
 local time = redis.call('TIME')
+local groups = redis.call('ZRANGE', KEYS[2], 0, 99)
+local fields = {}
+for i, group in ipairs(groups) do
+  fields[i] = group .. ':first'
+end
+local heads = {}
+if #fields > 0 then
+  for i, place in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
+    heads[i] = groups[i] .. ':' .. (place or 0)
+  end
+  heads = redis.call('HMGET', KEYS[1], unpack(heads))
+end
+heads[#heads + 1] = redis.call('LINDEX', KEYS[3], 0) or nil
 return {
-  redis.call('LLEN', KEYS[1]) + redis.call('LLEN', KEYS[2]),
-  redis.call('ZCARD', KEYS[3]),
-  redis.call('HLEN', KEYS[4]),
-  redis.call('LINDEX', KEYS[1], 0) or redis.call('LINDEX', KEYS[2], 0) or '',
+  -- Two fields of each line are its ends.
+  redis.call('HLEN', KEYS[1]) - 2 * redis.call('ZCARD', KEYS[2]) + redis.call('LLEN', KEYS[3]),
+  redis.call('ZCARD', KEYS[4]),
+  redis.call('HLEN', KEYS[5]),
   time[1] * 1000 + math.floor(time[2] / 1000),
+  heads,
 }

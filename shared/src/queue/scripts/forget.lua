@@ -1,4 +1,4 @@
--- Removes a job that nobody holds. Its id may stay in a list: a fetch drops ids without a payload.
+-- Removes a job that nobody holds. Its id may stay in a line: a fetch drops ids without a payload.
 -- KEYS: jobs, delayed, claims, crashes
 -- ARGV: id
 -- Answers `claimed`, `removed` or `absent`.

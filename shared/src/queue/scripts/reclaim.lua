@@ -1,32 +1,37 @@
--- Takes what a dead worker held back to the front of the line, at most 500 jobs a call, and counts the crash.
--- KEYS: workers, jobs, ready, solo, claims, crashes, inflight of the dead worker
+-- Takes what a dead worker held back to the front of its groups' lines, at most 500 jobs a call, and counts the crash.
+-- KEYS: those of lines.lua, workers, solo, claims, crashes, inflight of the dead worker
 -- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect
 -- Answers: jobs taken back, 1 if there are more.
 local worker = ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local seen = redis.call('ZSCORE', KEYS[1], worker)
+local seen = redis.call('ZSCORE', KEYS[6], worker)
 if not seen or tonumber(seen) > now - tonumber(ARGV[4]) then
   return { 0, 0 }
 end
-local members = redis.call('ZREVRANGE', KEYS[7], 0, 499, 'WITHSCORES')
-local back = 0
+local members = redis.call('ZREVRANGE', KEYS[10], 0, 499, 'WITHSCORES')
+local back, comers = 0, {}
 for i = 1, #members, 2 do
   local id = members[i]
-  if redis.call('HGET', KEYS[5], id) == worker .. ':' .. members[i + 1] then
-    redis.call('HDEL', KEYS[5], id)
-    if redis.call('HEXISTS', KEYS[2], id) == 1 then
+  if redis.call('HGET', KEYS[8], id) == worker .. ':' .. members[i + 1] then
+    redis.call('HDEL', KEYS[8], id)
+    local payload = redis.call('HGET', KEYS[1], id)
+    if payload then
       -- A suspect runs alone, so from there on each crash is its own.
-      local crashes = redis.call('HINCRBY', KEYS[6], id, 1)
-      redis.call('LPUSH', crashes >= tonumber(ARGV[5]) and KEYS[4] or KEYS[3], id)
+      if redis.call('HINCRBY', KEYS[9], id, 1) >= tonumber(ARGV[5]) then
+        redis.call('LPUSH', KEYS[7], id)
+      else
+        collect(comers, group_of(payload), id)
+      end
       back = back + 1
     end
   end
-  redis.call('ZREM', KEYS[7], id)
+  redis.call('ZREM', KEYS[10], id)
 end
-local more = redis.call('ZCARD', KEYS[7]) > 0 and 1 or 0
+line_up_all(comers, true)
+local more = redis.call('ZCARD', KEYS[10]) > 0 and 1 or 0
 if more == 0 then
-  redis.call('ZREM', KEYS[1], worker)
+  redis.call('ZREM', KEYS[6], worker)
 end
 if back > 0 then
   redis.call('PUBLISH', ARGV[1], ARGV[2])
