@@ -24,6 +24,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a transaction may stand open without a statement before Postgres ends it. No transaction of ours waits for
+/// anything but Postgres, so one that does belongs to a process that stands still (paused, or its machine is): its locks
+/// would hold up whoever takes its jobs over, and every caller of their creators. As long as a worker is given before it is
+/// presumed dead.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+
 /// How long what was sent may stay unacknowledged before the connection is given up.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
@@ -119,10 +125,11 @@ async fn connect(
     statement_timeout: Option<Duration>,
 ) -> ConnectionResult<AsyncPgConnection> {
     let mut connection = establish(config, tls).await?;
+    let mut set = format!("SET idle_in_transaction_session_timeout = {}", IDLE_IN_TRANSACTION.as_millis());
     if let Some(limit) = statement_timeout {
-        let set = format!("SET statement_timeout = {}", limit.as_millis());
-        connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        set += &format!("; SET statement_timeout = {}", limit.as_millis());
     }
+    connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 
