@@ -92,7 +92,8 @@ async fn a_worker_that_is_paused_within_a_transaction_holds_nobody_up() {
     let lock = ours.transaction().await.unwrap();
     lock.execute("SELECT 1 FROM creators WHERE id::text = $1 FOR UPDATE", &[&id]).await.unwrap();
     eventually("the worker waits for the row", async || {
-        let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let query =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         (sql.query_one(query, &[]).await.unwrap().get::<_, i64>(0) > 0).then_some(())
     })
     .await;
