@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::books::{Books, Request, Told};
 use crate::support::client::{Answer, Client};
-use crate::support::sandbox::{SCOPES, TestSandbox};
+use crate::support::sandbox::{SCOPES, TestSandbox, callback_of};
 
 /// What the API waits by itself (`METRIQLAB_SYNC_WAIT`).
 const DEFAULT_WAIT: Duration = Duration::from_secs(25);
@@ -253,7 +253,7 @@ async fn try_connect(sandbox: &TestSandbox, client: &Client, open_id: &str) -> R
     };
     let started = ask(client.request(Method::POST, "/api/v1/connect/tiktok")).await?;
     let auth_url = started["data"]["authUrl"].as_str().ok_or(0_u16)?;
-    let callback = sandbox.callback_of(client, &sandbox.consent(auth_url, open_id, &SCOPES).await);
+    let callback = callback_of(client, &sandbox.consent(auth_url, open_id, &SCOPES).await);
     let page = callback.send().await.map_err(status)?.status().as_u16();
     if page != 200 {
         return Err(page);

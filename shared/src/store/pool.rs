@@ -125,10 +125,12 @@ async fn connect(
     statement_timeout: Option<Duration>,
 ) -> ConnectionResult<AsyncPgConnection> {
     let mut connection = establish(config, tls).await?;
-    let mut set = format!("SET idle_in_transaction_session_timeout = {}", IDLE_IN_TRANSACTION.as_millis());
-    if let Some(limit) = statement_timeout {
-        set += &format!("; SET statement_timeout = {}", limit.as_millis());
-    }
+    let limit = statement_timeout.map(|limit| format!("; SET statement_timeout = {}", limit.as_millis()));
+    let set = format!(
+        "SET idle_in_transaction_session_timeout = {}{}",
+        IDLE_IN_TRANSACTION.as_millis(),
+        limit.unwrap_or_default(),
+    );
     connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }

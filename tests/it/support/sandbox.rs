@@ -165,14 +165,14 @@ impl TestSandbox {
     async fn callback(&self, client: &Client, open_id: &str, scopes: &[&str]) -> reqwest::Response {
         let started = client.post("/api/v1/connect/tiktok").await;
         let auth_url = started.data(200)["authUrl"].as_str().expect("an authUrl").to_owned();
-        let callback = self.callback_of(client, &self.consent(&auth_url, open_id, scopes).await);
+        let callback = callback_of(client, &self.consent(&auth_url, open_id, scopes).await);
         callback.send().await.expect("the callback page")
     }
+}
 
-    /// The request of a browser that was sent to `url`. Any API process can take it; a load balancer would choose one.
-    pub fn callback_of(&self, client: &Client, url: &str) -> reqwest::RequestBuilder {
-        let callback = Url::parse(url).expect("a callback URL");
-        let query = callback.query().unwrap_or_default();
-        client.http.get(format!("{}{}?{query}", client.base, callback.path()))
-    }
+/// The request of a browser that was sent to `url`. Any API process can take it; a load balancer would choose one.
+pub fn callback_of(client: &Client, url: &str) -> reqwest::RequestBuilder {
+    let callback = Url::parse(url).expect("a callback URL");
+    let query = callback.query().unwrap_or_default();
+    client.http.get(format!("{}{}?{query}", client.base, callback.path()))
 }
