@@ -38,6 +38,7 @@ demo: servers
 bench: servers
 	cargo build --locked --release --workspace --all-targets
 	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace
+	$(TARGET)/release/examples/with-servers cargo test --locked --release --workspace --lib -- --ignored --nocapture simulation
 
 # Ten minutes of a fleet that is killed, paused and robbed of its servers while clients go on asking; the table at the end
 # shows what was lost, done twice or answered wrongly: nothing. `SOAK_SECONDS=120 make soak` is shorter.
