@@ -58,6 +58,9 @@ pub(crate) struct Fault {
     /// How many matching requests pass before the first is hit.
     #[serde(default)]
     pub(crate) after: u64,
+    /// After a hit, the next one is so many matching requests later; the next one at once, if absent.
+    #[serde(default)]
+    pub(crate) every: Option<u64>,
     /// The answer waits so long, after its work was done.
     #[serde(default)]
     pub(crate) delay_ms: u64,
@@ -169,6 +172,7 @@ impl Faults {
                 continue;
             }
             fault.hits += 1;
+            fault.after = fault.every.map_or(0, |every| every.saturating_sub(1));
             return Some(fault.clone());
         }
         None

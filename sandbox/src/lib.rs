@@ -62,8 +62,9 @@
 //! | `DELETE /webhooks` | | forgets all |
 //!
 //! A fault: `endpoint` (`authorize`, `token`, `revoke`, `user_info`, `video_list`, `video_query`), `kind`, and if wanted `times` (how
-//! many requests it hits; all, if absent), `after` (how many matching requests pass first), `open_id` (only that
-//! creator's), `delay_ms` (the answer waits, its work done). The first fault that fits a request hits it. Kinds:
+//! many requests it hits; all, if absent), `after` (how many matching requests pass first), `every` (of so many matching
+//! requests one is hit; each, if absent), `open_id` (only that creator's), `delay_ms` (the answer waits, its work done). The
+//! first fault that fits a request hits it. Kinds:
 //!
 //! | kind | what happens |
 //! | --- | --- |

@@ -336,6 +336,23 @@ async fn only_the_pair_that_was_tried_is_declared_dead() {
     assert_eq!(status().await, Status::Active, "heals it");
 }
 
+/// The connection finds the job open and makes none of its own: so that one must not end with the tokens that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_tokens_were_refused_goes_on_if_the_creator_connects_before_its_end() {
+    let (store, project, _) = store().await;
+    let Connected { creator, sync, .. } = connect(&store, project, b"a").await;
+    let fence = claim(&store, sync.expect("the first sync")).await;
+    let id = store.creator(project, creator).await.unwrap().unwrap().credential_id;
+    let version = store.credential(id).await.unwrap().unwrap().version;
+    assert!(store.mark_dead(id, version, "refused").await.unwrap());
+    assert_eq!(connect(&store, project, b"b").await.sync, None, "the open one is shared");
+    assert!(!store.fail_refused_job(fence, &failure()).await.unwrap());
+    let version = store.credential(id).await.unwrap().unwrap().version;
+    assert!(store.mark_dead(id, version, "refused").await.unwrap());
+    assert!(store.fail_refused_job(fence, &failure()).await.unwrap(), "and ends if nobody does");
+    assert!(connect(&store, project, b"c").await.sync.is_some(), "then a connection makes one");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_refresh_token_never_overwrites_the_stored_one() {
     let (store, project, _) = store().await;

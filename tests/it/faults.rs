@@ -82,6 +82,31 @@ async fn a_paused_worker_that_comes_back_writes_nothing() {
     assert_eq!(fingerprint().await, before, "nothing of the old creator was written");
 }
 
+/// Paused in the middle of a transaction, it holds the creator's row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_paused_within_a_transaction_holds_nobody_up() {
+    let mut system = System::start().await;
+    let (open_id, id) = slow_creator(&system).await;
+    let waiting = start_sync(&system, &open_id, &id).await;
+    let (mut ours, sql) = (system.sql().await, system.sql().await);
+    let lock = ours.transaction().await.unwrap();
+    lock.execute("SELECT 1 FROM creators WHERE id::text = $1 FOR UPDATE", &[&id]).await.unwrap();
+    eventually("the worker waits for the row", async || {
+        let query =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        (sql.query_one(query, &[]).await.unwrap().get::<_, i64>(0) > 0).then_some(())
+    })
+    .await;
+    system.workers[0].signal(Signal::SIGSTOP);
+    // Its statement goes on in Postgres, which gives it the row.
+    lock.commit().await.unwrap();
+    system.add_worker();
+    assert_eq!(waiting.await.unwrap().data(200)["synced"], true);
+    system.workers[0].signal(Signal::SIGCONT);
+    system.client.sync(&id).await;
+    assert_eq!(system.client.all_videos(&id).await.len(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_worker_gives_its_jobs_back_and_exits_with_zero() {
     let mut system = System::builder().set("METRIQLAB_SHUTDOWN_GRACE", "200ms").start().await;

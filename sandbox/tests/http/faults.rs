@@ -55,6 +55,13 @@ async fn a_fault_is_limited_to_a_creator_a_number_and_until_it_is_cleared() {
         seen.push(tester.user_info(&b, "open_id").await.status().as_u16());
     }
     assert_eq!(seen, [200, 502, 502, 200]);
+    let id = fault(&tester, json!({"endpoint": "user_info", "kind": "bad_gateway", "after": 1, "every": 3})).await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(tester.user_info(&b, "open_id").await.status().as_u16());
+    }
+    assert_eq!(seen, [200, 502, 200, 200, 502, 200]);
+    tester.control(Method::DELETE, &format!("/faults/{id}"), Value::Null).await;
     for wrong in [json!({"endpoint": "x", "kind": "slow"}), json!({"endpoint": "token", "kind": "x"}), json!({})] {
         assert_eq!(tester.control_raw(Method::POST, "/faults", wrong).await.status(), 400);
     }

@@ -20,13 +20,18 @@ const START: u64 = 1_800_000_000_000_000;
 
 /// The logs of `processes` processes that share one endpoint.
 fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
+    let log = endpoint(limits);
+    (0..processes).map(|number| log(&format!("p{number}"))).collect()
+}
+
+/// One endpoint, as the processes that share it see it, each by its name.
+fn endpoint(limits: Limits) -> impl Fn(&str) -> SlidingLog {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
         "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
     );
     let servers = RedisServers::parse(&url).expect("a URL");
     let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
-    let log = |number| SlidingLog::new(Connection::new(servers.clone(), &base), &base, format!("p{number}"), limits);
-    (0..processes).map(log).collect()
+    move |name| SlidingLog::new(Connection::new(servers.clone(), &base), &base, name.to_owned(), limits)
 }
 
 async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
@@ -228,7 +233,12 @@ enum Event {
     Wake,
     Responds(PermitNumber),
     Comes,
+    /// The process is killed, and another one started in its place.
+    Dies,
 }
+
+/// From a kill to the first turn of the process that takes its place.
+const START_OF_A_PROCESS: u64 = 300_000;
 
 /// What a simulated quarter of an hour showed.
 struct Shown {
@@ -238,11 +248,14 @@ struct Shown {
 }
 
 /// A fleet of `processes` with an endless bulk backlog and, now and then, an interactive caller. Requests take 10 to 60 ms
-/// each way, one in a hundred up to 2 s.
-async fn simulate(processes: usize, seed: u64) -> Shown {
+/// each way, one in a hundred up to 2 s. With `kills`, one process is killed so often, each in its turn.
+async fn simulate(processes: usize, seed: u64, kills: Option<Duration>) -> Shown {
     let limits = BudgetSettings::per_minute(600).limits();
     let end = START + 900_000_000;
-    let mut logs = fleet(limits, processes);
+    let log = endpoint(limits);
+    let mut logs: Vec<SlidingLog> = (0..processes).map(|number| log(&format!("p{number}"))).collect();
+    // Since which event and instant each process runs. What was sent to the one before it is lost.
+    let mut births: Vec<(usize, u64)> = vec![(0, START); processes];
     let mut random = StdRng::seed_from_u64(seed);
     let mut events: BinaryHeap<Reverse<(u64, usize, usize)>> = BinaryHeap::new();
     let mut kinds: Vec<Event> = Vec::new();
@@ -258,6 +271,13 @@ async fn simulate(processes: usize, seed: u64) -> Shown {
         schedule(&mut events, START, process, Event::Wake, &mut kinds);
         schedule(&mut events, START + 90_000_000, process, Event::Comes, &mut kinds);
     }
+    for (number, at) in kills.into_iter().flat_map(|every| (1..).map(move |n| (n - 1, START + micros(every) * n))) {
+        if at >= end {
+            break;
+        }
+        let process = usize::try_from(number).unwrap() % processes;
+        schedule(&mut events, at, process, Event::Dies, &mut kinds);
+    }
     while let Some(Reverse((now, process, event))) = events.pop() {
         if now >= end {
             break;
@@ -267,7 +287,20 @@ async fn simulate(processes: usize, seed: u64) -> Shown {
             // Another event has moved the timer.
             Event::Wake if wakes[process] != now => continue,
             Event::Wake => {}
+            Event::Responds(_) if event < births[process].0 => continue,
             Event::Responds(number) => settled.push(number),
+            Event::Dies => {
+                logs[process] = log(&format!("p{process}-{now}"));
+                births[process] = (kinds.len(), now + START_OF_A_PROCESS);
+                waiting[process].clear();
+                wakes[process] = births[process].1;
+                schedule(&mut events, wakes[process], process, Event::Wake, &mut kinds);
+                continue;
+            }
+            Event::Comes if now < births[process].1 => {
+                schedule(&mut events, births[process].1, process, Event::Comes, &mut kinds);
+                continue;
+            }
             Event::Comes => {
                 waiting[process].push(now);
                 let gap = random.random_range(500_000..4_000_000);
@@ -313,8 +346,8 @@ async fn simulate(processes: usize, seed: u64) -> Shown {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-async fn a_saturated_fleet_is_never_over_and_wastes_nothing(processes: usize) {
-    let mut shown = simulate(processes, 7).await;
+async fn a_saturated_fleet_is_never_over_and_wastes_nothing(processes: usize, kills: Option<Duration>) {
+    let mut shown = simulate(processes, 7, kills).await;
     let limits = BudgetSettings::per_minute(600).limits();
     let quota = usize::try_from(limits.quota).unwrap();
     for (at, arrival) in shown.arrivals.iter().enumerate().skip(quota) {
@@ -327,7 +360,8 @@ async fn a_saturated_fleet_is_never_over_and_wastes_nothing(processes: usize) {
     shown.interactive_waits.sort_unstable();
     let waited = |part: usize| shown.interactive_waits[shown.interactive_waits.len() * part / 100] / 1_000;
     println!(
-        "{processes} processes: {:.2} % of what is possible at {:.0} ms; interactive waits {} ms p50, {} ms p99",
+        "{processes} processes{}: {:.2} % of what is possible at {:.0} ms; interactive waits {} ms p50, {} ms p99",
+        kills.map_or(String::new(), |every| format!(", one killed every {every:?}")),
         used * 100.0,
         round_trip * 1e3,
         waited(50),
@@ -339,10 +373,25 @@ async fn a_saturated_fleet_is_never_over_and_wastes_nothing(processes: usize) {
 
 #[tokio::test]
 async fn one_process_is_never_over_and_wastes_nothing() {
-    a_saturated_fleet_is_never_over_and_wastes_nothing(1).await;
+    a_saturated_fleet_is_never_over_and_wastes_nothing(1, None).await;
 }
 
 #[tokio::test]
 async fn eight_processes_are_never_over_and_waste_nothing() {
-    a_saturated_fleet_is_never_over_and_wastes_nothing(8).await;
+    a_saturated_fleet_is_never_over_and_wastes_nothing(8, None).await;
+}
+
+/// A kill loses the permits of requests under way: each is free again only when its request must have ended, 11 s later than
+/// it would have been. With even grants that is less than one permit a kill.
+#[tokio::test]
+async fn two_processes_of_which_one_is_killed_every_five_seconds_waste_little() {
+    a_saturated_fleet_is_never_over_and_wastes_nothing(2, Some(Duration::from_secs(5))).await;
+}
+
+#[tokio::test]
+#[ignore = "figures: `make bench`"]
+async fn one_to_eight_processes_of_which_one_is_killed_every_five_seconds_waste_little() {
+    for processes in [1, 2, 4, 8] {
+        a_saturated_fleet_is_never_over_and_wastes_nothing(processes, Some(Duration::from_secs(5))).await;
+    }
 }

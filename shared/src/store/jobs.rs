@@ -8,10 +8,11 @@ use diesel::dsl::{IntervalDsl, now};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use strum::{AsRefStr, Display, EnumString};
 
-use super::schema::jobs;
+use super::creators::Status;
+use super::schema::{creators, jobs};
 use super::time::from_now;
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, JobId, ProjectId};
@@ -251,17 +252,29 @@ impl Store {
     /// Gives a job up. `false`: it is another's by now.
     pub async fn fail_job(&self, fence: Fence, failure: &Failure) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let updated = diesel::update(fenced(fence))
-            .set((
-                jobs::state.eq(JobState::Failed),
-                jobs::finished_at.eq(now),
-                jobs::error_code.eq(failure.code),
-                jobs::error.eq(&failure.message),
-                jobs::log_id.eq(&failure.log_id),
-            ))
-            .execute(&mut connection)
-            .await?;
-        Ok(updated == 1)
+        Ok(write_failure(&mut connection, fence, failure).await? == 1)
+    }
+
+    /// Gives a sync up whose creator's tokens the platform refuses for good. `false`: it is another's by now; or the creator
+    /// has good tokens again, and the connection that brought them has found this job open and made none of its own.
+    pub async fn fail_refused_job(&self, fence: Fence, failure: &Failure) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                // A connection writes this row before it looks for an open job: one of the two comes first.
+                let status: Option<Status> = creators::table
+                    .find(fence.creator)
+                    .select(creators::status)
+                    .for_no_key_update()
+                    .first(connection)
+                    .await
+                    .optional()?;
+                if status == Some(Status::Active) {
+                    return Ok(false);
+                }
+                Ok(write_failure(connection, fence, failure).await? == 1)
+            })
+            .await
     }
 
     /// Ends a job that something overtook. `false`: it is another's by now.
@@ -316,6 +329,19 @@ impl Store {
             .limit(limit);
         Ok(diesel::delete(jobs::table.filter(jobs::id.eq_any(old))).execute(&mut connection).await?)
     }
+}
+
+async fn write_failure(connection: &mut AsyncPgConnection, fence: Fence, failure: &Failure) -> QueryResult<usize> {
+    diesel::update(fenced(fence))
+        .set((
+            jobs::state.eq(JobState::Failed),
+            jobs::finished_at.eq(now),
+            jobs::error_code.eq(failure.code),
+            jobs::error.eq(&failure.message),
+            jobs::log_id.eq(&failure.log_id),
+        ))
+        .execute(connection)
+        .await
 }
 
 /// The job as its starter may still write it.

@@ -28,6 +28,12 @@ use super::unnamed::UnnamedConnector;
 /// How long a caller waits for a connection before it is told that Postgres is out of reach.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a transaction may stand open without a statement before Postgres ends it. No transaction of ours waits for
+/// anything but Postgres, so one that does belongs to a process that stands still (paused, or its machine is): its locks
+/// would hold up whoever takes its jobs over, and every caller of their creators. As long as a worker is given before it is
+/// presumed dead.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+
 /// One connection out of the pool.
 pub type Connection = Object<AsyncPgConnection>;
 
@@ -90,8 +96,14 @@ impl Connector {
 
     async fn connect(&self, statement_timeout: Option<Duration>) -> ConnectionResult<AsyncPgConnection> {
         let mut connection = self.establish().await?;
-        if let Some(limit) = statement_timeout.filter(|_| !self.target.is_pooled) {
-            let set = format!("SET statement_timeout = {}", limit.as_millis());
+        // A pooler would give these settings to whoever has the session next.
+        if !self.target.is_pooled {
+            let limit = statement_timeout.map(|limit| format!("; SET statement_timeout = {}", limit.as_millis()));
+            let set = format!(
+                "SET idle_in_transaction_session_timeout = {}{}",
+                IDLE_IN_TRANSACTION.as_millis(),
+                limit.unwrap_or_default(),
+            );
             connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         }
         Ok(connection)

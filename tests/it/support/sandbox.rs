@@ -11,6 +11,9 @@ use super::client::Client;
 use super::eventually;
 use super::system::{CLIENT_KEY, CLIENT_SECRET};
 
+/// All that creators are asked for.
+pub const SCOPES: [&str; 4] = ["user.info.basic", "user.info.profile", "user.info.stats", "video.list"];
+
 /// A sandbox without limits or delays.
 pub fn config() -> SandboxConfig {
     SandboxConfig {
@@ -36,7 +39,8 @@ impl TestSandbox {
         Self { base: server.base_url(), http, _server: server }
     }
 
-    async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    /// A call of the sandbox's control API.
+    pub async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let method = method.parse().expect("a method");
         let mut request = self.http.request(method, format!("{}/control{path}", self.base));
         if let Some(body) = body {
@@ -142,8 +146,7 @@ impl TestSandbox {
 
     /// Connects a creator with all scopes; our id for it.
     pub async fn connect(&self, client: &Client, open_id: &str) -> String {
-        let scopes = ["user.info.basic", "user.info.profile", "user.info.stats", "video.list"];
-        self.connect_with(client, open_id, &scopes).await
+        self.connect_with(client, open_id, &SCOPES).await
     }
 
     /// Connects a creator who grants these scopes alone; our id for it.
@@ -162,9 +165,14 @@ impl TestSandbox {
     async fn callback(&self, client: &Client, open_id: &str, scopes: &[&str]) -> reqwest::Response {
         let started = client.post("/api/v1/connect/tiktok").await;
         let auth_url = started.data(200)["authUrl"].as_str().expect("an authUrl").to_owned();
-        let callback = Url::parse(&self.consent(&auth_url, open_id, scopes).await).expect("a callback URL");
-        // Any API process can take the callback; a load balancer would choose one.
-        let query = callback.query().unwrap_or_default();
-        client.http.get(format!("{}{}?{query}", client.base, callback.path())).send().await.expect("the callback page")
+        let callback = callback_of(client, &self.consent(&auth_url, open_id, scopes).await);
+        callback.send().await.expect("the callback page")
     }
+}
+
+/// The request of a browser that was sent to `url`. Any API process can take it; a load balancer would choose one.
+pub fn callback_of(client: &Client, url: &str) -> reqwest::RequestBuilder {
+    let callback = Url::parse(url).expect("a callback URL");
+    let query = callback.query().unwrap_or_default();
+    client.http.get(format!("{}{}?{query}", client.base, callback.path()))
 }

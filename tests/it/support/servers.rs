@@ -53,10 +53,14 @@ pub struct PrivatePostgres {
 
 impl PrivatePostgres {
     pub async fn start() -> Self {
+        Self::start_with(PostgresOptions::default()).await
+    }
+
+    pub async fn start_with(options: PostgresOptions) -> Self {
         let folder = temporary_folder().expect("a folder");
         let path = folder.path().join("postgres");
-        let server = Postgres::start(&path, &PostgresOptions::default()).await.expect("start Postgres");
-        let options = PostgresOptions { port: Some(server.port()), ..PostgresOptions::default() };
+        let server = Postgres::start(&path, &options).await.expect("start Postgres");
+        let options = PostgresOptions { port: Some(server.port()), ..options };
         Self { url: server.url().expose_secret().to_owned(), server: Some(server), options, folder }
     }
 

@@ -9,7 +9,7 @@ use shared::store::syncs::WriteError;
 use shared::tokens::TokenError;
 
 /// How long a job waits before it looks again at tokens that another works on.
-const BUSY: Duration = Duration::from_secs(1);
+pub(super) const BUSY: Duration = Duration::from_secs(1);
 /// How long it waits for a budget that nobody can read, because Redis is away.
 const NO_BUDGET: Duration = Duration::from_secs(2);
 /// How long it waits after a 429 of the platform's, if the platform did not say.
@@ -26,6 +26,8 @@ pub(crate) enum Halt {
     NotNow(Duration),
     /// It failed in a way that may pass.
     Retry(Failure),
+    /// The platform refuses the creator's tokens for good.
+    Refused(Failure),
     /// It failed for good.
     Fail(Failure),
     /// Postgres failed.
@@ -70,7 +72,7 @@ impl From<PlatformError> for Halt {
 impl From<TokenError> for Halt {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Dead { reason } => Self::Fail(Failure {
+            TokenError::Dead { reason } => Self::Refused(Failure {
                 code: "reauthorization_required",
                 message: format!("the platform refuses the creator's tokens: {reason}"),
                 log_id: None,

@@ -94,6 +94,7 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt)
         Halt::Disconnected => cancel(context, job).await,
         Halt::NotNow(delay) => postpone(context, delivery, job, delay).await,
         Halt::Retry(failure) => retry(context, delivery, job, &failure).await,
+        Halt::Refused(failure) => refused(context, delivery, job, &failure).await,
         Halt::Fail(failure) => fail(context, job, &failure).await,
         Halt::Store(error) if error.is_unavailable() => Err(error),
         Halt::Store(error) => {
@@ -159,12 +160,24 @@ async fn again(
     Ok(Some(Outcome::Gone))
 }
 
+/// The creator must connect again. If it has meanwhile, the job goes on with the new tokens.
+async fn refused(context: &Context, delivery: &Delivery, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
+    if !context.store.fail_refused_job(job.fence(), failure).await? {
+        return postpone(context, delivery, job, halt::BUSY).await;
+    }
+    Ok(given_up(job, failure))
+}
+
 async fn fail(context: &Context, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
     if !context.store.fail_job(job.fence(), failure).await? {
         return Ok(Outcome::Gone);
     }
+    Ok(given_up(job, failure))
+}
+
+fn given_up(job: &Job, failure: &Failure) -> Outcome {
     tracing::warn!(creator = %job.creator_id, code = failure.code, error = failure.message, "the job is given up");
-    Ok(Outcome::Final(Final::Failed { code: failure.code.to_owned() }))
+    Outcome::Final(Final::Failed { code: failure.code.to_owned() })
 }
 
 /// Nothing was written, so the next start of the job counts as the same attempt.

@@ -111,7 +111,7 @@ fn sync(id: JobId, project: ProjectId) -> Message {
 /// A revocation is never given up: what ends a sync is here one more reason to try again.
 fn still_to_revoke(error: TokenError) -> Halt {
     match Halt::from(error) {
-        Halt::Fail(failure) => Halt::Retry(failure),
+        Halt::Fail(failure) | Halt::Refused(failure) => Halt::Retry(failure),
         // The account was erased: by a new connection, or a later start of this job. Either has written its last word.
         Halt::Disconnected => Halt::Superseded,
         halt => halt,
