@@ -142,7 +142,7 @@ pub fn budget(url: &str, prefix: &str, quota: u32, window: Duration, notes: &Not
 }
 
 pub async fn permit(budget: &Budget, max_wait: Duration) -> Result<Permit, BudgetError> {
-    budget.permit(ENDPOINT, watch::channel(true).1, Some(max_wait)).await
+    budget.permit(ENDPOINT, None, watch::channel(true).1, Some(max_wait)).await
 }
 
 /// Makes requests for as long as it may, each noted as it arrives; gives the number of times that there was no budget.
