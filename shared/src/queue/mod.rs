@@ -24,7 +24,8 @@
 //! - `Final`: every trace of the job leaves Redis and one notice a batch goes out. `RetryIn`, `NotNow`, `Unknown`: `delayed`.
 //! - A fetch first promotes what is due, at most 500 a call, and says when the next job is due: an idle worker holds one
 //!   timer a lane and sends Redis nothing but its heartbeat.
-//! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most.
+//! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most, and syncs leave one to
+//!   revocations.
 //! - A lane whose gate is closed ([`Gates`]) is not fetched from; what runs goes on.
 //!
 //! # When a worker dies
@@ -33,7 +34,8 @@
 //! dead: whoever notices (and has itself reached Redis without a gap for as long, for an outage is not the death of
 //! everybody) puts what it held back to the front of `ready`, 500 jobs a call, and counts in `crashes`. A job found so
 //! twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
-//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead.
+//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the
+//! same, a revocation, waits from then on, twice as long from crash to crash.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
 //! [`Delivery::stop`]; whatever it says then matches no claim. A worker that stops waits, beating, then gives back what

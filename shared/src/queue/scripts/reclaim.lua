@@ -1,6 +1,7 @@
 -- Takes what a dead worker held back to the front of the line, at most 500 jobs a call, and counts the crash.
--- KEYS: workers, jobs, ready, solo, claims, crashes, inflight of the dead worker
--- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect
+-- KEYS: workers, jobs, ready, solo, claims, crashes, inflight of the dead worker, delayed
+-- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect,
+--       crashes while alone after which a job waits, twice as long from crash to crash, an hour at most
 -- Answers: jobs taken back, 1 if there are more.
 local worker = ARGV[3]
 local time = redis.call('TIME')
@@ -18,7 +19,13 @@ for i = 1, #members, 2 do
     if redis.call('HEXISTS', KEYS[2], id) == 1 then
       -- A suspect runs alone, so from there on each crash is its own.
       local crashes = redis.call('HINCRBY', KEYS[6], id, 1)
-      redis.call('LPUSH', crashes >= tonumber(ARGV[5]) and KEYS[4] or KEYS[3], id)
+      local beyond = crashes - tonumber(ARGV[5]) - tonumber(ARGV[6])
+      if beyond > 0 then
+        -- It is poison and runs all the same: a revocation. It must not take one worker after the other with it.
+        redis.call('ZADD', KEYS[8], now + math.min(2 ^ math.min(beyond, 20), 3600) * 1000, id)
+      else
+        redis.call('LPUSH', crashes >= tonumber(ARGV[5]) and KEYS[4] or KEYS[3], id)
+      end
       back = back + 1
     end
   end
