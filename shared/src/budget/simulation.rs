@@ -16,20 +16,25 @@ use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
 use crate::redis_servers::RedisServers;
 
 /// Any instant will do; Redis's own would be about this.
-const START: u64 = 1_800_000_000_000_000;
+pub(super) const START: u64 = 1_800_000_000_000_000;
 
-/// The logs of `processes` processes that share one endpoint.
-fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
+/// To the Redis of the tests.
+pub(super) fn connection(base: &str) -> Connection {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
         "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
     );
     let servers = RedisServers::parse(&url).expect("a URL");
+    Connection::new(servers, base)
+}
+
+/// The logs of `processes` processes that share one endpoint.
+pub(super) fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
     let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
-    let log = |number| SlidingLog::new(Connection::new(servers.clone(), &base), &base, format!("p{number}"), limits);
+    let log = |number| SlidingLog::new(connection(&base), &base, format!("p{number}"), limits);
     (0..processes).map(log).collect()
 }
 
-async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
+pub(super) async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
     log.set_clock(now);
     if let Some(granted) = log.grant(ask).await.expect("Redis runs") {
         return granted;
@@ -38,7 +43,7 @@ async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
     log.grant(ask).await.expect("Redis runs").expect("it was just started")
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("short")
 }
 
