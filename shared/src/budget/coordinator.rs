@@ -215,6 +215,7 @@ impl Coordinator {
                     tracing::info!(endpoint = self.endpoint, "the budget can be read again");
                 }
                 self.doubtful = 0;
+                gauge!("metriqlab_budget_ceiling", "endpoint" => self.endpoint).set(granted.ceiling);
                 self.registered = usize::try_from(granted.interactive).is_ok_and(|granted| granted < asked.0);
                 self.next_number += u64::from(granted.interactive) + u64::from(granted.bulk);
                 let denied = self.hand_out(asked_at, granted);
@@ -319,7 +320,7 @@ impl Coordinator {
         let now = Instant::now();
         let limits = self.log.limits();
         refuse(&mut self.interactive, now, |_| granted.interactive_wait);
-        refuse(&mut self.bulk, now, |ahead| granted.bulk_wait + limits.window * ahead / limits.quota);
+        refuse(&mut self.bulk, now, |ahead| granted.bulk_wait + limits.window * ahead / granted.ceiling.max(1));
     }
 
     fn next_wake(&self, granted: Granted, denied: Option<Duration>) -> Option<Instant> {

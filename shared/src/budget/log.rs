@@ -60,6 +60,8 @@ pub(super) struct Granted {
     pub(super) interactive_wait: Duration,
     /// and the next bulk one than this.
     pub(super) bulk_wait: Duration,
+    /// What is granted in a window: the quota, or less for a while after a 429.
+    pub(super) ceiling: u32,
 }
 
 pub(super) struct SlidingLog {
@@ -112,11 +114,13 @@ impl SlidingLog {
         for number in ask.settled.iter().chain(ask.unused) {
             call.arg(number);
         }
-        let answer: Option<(u64, u32, u32, u32, u64, u64)> = self.connection.invoke(&call).await?;
-        let Some((used, entries, interactive, bulk, interactive_wait, bulk_wait)) = answer else { return Ok(None) };
+        let answer: Option<(u64, u32, u32, u32, u64, u64, u32)> = self.connection.invoke(&call).await?;
+        let Some((used, entries, interactive, bulk, interactive_wait, bulk_wait, ceiling)) = answer else {
+            return Ok(None);
+        };
         self.seen = self.seen.max(used);
         let (interactive_wait, bulk_wait) = (Duration::from_micros(interactive_wait), Duration::from_micros(bulk_wait));
-        Ok(Some(Granted { entries, interactive, bulk, interactive_wait, bulk_wait }))
+        Ok(Some(Granted { entries, interactive, bulk, interactive_wait, bulk_wait, ceiling }))
     }
 
     /// Starts a log that was lost, when its budget was last noted as used `age` ago, at most `noted_every` before the
@@ -129,22 +133,24 @@ impl SlidingLog {
         self.connection.invoke(&call).await
     }
 
-    /// Grants nothing to anybody for `asked`, or for a pause that doubles from time to time; answers for how long.
+    /// Grants nothing to anybody for `asked`, or for a pause that doubles from time to time, and less than before after it;
+    /// answers for how long it is closed.
     pub(super) async fn close(&mut self, asked: Option<Duration>) -> Result<Duration, RedisError> {
         let mut call = CLOSE.prepare_invoke();
         call.key(&self.state);
         call.arg(or_empty(self.clock)).arg(or_empty(asked.map(micros))).arg(micros(SHORTEST_PAUSE));
         call.arg(micros(self.limits.window.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))).arg(micros(self.limits.hold));
+        call.arg(self.limits.quota).arg(micros(self.limits.window));
         Ok(Duration::from_micros(self.connection.invoke(&call).await?))
     }
 }
 
 /// Whole microseconds; what does not fit is longer than anybody waits.
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// As the scripts take what may be absent: redis-rs would leave the argument out.
-fn or_empty(value: Option<u64>) -> String {
+pub(super) fn or_empty(value: Option<u64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }

@@ -9,9 +9,12 @@
 //! Each process has one coordinator a budget and endpoint (`coordinator.rs`), which keeps its callers in two queues, of
 //! each group in turn, and asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
 
+mod breaker;
 mod ceiling;
 mod connection;
 mod coordinator;
+#[cfg(test)]
+mod faults;
 mod log;
 #[cfg(test)]
 mod simulation;
@@ -27,10 +30,12 @@ use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use breaker::Breaker;
 use connection::Connection;
 use coordinator::{Command, Coordinator, Waiter, WaiterId};
 use log::{Limits, PermitNumber, SlidingLog};
 
+pub use breaker::{Admission, BreakerState};
 pub use snapshot::Snapshot;
 
 use crate::redis_servers::{RedisServers, RedisUrlError};
@@ -138,6 +143,7 @@ pub struct Budget {
     settings: BudgetSettings,
     usage: Arc<dyn UsageLog>,
     coordinators: Mutex<HashMap<&'static str, mpsc::UnboundedSender<Command>>>,
+    breakers: Mutex<HashMap<&'static str, Arc<Breaker>>>,
 }
 
 impl Budget {
@@ -159,6 +165,7 @@ impl Budget {
             settings,
             usage: Arc::new(usage),
             coordinators: Mutex::default(),
+            breakers: Mutex::default(),
         })
     }
 
@@ -232,15 +239,44 @@ impl Budget {
         }
     }
 
-    fn log(&self, endpoint: &str) -> SlidingLog {
-        let base = self.base(endpoint);
-        let connection = Connection::new(self.servers.clone(), &base);
-        SlidingLog::new(connection, &base, self.process.clone(), self.settings.limits())
+    /// Asks the breaker of `endpoint`, which may have no quota, before a request is sent. `Err`: it is held after an outage;
+    /// when to come back. See [`breaker`] for who is held and who is let through.
+    pub async fn admit(&self, endpoint: &'static str, class: Class) -> Result<Admission, Duration> {
+        self.breaker(endpoint).admit(class).await
     }
 
-    /// What the names of an endpoint's keys begin with.
+    /// An admitted request was answered, well or not, by a platform that works.
+    pub async fn answered(&self, endpoint: &'static str, admission: Admission) {
+        self.breaker(endpoint).answered(admission).await;
+    }
+
+    /// A request failed in a way that may pass. `account` tells creators apart, and no more. `Some`: it is called an outage
+    /// by now, and the endpoint is held; when to come back.
+    pub async fn failed(&self, endpoint: &'static str, account: &str) -> Option<Duration> {
+        self.breaker(endpoint).failed(account).await
+    }
+
+    /// What the names of an endpoint's keys begin with. Its hash tag keeps them on one node of a cluster.
     fn base(&self, endpoint: &str) -> String {
         format!("{}:budget:{{{}:{endpoint}}}", self.prefix, self.app)
+    }
+
+    fn connection(&self, base: &str) -> Connection {
+        Connection::new(self.servers.clone(), base)
+    }
+
+    fn breaker(&self, endpoint: &'static str) -> Arc<Breaker> {
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let base = self.base(endpoint);
+            Arc::new(Breaker::new(self.connection(&base), &base, endpoint, self.settings.window))
+        };
+        Arc::clone(breakers.entry(endpoint).or_insert_with(new))
+    }
+
+    fn log(&self, endpoint: &str) -> SlidingLog {
+        let base = self.base(endpoint);
+        SlidingLog::new(self.connection(&base), &base, self.process.clone(), self.settings.limits())
     }
 
     fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {
@@ -352,12 +388,17 @@ async fn overdue(deadline: Option<Instant>) {
 }
 
 fn describe_metrics() {
+    breaker::describe_metrics();
     describe_counter!("metriqlab_budget_permits_total", "Permits handed out, by endpoint and class");
     describe_counter!("metriqlab_budget_unused_total", "Permits that came back without a request");
     describe_counter!("metriqlab_budget_closed_total", "Pauses of an endpoint after a 429");
     describe_counter!("metriqlab_budget_lost_total", "Times that an endpoint's log was started anew");
     describe_gauge!("metriqlab_budget_used", "Entries of the endpoint's window that are in use, over the fleet");
     describe_gauge!("metriqlab_budget_quota", "Requests that the endpoint allows in a window");
+    describe_gauge!(
+        "metriqlab_budget_ceiling",
+        "Requests that are granted in a window: less than the quota after a 429"
+    );
     describe_gauge!("metriqlab_budget_waiting", "Callers of this process that wait for a permit, by class");
     describe_histogram!("metriqlab_budget_wait_seconds", "How long callers waited for their permit, by class");
 }

@@ -16,25 +16,30 @@ use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
 use crate::redis_servers::RedisServers;
 
 /// Any instant will do; Redis's own would be about this.
-const START: u64 = 1_800_000_000_000_000;
+pub(super) const START: u64 = 1_800_000_000_000_000;
 
 /// The logs of `processes` processes that share one endpoint.
-fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
+pub(super) fn fleet(limits: Limits, processes: usize) -> Vec<SlidingLog> {
     let log = endpoint(limits);
     (0..processes).map(|number| log(&format!("p{number}"))).collect()
 }
 
-/// One endpoint, as the processes that share it see it, each by its name.
-fn endpoint(limits: Limits) -> impl Fn(&str) -> SlidingLog {
+/// To the Redis of the tests.
+pub(super) fn connection(base: &str) -> Connection {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL").expect(
         "METRIQLAB_TEST_REDIS_URL is not set: run the tests with `make test`, which starts the servers they need",
     );
     let servers = RedisServers::parse(&url).expect("a URL");
-    let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
-    move |name| SlidingLog::new(Connection::new(servers.clone(), &base), &base, name.to_owned(), limits)
+    Connection::new(servers, base)
 }
 
-async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
+/// One endpoint, as the processes that share it see it, each by its name.
+fn endpoint(limits: Limits) -> impl Fn(&str) -> SlidingLog {
+    let base = format!("test:{}:{{app:endpoint}}", Uuid::new_v4());
+    move |name| SlidingLog::new(connection(&base), &base, name.to_owned(), limits)
+}
+
+pub(super) async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
     log.set_clock(now);
     if let Some(granted) = log.grant(ask).await.expect("Redis runs") {
         return granted;
@@ -43,7 +48,7 @@ async fn grant(log: &mut SlidingLog, now: u64, ask: &Ask<'_>) -> Granted {
     log.grant(ask).await.expect("Redis runs").expect("it was just started")
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("short")
 }
 

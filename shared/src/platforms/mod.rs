@@ -121,13 +121,15 @@ pub struct Caller {
     pub group: Option<Group>,
     /// Counts the requests.
     pub spent: Spent,
+    /// How long each answer may take, if less than the platform's client allows anyway.
+    pub timeout: Option<Duration>,
 }
 
 impl Caller {
     /// Somebody waits, and goes before all scheduled and bulk work.
     pub fn interactive(max_wait: Option<Duration>) -> Self {
         // The sender may go: nothing is more urgent than this already is.
-        Self { interactive: watch::channel(true).1, max_wait, group: None, spent: Spent::default() }
+        Self { interactive: watch::channel(true).1, max_wait, group: None, spent: Spent::default(), timeout: None }
     }
 }
 
@@ -269,6 +271,12 @@ pub enum PlatformError {
         /// When to come back.
         retry_in: Duration,
     },
+    /// The endpoint has failed for everybody, and is not called until a look at it has shown better; nothing was sent.
+    #[error("the platform is out of order: no request may be sent for another {}", humantime::format_duration(*.retry_in))]
+    Held {
+        /// When to come back.
+        retry_in: Duration,
+    },
     /// Nobody can say what is left of the budget: Redis or Postgres is out of reach. Nothing was sent.
     #[error("the budget can't be read")]
     BudgetUnavailable,
@@ -285,6 +293,7 @@ impl PlatformError {
             Self::Unavailable { .. } => "unavailable",
             Self::Rejected { .. } => "rejected",
             Self::NoBudget { .. } => "no_budget",
+            Self::Held { .. } => "held",
             Self::BudgetUnavailable => "budget_unavailable",
         }
     }
@@ -298,7 +307,7 @@ impl PlatformError {
             | Self::RateLimited { log_id, .. }
             | Self::Unavailable { log_id, .. }
             | Self::Rejected { log_id, .. } => log_id.as_deref(),
-            Self::NoBudget { .. } | Self::BudgetUnavailable => None,
+            Self::NoBudget { .. } | Self::Held { .. } | Self::BudgetUnavailable => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, RedisResult, Script, Value};
 
 use super::client::on_lines;
-use super::{CHUNK, Lane, Queue, millis};
+use super::{CHUNK, CRASHES_OF_A_POISON, Lane, Queue, millis};
 use crate::turns::Group;
 
 static FETCH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/fetch.lua")));
@@ -169,9 +169,9 @@ impl Claims {
         loop {
             let mut call = RECLAIM.prepare_invoke();
             call.key(&keys.of_lines()[..]).key(&keys.workers).key(&keys.solo).key(&keys.claims);
-            call.key(&keys.crashes).key(keys.inflight(dead));
+            call.key(&keys.crashes).key(keys.inflight(dead)).key(&keys.delayed);
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(dead);
-            call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT);
+            call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT).arg(CRASHES_OF_A_POISON);
             let (back, more): (u64, u8) = self.queue.link(self.lane).script(&call).await?;
             taken += back;
             if more == 0 {

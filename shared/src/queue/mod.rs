@@ -27,7 +27,8 @@
 //! - The groups (to us: the projects) take turns, by the requests that their jobs spend: a fetch counts one, the job's end
 //!   the others ([`Delivery::spent`]). Each group has its line, first in, first out. `scripts/lines.lua` says how; it costs
 //!   O(log groups), and one group alone is a plain line. Nothing of it stays when the lane has nothing to do.
-//! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most.
+//! - Slots are the process's, over all lanes; the bulk lane gets three quarters of them at most, and syncs leave one to
+//!   revocations.
 //! - A lane whose gate is closed ([`Gates`]) is not fetched from; what runs goes on.
 //!
 //! # When a worker dies
@@ -36,7 +37,8 @@
 //! dead: whoever notices (and has itself reached Redis without a gap for as long, for an outage is not the death of
 //! everybody) puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`. A job found so
 //! twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
-//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead.
+//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the
+//! same, a revocation, waits from then on, twice as long from crash to crash.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
 //! [`Delivery::stop`]; whatever it says then matches no claim (but a last word is told if nobody holds the job, for a flush

@@ -7,69 +7,71 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{CHUNK, Lane};
 
-/// The process's slots. Interactive lanes may use all of them, the bulk lane three quarters (at least one), so that
-/// bulk work never locks a waiting client out.
+/// The process's slots, in circles: a revocation may take any; syncs leave it one; and of these the bulk lane has three
+/// quarters at most, and leaves a waiting client one. So jobs that wait, for the budget or for a platform that hangs, never
+/// lock out those that are more urgent. With one slot or two there is less to keep free: of two, syncs may have both, and the
+/// bulk lane one.
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Arc<Semaphore>,
+    syncs: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
 }
 
-/// Some slots; they are free again when it is dropped.
+/// Some slots, by the circles that they count in, the smallest first; they are free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    all: OwnedSemaphorePermit,
-    bulk: Option<OwnedSemaphorePermit>,
-}
+pub(super) struct Slot(Vec<OwnedSemaphorePermit>);
 
 impl Slots {
     pub(super) fn new(concurrency: usize) -> Self {
-        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        Self {
-            all: Arc::new(Semaphore::new(concurrency)),
-            bulk: Arc::new(Semaphore::new((concurrency / 4 * 3 + concurrency % 4 * 3 / 4).max(1))),
+        let all = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let syncs = if all > 2 { all - 1 } else { all };
+        let three_quarters = all / 4 * 3 + all % 4 * 3 / 4;
+        let bulk = three_quarters.min(syncs.saturating_sub(1)).max(1);
+        let [all, syncs, bulk] = [all, syncs, bulk].map(|size| Arc::new(Semaphore::new(size)));
+        Self { all, syncs, bulk }
+    }
+
+    fn circles(&self, lane: Lane) -> Vec<&Arc<Semaphore>> {
+        match lane {
+            Lane::Revoke => vec![&self.all],
+            Lane::Sync => vec![&self.syncs, &self.all],
+            Lane::Bulk => vec![&self.bulk, &self.syncs, &self.all],
         }
     }
 
     /// Waits for a free slot, and takes what else is free then, at most [`CHUNK`].
     pub(super) async fn acquire(&self, lane: Lane) -> Option<Slot> {
-        let bulk = match lane {
-            Lane::Bulk => Some(self.bulk.clone().acquire_owned().await.ok()?),
-            Lane::Revoke | Lane::Sync => None,
-        };
-        let mut slot = Slot { all: self.all.clone().acquire_owned().await.ok()?, bulk };
-        self.grow(&mut slot);
+        let circles = self.circles(lane);
+        let mut slot = Slot(Vec::with_capacity(circles.len()));
+        // From the smallest circle to the largest, by everybody: so nobody who waits for one holds what that one waits for.
+        for circle in &circles {
+            slot.0.push(Arc::clone(circle).acquire_owned().await.ok()?);
+        }
+        grow(&mut slot, &circles);
         Some(slot)
     }
+}
 
-    fn grow(&self, slot: &mut Slot) {
-        let mut free = self.all.available_permits().min(CHUNK - 1);
-        if slot.bulk.is_some() {
-            free = free.min(self.bulk.available_permits());
-        }
-        let Ok(count) = u32::try_from(free) else { return };
-        let Ok(all) = self.all.clone().try_acquire_many_owned(count) else { return };
-        if let Some(bulk) = slot.bulk.as_mut() {
-            let Ok(more) = self.bulk.clone().try_acquire_many_owned(count) else { return };
-            bulk.merge(more);
-        }
-        slot.all.merge(all);
+/// Takes what is free in all circles, or nothing more.
+fn grow(slot: &mut Slot, circles: &[&Arc<Semaphore>]) {
+    let free = circles.iter().map(|circle| circle.available_permits()).min().unwrap_or(0).min(CHUNK - 1);
+    let Ok(count) = u32::try_from(free) else { return };
+    let more: Option<Vec<_>> =
+        circles.iter().map(|circle| Arc::clone(circle).try_acquire_many_owned(count).ok()).collect();
+    for (held, more) in slot.0.iter_mut().zip(more.into_iter().flatten()) {
+        held.merge(more);
     }
 }
 
 impl Slot {
     pub(super) fn count(&self) -> usize {
-        self.all.num_permits()
+        self.0.first().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
     /// One of these slots, for one job.
     pub(super) fn split(&mut self) -> Option<Slot> {
-        let all = self.all.split(1)?;
-        let bulk = match self.bulk.as_mut() {
-            Some(bulk) => Some(bulk.split(1)?),
-            None => None,
-        };
-        Some(Slot { all, bulk })
+        self.0.iter_mut().map(|circle| circle.split(1)).collect::<Option<Vec<_>>>().map(Slot)
     }
 }
 
@@ -108,28 +110,44 @@ impl Drop for SuspectPermit {
 mod tests {
     use super::*;
 
+    async fn most(slots: &Slots, lane: Lane) -> Slot {
+        slots.acquire(lane).await.unwrap()
+    }
+
     #[tokio::test]
-    async fn bulk_leaves_a_quarter_to_the_others_and_nobody_exceeds_the_whole() {
-        for (concurrency, bulk) in [(1, 1), (2, 1), (4, 3), (32, 24), (33, 24)] {
+    async fn each_lane_leaves_room_to_the_more_urgent_ones() {
+        for (concurrency, syncs, bulk) in
+            [(1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 3, 2), (8, 7, 6), (32, 31, 24), (33, 32, 24)]
+        {
             let slots = Slots::new(concurrency);
-            let held = slots.acquire(Lane::Bulk).await.unwrap();
+            assert_eq!(most(&slots, Lane::Revoke).await.count(), concurrency);
+            assert_eq!(most(&slots, Lane::Sync).await.count(), syncs, "of {concurrency}");
+            let held = most(&slots, Lane::Bulk).await;
             assert_eq!(held.count(), bulk, "of {concurrency}");
-            if concurrency > 1 {
-                let rest = slots.acquire(Lane::Sync).await.unwrap();
-                assert_eq!(rest.count() + held.count(), concurrency);
+            if syncs > bulk {
+                let rest = most(&slots, Lane::Sync).await;
+                assert_eq!(rest.count() + held.count(), syncs);
             }
         }
     }
 
     #[tokio::test]
-    async fn interactive_lanes_may_use_every_slot_and_a_split_slot_frees_itself() {
+    async fn a_revocation_finds_a_slot_while_syncs_hold_all_that_they_may() {
+        let slots = Slots::new(4);
+        let _held = [most(&slots, Lane::Bulk).await, most(&slots, Lane::Sync).await];
+        assert_eq!(most(&slots, Lane::Revoke).await.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_split_slot_frees_itself() {
         let slots = Slots::new(8);
-        let mut held = slots.acquire(Lane::Revoke).await.unwrap();
-        assert_eq!(held.count(), 8);
+        let mut held = most(&slots, Lane::Bulk).await;
         let one = held.split().unwrap();
+        assert_eq!((held.count(), one.count()), (5, 1));
         drop(held);
-        assert_eq!(slots.acquire(Lane::Sync).await.unwrap().count(), 7);
+        assert_eq!(most(&slots, Lane::Bulk).await.count(), 5);
         drop(one);
-        assert_eq!(slots.acquire(Lane::Sync).await.unwrap().count(), 8);
+        assert_eq!(most(&slots, Lane::Bulk).await.count(), 6);
+        assert_eq!(most(&slots, Lane::Revoke).await.count(), 8);
     }
 }

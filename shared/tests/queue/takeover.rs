@@ -42,7 +42,7 @@ async fn a_worker_that_died_with_ten_thousand_jobs_is_recovered() {
     let jobs: Vec<Message> = (0..10_000).map(|_| message("noop")).collect();
     queue.push_many(Lane::Sync, &jobs).await.unwrap();
     let (dead, alive) = (Seen::default(), Seen::default());
-    let pool = stuck_worker(&queue, WorkerSettings { concurrency: 10_000, ..quick() }, &dead);
+    let pool = stuck_worker(&queue, WorkerSettings { concurrency: 10_001, ..quick() }, &dead);
     until("all run", async || dead.len() == 10_000).await;
     drop(pool);
     let pool = worker(&queue, quick(), &alive, DONE);
@@ -181,13 +181,32 @@ fn a_revocation_is_never_poison() {
 }
 
 #[tokio::test]
+async fn a_revocation_that_kills_one_worker_after_the_other_waits_in_between() {
+    let (queue, prefix) = fresh_queue();
+    let job = message("revoke");
+    queue.push(Lane::Revoke, &job, None).await.unwrap();
+    // Twice among others, three times alone.
+    let crashes = format!("{{{prefix}:revoke}}:v1:crashes");
+    let mut connection = raw(&redis_url()).await;
+    let () = redis::cmd("HSET").arg(crashes).arg(job.id.to_string()).arg(5).query_async(&mut connection).await.unwrap();
+    let (dead, alive) = (Seen::default(), Seen::default());
+    let pool = stuck_worker(&queue, quick(), &dead);
+    until("it runs", async || dead.len() == 1).await;
+    drop(pool);
+    let _pool = worker(&queue, quick(), &alive, DONE);
+    until("it is taken over, and waits", async || queue.depth(Lane::Revoke).await.unwrap().delayed == 1).await;
+    assert_eq!(alive.len(), 0);
+    until("it runs all the same", async || alive.len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_stop_gives_back_to_the_front_in_order_without_a_crash_and_signs_off() {
     let (queue, prefix) = fresh_queue();
     let jobs: Vec<Message> = (0..6).map(|_| message("noop")).collect();
     queue.push_many(Lane::Sync, &jobs).await.unwrap();
     let (started, told) = (Seen::default(), Seen::default());
     let (noted, stopped) = (started.clone(), told.clone());
-    let pool = WorkerPool::start(&queue, WorkerSettings { concurrency: 4, ..quick() }, move |delivery: Delivery| {
+    let pool = WorkerPool::start(&queue, WorkerSettings { concurrency: 5, ..quick() }, move |delivery: Delivery| {
         noted.add(delivery.message.id);
         let stopped = stopped.clone();
         async move {

@@ -259,7 +259,7 @@ fn wrapped(text: &str, indent: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use shared::budget::Snapshot;
+    use shared::budget::{BreakerState, Snapshot};
     use shared::queue::{Depth, Lane};
     use shared::store::lanes::LaneSetting;
     use shared::store::overview::CreatorCounts;
@@ -282,7 +282,13 @@ mod tests {
             endpoint,
             quota: 1_000_000,
             window: Duration::from_secs(60),
-            snapshot: Some(Snapshot { used: 999_999, quota: 1_000_000, paused_for: None }),
+            snapshot: Some(Snapshot {
+                used: 999_999,
+                quota: 1_000_000,
+                ceiling: 1_000_000,
+                paused_for: None,
+                breaker: BreakerState::Closed,
+            }),
             forecast: 12_345.6,
         };
         let worker = WorkerInfo {

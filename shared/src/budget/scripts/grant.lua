@@ -3,7 +3,9 @@
 --
 -- KEYS 1 log      zset, permit -> the instant at which its entry is free again
 --      2 state    hash, `used` (when a permit was last granted), `opens` (nothing is granted before), `bulk` (no bulk
---                 permit is granted before), `pause` (the length of the last pause that had no length given)
+--                 permit is granted before), `pause` (the length of the last pause that had no length given), `ceiling`
+--                 and `raised_from` (close.lua: what is granted in a window since the last 429, and the instant from which
+--                 on that grows again)
 --      3 waiting  zset, process -> the instant until which its interactive callers hold bulk grants back
 -- ARGV 1 the clock; empty: the server's own     8 the number of the first permit to grant
 --      2 quota, permits in a window             9 how many from there on were perhaps granted by a turn whose
@@ -16,7 +18,7 @@
 --        has seen
 --      7 process
 -- All instants and durations are microseconds. Answers false if the log was lost, else
--- {used, entries, interactive granted, bulk granted, wait of the next interactive one, of the next bulk one}.
+-- {used, entries, interactive granted, bulk granted, wait of the next interactive one, of the next bulk one, ceiling}.
 
 local log, state, waiting = KEYS[1], KEYS[2], KEYS[3]
 local now = tonumber(ARGV[1])
@@ -27,7 +29,6 @@ end
 local quota, window, keep, hold = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local seen, process, first = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
 local want_interactive, want_bulk = tonumber(ARGV[10]), tonumber(ARGV[11])
-local interval = window / quota
 
 local function permit(number)
   return string.format('%s:%d', process, number)
@@ -48,12 +49,20 @@ end
 redis.call('PEXPIRE', log, math.ceil(hold / 1000))
 
 -- Lost: flushed or never there; or restored from an older copy, or from a clock that ran ahead.
-local kept = redis.call('HMGET', state, 'used', 'opens', 'bulk')
+local kept = redis.call('HMGET', state, 'used', 'opens', 'bulk', 'ceiling', 'raised_from')
 local used, opens, bulk = tonumber(kept[1]), tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
 local last = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
 if not used or used < seen or (last[2] and tonumber(last[2]) > now + hold) then
   return false
 end
+
+-- After a 429 less than the quota is granted: a twentieth of it more from window to window, until it is whole again.
+local ceiling = quota
+if kept[4] then
+  ceiling = math.min(quota, kept[4] + quota / 20 * math.max(0, now - kept[5]) / window)
+end
+local interval = window / ceiling
+ceiling = math.max(1, math.floor(ceiling))
 
 local entries = redis.call('ZCARD', log)
 local number = first
@@ -64,7 +73,7 @@ local function grant()
 end
 
 local open = now >= opens
-while open and number - first < want_interactive and entries < quota do
+while open and number - first < want_interactive and entries < ceiling do
   grant()
 end
 local interactive = number - first
@@ -82,7 +91,7 @@ local held_back = redis.call('ZCARD', waiting) > 0
 -- longer pause the spacing starts anew, or else the pause would end in a burst.
 local first_bulk = number
 bulk = math.min(bulk, now + interval)
-while open and not held_back and number - first_bulk < want_bulk and entries < quota and now >= bulk do
+while open and not held_back and number - first_bulk < want_bulk and entries < ceiling and now >= bulk do
   grant()
   bulk = (bulk > now - 4 * interval and bulk or now) + interval
 end
@@ -92,14 +101,15 @@ if number > first then
   used = math.max(used, now)
   redis.call('PEXPIRE', log, math.ceil(hold / 1000))
   redis.call('HSET', state, 'used', used, 'bulk', math.floor(bulk))
-  -- Longer than any entry and any pause: whoever finds no state may then ask how long ago it was used.
-  redis.call('PEXPIRE', state, math.ceil((math.max(opens - now, 0) + 2 * hold + 60000000) / 1000))
+  -- Longer than any entry, any pause and any way back of the ceiling: whoever finds no state may then ask how long ago it
+  -- was used.
+  redis.call('PEXPIRE', state, math.ceil((math.max(opens - now, 0) + 2 * hold + 20 * window + 60000000) / 1000))
 end
 
 -- Not before: when enough entries are gone for one more; or when the pause is over.
 local wait = math.max(opens - now, 0)
-if entries >= quota then
-  local free = redis.call('ZRANGE', log, entries - quota, entries - quota, 'WITHSCORES')
+if entries >= ceiling then
+  local free = redis.call('ZRANGE', log, entries - ceiling, entries - ceiling, 'WITHSCORES')
   wait = math.max(wait, tonumber(free[2]) - now)
 end
 local wait_bulk = math.max(wait, bulk - now)
@@ -107,4 +117,4 @@ if held_back then
   -- The interactive caller takes the next entry within milliseconds, or its registration ends.
   wait_bulk = math.max(wait_bulk, math.min(interval, 100000))
 end
-return { used, entries, interactive, granted_bulk, math.ceil(wait), math.ceil(wait_bulk) }
+return { used, entries, interactive, granted_bulk, math.ceil(wait), math.ceil(wait_bulk), ceiling }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::TikTok;
@@ -14,7 +15,7 @@ use super::http::{self, Endpoint, Reply};
 use super::listing::{self, Position};
 use super::types::{self, VIDEO_FIELDS};
 use super::values::parse;
-use crate::budget::{BudgetError, Permit};
+use crate::budget::{Admission, BudgetError, Class, Permit};
 use crate::platforms::{AccessToken, Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 
 /// Every creator grants it (reference: scopes).
@@ -41,7 +42,7 @@ impl TikTok {
             return Err(PlatformError::ScopeMissing { scopes: types::profile_scopes(), message, log_id: None });
         }
         let request = self.request(Method::GET, Endpoint::UserInfo, access, &fields.join(","));
-        self.call(Endpoint::UserInfo, request, caller, |reply| {
+        self.call(Endpoint::UserInfo, request, access, caller, |reply| {
             let data = data(reply, &needed)?;
             let user = data.get("user").filter(|user| user.is_object());
             user.map(types::profile).ok_or_else(|| unreadable(reply, "no user"))
@@ -63,7 +64,7 @@ impl TikTok {
             Some(position) => json!({"max_count": PAGE_SIZE, "cursor": position.before}),
         };
         let request = self.request(Method::POST, Endpoint::VideoList, access, &VIDEO_FIELDS.join(",")).json(&paging);
-        self.call(Endpoint::VideoList, request, caller, |reply| {
+        self.call(Endpoint::VideoList, request, access, caller, |reply| {
             let data = data(reply, &Scopes::parse(VIDEO_LIST))?;
             let (videos, end) = types::videos(&data);
             Ok(VideoPage { videos, next: listing::next(position, &end) })
@@ -82,10 +83,15 @@ impl TikTok {
         &self,
         endpoint: Endpoint,
         request: RequestBuilder,
+        access: &AccessToken,
         caller: &Caller,
         read: impl FnOnce(&Reply) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
-        let permit = self.fresh_permit(endpoint, caller).await?;
+        let request = match caller.timeout {
+            Some(timeout) => request.timeout(timeout.min(self.settings.request_timeout)),
+            None => request,
+        };
+        let (permit, admission) = self.leave_to_send(endpoint, caller).await?;
         caller.spent.count();
         let reply = http::send(endpoint, request).await;
         permit.settle().await;
@@ -94,25 +100,70 @@ impl TikTok {
             self.budget.close(endpoint.as_str(), *retry_after).await;
         }
         http::record(endpoint, &result);
-        result
+        match self.tell_breaker(endpoint, admission, &access.0, &result).await {
+            // Who waits learns what the platform said; for all others it is a wait like another.
+            Some(retry_in) if !*caller.interactive.borrow() => Err(PlatformError::Held { retry_in }),
+            _ => result,
+        }
     }
 
-    /// A permit to send at once. One that got old on its way to us (this process was stopped, or is overloaded) may not be
-    /// used any more: the budget counts on its request being sent soon.
+    /// A permit to send at once, of an endpoint that works as far as anybody knows. A permit that got old on its way to us
+    /// (this process was stopped, or is overloaded) may not be used any more: the budget counts on its request being sent
+    /// soon.
     #[tracing::instrument(level = "debug", name = "permit", skip_all)]
-    async fn fresh_permit(&self, endpoint: Endpoint, caller: &Caller) -> Result<Permit, PlatformError> {
+    async fn leave_to_send(&self, endpoint: Endpoint, caller: &Caller) -> Result<(Permit, Admission), PlatformError> {
         let deadline = caller.max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
             let permit = self.budget.permit(endpoint.as_str(), group, interactive, left).await;
             let permit = permit.map_err(no_permit)?;
-            if permit.fresh() {
-                return Ok(permit);
+            let class = if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk };
+            match self.budget.admit(endpoint.as_str(), class).await {
+                Ok(admission) if permit.fresh() => return Ok((permit, admission)),
+                Ok(_) => permit.give_back().await,
+                Err(retry_in) => {
+                    permit.give_back().await;
+                    return Err(PlatformError::Held { retry_in });
+                }
             }
-            permit.give_back().await;
         }
     }
+
+    /// Tells the breaker what became of a request. `Some`: it failed, and the endpoint is held by now.
+    pub(super) async fn tell_breaker<T>(
+        &self,
+        endpoint: Endpoint,
+        admission: Admission,
+        token: &SecretString,
+        result: &Result<T, PlatformError>,
+    ) -> Option<Duration> {
+        match result {
+            Err(PlatformError::Unavailable { .. }) => self.budget.failed(endpoint.as_str(), &account_of(token)).await,
+            Err(
+                PlatformError::RateLimited { .. }
+                | PlatformError::NoBudget { .. }
+                | PlatformError::Held { .. }
+                | PlatformError::BudgetUnavailable,
+            ) => None,
+            Ok(_)
+            | Err(
+                PlatformError::TokenInvalid { .. }
+                | PlatformError::GrantDead { .. }
+                | PlatformError::ScopeMissing { .. }
+                | PlatformError::Rejected { .. },
+            ) => {
+                self.budget.answered(endpoint.as_str(), admission).await;
+                None
+            }
+        }
+    }
+}
+
+/// Tells accounts apart without telling anything about their tokens.
+fn account_of(token: &SecretString) -> String {
+    let digest = Sha256::new().chain_update("account").chain_update(token.expose_secret()).finalize();
+    hex::encode(digest.iter().copied().take(8).collect::<Vec<u8>>())
 }
 
 fn no_permit(error: BudgetError) -> PlatformError {

@@ -10,6 +10,7 @@ use super::errors::{Complaint, unreadable};
 use super::http::{self, Endpoint, Reply};
 use super::values::{integer_in, non_empty_text, parse, text};
 use super::{Pkce, TikTok, TikTokSettings};
+use crate::budget::{Admission, Class};
 use crate::platforms::{AccessToken, Grant, PlatformError, RefreshToken, Scopes};
 
 /// How long a renewal or a revocation waits for its turn at this process's own limit. Short, for it waits with the lease
@@ -39,14 +40,17 @@ impl TikTok {
         // A code is good once and for minutes: it waits for its turn rather than be lost.
         let turn = self.settings.request_timeout;
         let read = |reply: &Reply| grant(reply, Some(&self.settings.scopes)).map_err(refused_code);
-        self.ask(Endpoint::OauthToken, &form, turn, read).await
+        // And it is sent whatever the breaker says.
+        self.ask(Endpoint::OauthToken, &form, None, &SecretString::from(code), turn, read).await
     }
 
     /// A new pair of tokens. The old refresh token is dead once TikTok has made them, whether its answer arrives or not.
     /// `GrantDead` is TikTok's word that the creator must connect again.
     pub async fn refresh(&self, refresh: &RefreshToken) -> Result<Grant, PlatformError> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.0.expose_secret())];
-        self.ask(Endpoint::OauthToken, &form, OAUTH_TURN, |reply| grant(reply, None)).await
+        // Somebody may wait for it, and there are few.
+        let (class, read) = (Some(Class::Interactive), |reply: &Reply| grant(reply, None));
+        self.ask(Endpoint::OauthToken, &form, class, &refresh.0, OAUTH_TURN, read).await
     }
 
     /// Ends the grant behind an access token.
@@ -54,14 +58,18 @@ impl TikTok {
     /// `TokenInvalid` if TikTok does not know the token. If it was fetched just now, the grant is gone already, which is
     /// what was wanted; if not, it may only have expired while the grant lives on: refresh, and try once more.
     pub async fn revoke(&self, access: &AccessToken) -> Result<(), PlatformError> {
-        self.ask(Endpoint::OauthRevoke, &[("token", access.0.expose_secret())], OAUTH_TURN, revoked).await
+        let form = [("token", access.0.expose_secret())];
+        self.ask(Endpoint::OauthRevoke, &form, Some(Class::Bulk), &access.0, OAUTH_TURN, revoked).await
     }
 
+    /// Sends a request about `token`, if the breaker lets one of this `class` pass; `None`: whatever it says.
     #[tracing::instrument(level = "debug", name = "tiktok", skip_all, fields(otel.kind = "client", endpoint = endpoint.as_str()))]
     async fn ask<T>(
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
+        class: Option<Class>,
+        token: &SecretString,
         turn: Duration,
         read: impl FnOnce(&Reply) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
@@ -74,9 +82,17 @@ impl TikTok {
         if tokio::time::timeout(turn, self.oauth_limit.until_ready()).await.is_err() {
             return Err(PlatformError::NoBudget { retry_in: turn });
         }
+        let admission = match class {
+            Some(class) => self.budget.admit(endpoint.as_str(), class).await,
+            None => Ok(Admission::unasked()),
+        };
+        let admission = admission.map_err(|retry_in| PlatformError::Held { retry_in })?;
         let result = http::send(endpoint, request).await.and_then(|reply| read(&reply));
         http::record(endpoint, &result);
-        result
+        match self.tell_breaker(endpoint, admission, token, &result).await {
+            Some(retry_in) if class.is_some() => Err(PlatformError::Held { retry_in }),
+            _ => result,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 -- Takes what a dead worker held back to the front of its groups' lines, at most 500 jobs a call, and counts the crash.
--- KEYS: those of lines.lua, workers, solo, claims, crashes, inflight of the dead worker
--- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect
+-- KEYS: those of lines.lua, workers, solo, claims, crashes, inflight of the dead worker, delayed
+-- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect,
+--       crashes while alone after which a job waits, twice as long from crash to crash, an hour at most
 -- Answers: jobs taken back, 1 if there are more.
 local worker = ARGV[3]
 local time = redis.call('TIME')
@@ -18,7 +19,12 @@ for i = 1, #members, 2 do
     local payload = redis.call('HGET', KEYS[1], id)
     if payload then
       -- A suspect runs alone, so from there on each crash is its own.
-      if redis.call('HINCRBY', KEYS[9], id, 1) >= tonumber(ARGV[5]) then
+      local crashes = redis.call('HINCRBY', KEYS[9], id, 1)
+      local beyond = crashes - tonumber(ARGV[5]) - tonumber(ARGV[6])
+      if beyond > 0 then
+        -- It is poison and runs all the same: a revocation. It must not take one worker after the other with it.
+        redis.call('ZADD', KEYS[11], now + math.min(2 ^ math.min(beyond, 20), 3600) * 1000, id)
+      elseif crashes >= tonumber(ARGV[5]) then
         redis.call('LPUSH', KEYS[7], id)
       else
         collect(comers, group_of(payload), id)
