@@ -42,7 +42,7 @@ impl Halt {
     pub(super) fn comes_back(&self) -> bool {
         match self {
             Self::NotNow(_) | Self::Held(_) | Self::Retry(_) => true,
-            Self::Disconnected | Self::Superseded | Self::Fail(_) | Self::Store(_) => false,
+            Self::Disconnected | Self::Superseded | Self::Refused(_) | Self::Fail(_) | Self::Store(_) => false,
         }
     }
 }
