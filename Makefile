@@ -34,10 +34,12 @@ demo: servers
 	cargo build --locked
 	cargo run --locked --example demo
 
-# Figures, beside a peer or a limit measured in the same run; fails nothing.
+# Figures, beside a peer or a limit measured in the same run; fails nothing. All of them, or some by name: `make bench
+# BENCHES="queue sync"`. Without Node the queue's are shown alone.
 bench: servers
+	-scripts/install-bullmq
 	cargo build --locked --release --workspace --all-targets
-	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace
+	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace $(addprefix --bench ,$(BENCHES))
 
 # Postgres and Redis, installed if they are missing.
 servers:
