@@ -11,6 +11,7 @@ pub mod disconnects;
 pub mod jobs;
 pub mod keys;
 mod pool;
+mod prepared;
 pub mod schedule;
 pub mod schema;
 pub mod single_flight;

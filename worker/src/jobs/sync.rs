@@ -17,8 +17,8 @@ use super::{Context, Halt};
 /// Reads what the creator granted and writes it: everything, if somebody asked for it; the recent videos, if the schedule
 /// did and all of them were read not long ago. `Ok`: the job's last word is written.
 pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
-    let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
-    let token = context.tokens.usable(target.credential).await?;
+    let (target, tokens) = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
+    let token = context.tokens.usable_as_read(tokens).await?;
     let mut calls = Calls::new(context, delivery, job.lane, target.credential, token);
     let (profile, refused) = read_profile(&mut calls).await?;
     if let Some(profile) = &profile {
