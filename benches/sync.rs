@@ -21,7 +21,7 @@ use support::servers::{PrivatePostgres, PrivateRedis};
 use support::{System, within};
 use tokio_postgres::Client as Sql;
 
-const CREATORS: usize = 2_000;
+const CREATORS: usize = 400;
 const VIDEOS: usize = 20;
 const ROUNDS: usize = 3;
 /// Callers at a time who connect creators.
@@ -37,7 +37,7 @@ async fn main() {
         .on_redis(&redis.url)
         .set("RUST_LOG", "warn")
         .set("METRIQLAB_RESYNC_EVERY", "off")
-        .set("TIKTOK_RATE_PER_MINUTE", "10000000")
+        .set("TIKTOK_RATE_PER_MINUTE", "1000000")
         .start()
         .await;
     let sql = system.sql().await;
