@@ -34,10 +34,12 @@ demo: servers
 	cargo build --locked
 	cargo run --locked --example demo
 
-# Figures, beside a peer or a limit measured in the same run; fails nothing.
+# Figures, beside a peer or a limit measured in the same run; fails nothing. All of them, or some by name: `make bench
+# BENCHES="queue sync"`. Without Node the queue's are shown alone.
 bench: servers
+	-scripts/install-bullmq
 	cargo build --locked --release --workspace --all-targets
-	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace
+	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace $(addprefix --bench ,$(BENCHES))
 	$(TARGET)/release/examples/with-servers cargo test --locked --release --workspace --lib -- --ignored --nocapture simulation
 
 # Ten minutes of a fleet that is killed, paused and robbed of its servers while clients go on asking; the table at the end

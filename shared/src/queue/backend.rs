@@ -3,6 +3,7 @@
 //! Its three poll methods never fail, never end and never touch Redis, so nothing that Redis does can end an apalis worker.
 
 use std::convert::Infallible;
+use std::future::Ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use apalis::layers::WorkerBuilderExt;
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
-use apalis_core::error::WorkerError;
+use apalis_core::error::{BoxDynError, WorkerError};
 use apalis_core::task::Task;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
@@ -133,9 +134,18 @@ fn build(
     let worker = WorkerBuilder::new(context)
         .backend(LaneBackend { lane })
         .catch_panic()
-        .parallelize(tokio::spawn)
+        .parallelize(detach)
         .build(move |job: Job| perform(job, handler.clone(), abandon.clone()));
     Box::pin(worker.run())
+}
+
+/// Runs a job in a task of its own and tells apalis that it is over: what becomes of it goes to the acker, by its lease,
+/// also after a panic. Two tasks woken by the same end, this worker and the acker, would wake a second thread for the one.
+fn detach<R: Default + Send + 'static>(
+    job: impl Future<Output = Result<R, BoxDynError>> + Send + 'static,
+) -> Ready<Result<Result<R, BoxDynError>, Infallible>> {
+    tokio::spawn(job);
+    std::future::ready(Ok(Ok(R::default())))
 }
 
 async fn perform(job: Job, handler: Handler, abandon: CancellationToken) {

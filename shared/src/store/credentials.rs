@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::creators::Status;
 use super::schema::{creators, credentials};
-use super::time::from_now;
+use super::time::{Now, from_now, present};
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, CredentialId};
 use crate::platforms::Platform;
@@ -46,8 +46,8 @@ pub struct Credential {
     pub granted_at: DateTime<Utc>,
     pub dead_reason: Option<String>,
     /// When this was read, by the clock that the other times are by.
-    #[diesel(select_expression = diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now()"))]
-    #[diesel(select_expression_type = diesel::expression::SqlLiteral<diesel::sql_types::Timestamptz>)]
+    #[diesel(select_expression = present())]
+    #[diesel(select_expression_type = Now)]
     pub read_at: DateTime<Utc>,
 }
 

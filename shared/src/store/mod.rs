@@ -17,6 +17,7 @@ pub mod keys;
 pub mod lanes;
 pub mod overview;
 mod pool;
+mod prepared;
 pub mod schedule;
 pub mod schema;
 pub mod sealed;

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::schema::oauth_states;
-use super::time::from_now;
+use super::time::{from_now, present};
 use super::{Store, StoreError};
 use crate::ids::ProjectId;
 use crate::platforms::Platform;
@@ -58,7 +58,7 @@ impl Store {
                         oauth_states::pkce_verifier,
                     ),
                     oauth_states::expires_at,
-                    diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now()"),
+                    present(),
                 ))
                 .get_result(&mut connection)
                 .await

@@ -9,16 +9,19 @@ use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use futures::future::try_join;
 
 use super::checkpoints::{count_checkpoints, delete_checkpoints};
 use super::connections::ProfileColumns;
+use super::credentials::Credential;
 use super::jobs::{Fence, Job, JobState, fenced};
+use super::prepared::Prepared;
 use super::schedule::seconds;
 use super::schema::{creators, credentials, jobs, projects};
 use super::time::from_now;
 use super::{Store, StoreError};
 use crate::cadence::{self, Turn};
-use crate::ids::{CreatorId, CredentialId, ProjectId, VideoId};
+use crate::ids::{CreatorId, CredentialId, VideoId};
 use crate::platforms::{Platform, Profile, Video};
 
 /// Why a sync's write did not happen.
@@ -94,25 +97,28 @@ pub struct Listed<'a> {
 }
 
 impl Store {
-    /// The creator that a sync is about; `None` if it is gone or on its way out.
+    /// The creator that a sync is about, and its tokens; `None` if it is gone or on its way out.
     #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
-    pub async fn sync_target(&self, creator: CreatorId) -> Result<Option<SyncTarget>, StoreError> {
+    pub async fn sync_target(&self, creator: CreatorId) -> Result<Option<(SyncTarget, Credential)>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(creators::table
             .inner_join(credentials::table)
             .filter(creators::id.eq(creator))
             .filter(creators::disconnecting_at.is_null())
             .select((
-                creators::credential_id,
-                creators::platform,
-                creators::external_id,
-                creators::deep_synced_at,
-                creators::resync_every,
-                projects::table
-                    .filter(projects::id.eq(creators::project_id))
-                    .select(projects::resync_every)
-                    .single_value(),
-                credentials::granted_at,
+                (
+                    creators::credential_id,
+                    creators::platform,
+                    creators::external_id,
+                    creators::deep_synced_at,
+                    creators::resync_every,
+                    projects::table
+                        .filter(projects::id.eq(creators::project_id))
+                        .select(projects::resync_every)
+                        .single_value(),
+                    credentials::granted_at,
+                ),
+                Credential::as_select(),
             ))
             .first(&mut connection)
             .await
@@ -129,48 +135,46 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let job = lock(connection, fence).await?;
+                let Locked { job, before, project_resync_every } = lock(connection, fence).await?;
                 let partial = result.listing.is_some_and(|listed| listed.down_to.is_some());
                 if (partial && !job.is_scheduled()) || (result.stale && job.lane.is_interactive()) {
                     return Err(WriteError::MoreWanted);
                 }
-                let before: Before =
-                    creators::table.find(fence.creator).select(Before::as_select()).first(connection).await?;
-                let written = upsert_videos(connection, fence.creator, result.videos).await?;
                 let listing = whole(connection, fence, result).await?;
-                let hidden = match listing {
-                    Some(listed) => hide_unlisted(connection, fence.creator, listed, result.checkpoints).await?,
-                    None => 0,
+                // Sent together, as the two below: Postgres does one after the other, and none depends on an answer.
+                let sharing: &AsyncPgConnection = connection;
+                let hide = async {
+                    match listing {
+                        Some(listed) => hide_unlisted(sharing, fence.creator, listed, result.checkpoints).await,
+                        None => Ok(0),
+                    }
                 };
+                let (written, hidden) = try_join(upsert_videos(sharing, fence.creator, result.videos), hide).await?;
                 if result.checkpoints > 0 {
                     delete_checkpoints(connection, fence.creator).await?;
                 }
                 let news = result.profile.is_some_and(|profile| !before.says(profile));
                 let changed = result.changed || news || written > 0 || hidden > 0;
-                let longest = before.longest_age(connection, result.resync_every).await?;
+                let longest = cadence::longest_age(before.resync_every, project_resync_every, result.resync_every);
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
-                diesel::update(creators::table.find(fence.creator))
-                    .set((
-                        result.profile.map(ProfileColumns::from),
-                        creators::missing_scopes.eq(result.missing_scopes),
-                        creators::last_synced_at.eq(now),
-                        creators::resync_gap.eq(gap),
-                        creators::next_sync_at.eq(from_now(wait).nullable()),
-                        deep.map(|now| creators::deep_synced_at.eq(now)),
-                    ))
-                    .execute(connection)
-                    .await?;
-                diesel::update(fenced(fence))
-                    .set((
-                        jobs::state.eq(JobState::Done),
-                        jobs::finished_at.eq(now),
-                        jobs::error_code.eq(None::<String>),
-                        jobs::error.eq(None::<String>),
-                        jobs::log_id.eq(None::<String>),
-                    ))
-                    .execute(connection)
-                    .await?;
+                let creator = diesel::update(creators::table.find(fence.creator)).set((
+                    result.profile.map(ProfileColumns::from),
+                    creators::missing_scopes.eq(result.missing_scopes),
+                    creators::last_synced_at.eq(now),
+                    creators::resync_gap.eq(gap),
+                    creators::next_sync_at.eq(from_now(wait).nullable()),
+                    deep.map(|now| creators::deep_synced_at.eq(now)),
+                ));
+                let done = diesel::update(fenced(fence)).set((
+                    jobs::state.eq(JobState::Done),
+                    jobs::finished_at.eq(now),
+                    jobs::error_code.eq(None::<String>),
+                    jobs::error.eq(None::<String>),
+                    jobs::log_id.eq(None::<String>),
+                ));
+                let sharing: &AsyncPgConnection = connection;
+                try_join(creator.execute(&mut &*sharing), done.execute(&mut &*sharing)).await?;
                 Ok(())
             })
             .await
@@ -181,7 +185,6 @@ impl Store {
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = creators)]
 pub(super) struct Before {
-    project_id: ProjectId,
     username: Option<String>,
     display_name: Option<String>,
     bio: Option<String>,
@@ -209,18 +212,6 @@ impl Before {
                 == [profile.followers, profile.following, profile.likes, profile.video_count]
     }
 
-    async fn longest_age(
-        &self,
-        connection: &mut AsyncPgConnection,
-        default: Option<Duration>,
-    ) -> QueryResult<Option<Duration>> {
-        let project = match self.resync_every {
-            Some(_) => None,
-            None => projects::table.find(self.project_id).select(projects::resync_every).first(connection).await?,
-        };
-        Ok(cadence::longest_age(self.resync_every, project, default))
-    }
-
     /// The cadence's gap to store, in seconds, and the time to the next turn.
     fn next_turn(
         &self,
@@ -240,28 +231,43 @@ impl Before {
     }
 }
 
-/// Locks creator and job, in this order, and checks that both are still this start's.
-pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Job, WriteError> {
-    let creator: Option<CreatorId> = creators::table
-        .find(fence.creator)
-        .filter(creators::disconnecting_at.is_null())
-        .select(creators::id)
+/// What a write holds locked, as it found it.
+pub(super) struct Locked {
+    job: Job,
+    before: Before,
+    /// How old data may get by the project's word.
+    project_resync_every: Option<i64>,
+}
+
+/// Locks creator and job, in this order, and checks that both are still this start's. One statement: Postgres locks a joined
+/// row's parts in the order in which they are joined.
+pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Locked, WriteError> {
+    let known = || creators::table.find(fence.creator).filter(creators::disconnecting_at.is_null());
+    let locked: Option<(Before, Option<i64>, Job)> = known()
+        .inner_join(jobs::table.on(jobs::creator_id.eq(creators::id)))
+        .filter(jobs::id.eq(fence.job))
+        .filter(jobs::claim.eq(fence.claim))
+        .filter(jobs::state.eq(JobState::Running))
+        .select((
+            Before::as_select(),
+            projects::table.filter(projects::id.eq(creators::project_id)).select(projects::resync_every).single_value(),
+            Job::as_select(),
+        ))
         .for_no_key_update()
         .first(connection)
         .await
         .optional()?;
-    if creator.is_none() {
-        return Err(WriteError::Disconnected);
+    if let Some((before, project_resync_every, job)) = locked {
+        return Ok(Locked { job, before, project_resync_every });
     }
-    let job: Option<Job> =
-        fenced(fence).select(Job::as_select()).for_no_key_update().first(connection).await.optional()?;
-    job.ok_or(WriteError::Superseded)
+    let creator: Option<CreatorId> = known().select(creators::id).first(connection).await.optional()?;
+    Err(if creator.is_some() { WriteError::Superseded } else { WriteError::Disconnected })
 }
 
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
 /// time of publication stays as first seen, so that a walk through the pages shows every video once.
 pub(super) async fn upsert_videos(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     creator: CreatorId,
     videos: &[Video],
 ) -> QueryResult<usize> {
@@ -275,21 +281,21 @@ pub(super) async fn upsert_videos(
         .collect::<HashMap<_, _>>()
         .into_values()
         .collect();
-    diesel::sql_query(include_str!("upsert_videos.sql"))
-        .bind::<SqlUuid, _>(creator)
-        .bind::<Array<SqlUuid>, _>(distinct.iter().map(|_| VideoId::new()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(column(&distinct, |video| video.external_id.as_str()))
-        .bind::<Array<Nullable<Text>>, _>(column(&distinct, |video| video.title.as_deref()))
-        .bind::<Array<Nullable<Text>>, _>(column(&distinct, |video| video.description.as_deref()))
-        .bind::<Array<Nullable<Text>>, _>(column(&distinct, |video| video.url.as_deref()))
-        .bind::<Array<Nullable<Text>>, _>(column(&distinct, |video| video.cover_url.as_deref()))
-        .bind::<Array<Nullable<BigInt>>, _>(column(&distinct, |video| video.duration))
-        .bind::<Array<Nullable<BigInt>>, _>(column(&distinct, |video| video.views))
-        .bind::<Array<Nullable<BigInt>>, _>(column(&distinct, |video| video.likes))
-        .bind::<Array<Nullable<BigInt>>, _>(column(&distinct, |video| video.comments))
-        .bind::<Array<Nullable<BigInt>>, _>(column(&distinct, |video| video.shares))
-        .bind::<Array<Timestamptz>, _>(column(&distinct, |video| -> DateTime<Utc> { video.published_at }))
-        .execute(connection)
+    Prepared::new(include_str!("upsert_videos.sql"))
+        .bind(creator.into_sql::<SqlUuid>())
+        .bind(distinct.iter().map(|_| VideoId::new()).collect::<Vec<_>>().into_sql::<Array<SqlUuid>>())
+        .bind(column(&distinct, |video| video.external_id.as_str()).into_sql::<Array<Text>>())
+        .bind(column(&distinct, |video| video.title.as_deref()).into_sql::<Array<Nullable<Text>>>())
+        .bind(column(&distinct, |video| video.description.as_deref()).into_sql::<Array<Nullable<Text>>>())
+        .bind(column(&distinct, |video| video.url.as_deref()).into_sql::<Array<Nullable<Text>>>())
+        .bind(column(&distinct, |video| video.cover_url.as_deref()).into_sql::<Array<Nullable<Text>>>())
+        .bind(column(&distinct, |video| video.duration).into_sql::<Array<Nullable<BigInt>>>())
+        .bind(column(&distinct, |video| video.views).into_sql::<Array<Nullable<BigInt>>>())
+        .bind(column(&distinct, |video| video.likes).into_sql::<Array<Nullable<BigInt>>>())
+        .bind(column(&distinct, |video| video.comments).into_sql::<Array<Nullable<BigInt>>>())
+        .bind(column(&distinct, |video| video.shares).into_sql::<Array<Nullable<BigInt>>>())
+        .bind(column(&distinct, |video| -> DateTime<Utc> { video.published_at }).into_sql::<Array<Timestamptz>>())
+        .execute(&mut &*connection)
         .await
 }
 
@@ -314,23 +320,24 @@ async fn whole<'a>(
 /// Hides what a listing without holes did not show; a hidden video keeps its row, and returns with the next listing that
 /// has it.
 async fn hide_unlisted(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     creator: CreatorId,
     listed: Listed<'_>,
     checkpoints: i32,
 ) -> QueryResult<usize> {
-    diesel::sql_query(
-        "UPDATE videos SET listed = false WHERE creator_id = $1 AND listed \
-         AND published_at > COALESCE($3, '-infinity'::timestamptz) \
+    Prepared::new(
+        "UPDATE videos SET listed = false WHERE creator_id = {} AND listed \
+         AND published_at > COALESCE({}, '-infinity'::timestamptz) \
          AND NOT EXISTS (SELECT 1 FROM ( \
-             SELECT unnest($2) AS external_id \
-             UNION ALL SELECT unnest(external_ids) FROM checkpoints WHERE checkpoints.creator_id = $1 AND part < $4 \
+             SELECT unnest({}) AS external_id \
+             UNION ALL SELECT unnest(external_ids) FROM checkpoints WHERE checkpoints.creator_id = {} AND part < {} \
          ) AS seen WHERE seen.external_id = videos.external_id)",
     )
-    .bind::<SqlUuid, _>(creator)
-    .bind::<Array<Text>, _>(listed.ids)
-    .bind::<Nullable<Timestamptz>, _>(listed.down_to)
-    .bind::<Integer, _>(checkpoints)
-    .execute(connection)
+    .bind(creator.into_sql::<SqlUuid>())
+    .bind(listed.down_to.into_sql::<Nullable<Timestamptz>>())
+    .bind(listed.ids.into_sql::<Array<Text>>())
+    .bind(creator.into_sql::<SqlUuid>())
+    .bind(checkpoints.into_sql::<Integer>())
+    .execute(&mut &*connection)
     .await
 }

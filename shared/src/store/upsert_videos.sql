@@ -1,12 +1,13 @@
-WITH said AS (
-    SELECT *
-    FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+WITH creator AS (SELECT {} AS id),
+said AS (
+    SELECT creator.id AS creator_id, said.*
+    FROM creator, unnest({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
         AS said (id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at)
 ),
 changed AS (
     SELECT said.*
     FROM said
-    LEFT JOIN videos AS known ON known.creator_id = $1 AND known.external_id = said.external_id
+    LEFT JOIN videos AS known ON known.creator_id = said.creator_id AND known.external_id = said.external_id
     WHERE known.id IS NULL
         OR (known.title, known.description, known.url, known.cover_url, known.duration, known.views, known.likes,
             known.comments, known.shares, known.listed)
@@ -16,7 +17,7 @@ changed AS (
 )
 INSERT INTO videos (id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments,
     shares, published_at)
-SELECT id, $1, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at
+SELECT id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at
 FROM changed
 ON CONFLICT (creator_id, external_id) DO UPDATE SET
     title = excluded.title,

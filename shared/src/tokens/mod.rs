@@ -127,7 +127,13 @@ impl Tokens {
     /// A token that has not lived more than 80 % of its life, renewed if it must be. If the platform is down while the
     /// stored token still lives, that one.
     pub async fn usable(&self, id: CredentialId) -> Result<UsableToken, TokenError> {
-        let credential = self.stored(id).await?;
+        self.usable_as_read(self.0.store.credential(id).await?.ok_or(TokenError::Gone)?).await
+    }
+
+    /// The same for tokens that were just read.
+    pub async fn usable_as_read(&self, credential: Credential) -> Result<UsableToken, TokenError> {
+        let credential = alive(credential)?;
+        let id = credential.id;
         if !is_due(&credential) {
             return self.open(&credential).await;
         }

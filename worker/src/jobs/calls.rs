@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 use shared::queue::Delivery;
+use shared::store::credentials::Credential;
 use shared::store::jobs::Job;
 use shared::store::syncs::SyncTarget;
 use shared::tokens::{ACCESS_TOKEN_INVALID, TokenError, UsableToken};
@@ -55,12 +56,13 @@ impl<'a> Calls<'a> {
         delivery: &Delivery,
         job: &Job,
         target: &'a SyncTarget,
+        tokens: Credential,
     ) -> Result<Self, Halt> {
         let waited_for = job.lane.is_interactive();
         let interactive = if waited_for { watch::channel(true).1 } else { delivery.interactive.clone() };
         let attempt = if waited_for { job.attempts } else { 1 };
         let limit = interactive.borrow().then(|| policy::answer_limit(attempt));
-        let token = within(limit, context.tokens.usable(target.credential)).await?;
+        let token = within(limit, context.tokens.usable_as_read(tokens)).await?;
         let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
         Ok(Self { context, interactive, group, spent, attempt, target, token, renewed: false, refusals: 0 })
     }

@@ -19,8 +19,8 @@ use super::{Context, Halt};
 /// did and all of them were read not long ago. Goes on where an earlier start has left off. `Ok`: the job's last word is
 /// written.
 pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
-    let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
-    let mut calls = Calls::new(context, delivery, job, &target).await?;
+    let (target, tokens) = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
+    let mut calls = Calls::new(context, delivery, job, &target, tokens).await?;
     let mut progress = Progress::resume(context, job, &calls, &target).await?;
     loop {
         let mut now = match progress.take() {

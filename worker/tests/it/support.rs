@@ -262,7 +262,7 @@ impl System {
     }
 
     pub async fn credential(&self, creator: CreatorId) -> CredentialId {
-        self.store.sync_target(creator).await.expect("read").expect("a creator").credential
+        self.store.sync_target(creator).await.expect("read").expect("a creator").0.credential
     }
 
     pub async fn videos(&self, creator: CreatorId) -> Vec<StoredVideo> {

@@ -1,7 +1,11 @@
 //! What we claim of the queue's speed, measured: `make bench`, or `cargo bench -p metriqlab-shared --bench queue`.
 //!
-//! Prints latency at idle, throughput, and Redis's memory before and after. Needs `METRIQLAB_TEST_REDIS_URL`; a Redis
-//! that does nothing else gives the truest figures.
+//! The queue alone beside BullMQ, on the same Redis with the same number of jobs, one after the other; then the queue with
+//! its jobs as rows in Postgres. Needs `METRIQLAB_TEST_REDIS_URL` and, for the rows, `METRIQLAB_TEST_DATABASE_URL`; servers
+//! that do nothing else give the truest figures.
+
+mod bullmq;
+mod rows;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,29 +16,67 @@ use shared::ids::JobId;
 use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool, WorkerSettings};
 
 const IDLE_JOBS: usize = 2_000;
-const BULK_JOBS: usize = 200_000;
+const BULK_JOBS: usize = 100_000;
 const IDLE_TIME: Duration = Duration::from_secs(10);
-const CONCURRENCY: usize = 128;
+/// Jobs at a time, where as many as possible are to be done.
+const CONCURRENCY: usize = 512;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What one queue can do: rates in jobs per second, times from enqueue to result in milliseconds.
+struct Figures {
+    enqueued: f64,
+    acknowledged: f64,
+    p50: f64,
+    p99: f64,
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    // On a thread of the pool, where the work of a process is done: the main thread would be one more.
+    tokio::spawn(measure()).await?
+}
+
+async fn measure() -> Result<(), Failure> {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL")
         .map_err(|_| "METRIQLAB_TEST_REDIS_URL is not set: run `make bench`")?;
     let queue = Queue::connect(&url, &format!("bench-{}", JobId::new()))?;
     queue.ping().await?;
     let before = memory(&url).await?;
-    latency(&queue).await?;
+    let (p50, p99) = latency(&queue).await?;
     idle(&queue).await?;
-    throughput(&queue).await?;
-    let after = memory(&url).await?;
-    println!("redis memory: {before} bytes before, {after} after");
-    Ok(())
+    let (enqueued, acknowledged) = throughput(&queue).await?;
+    let ours = Figures { enqueued, acknowledged, p50, p99 };
+    println!("redis memory: {before} bytes before, {} after", memory(&url).await?);
+    println!("the queue alone, {BULK_JOBS} jobs; {IDLE_JOBS} one at a time for the latency");
+    let theirs = bullmq::measure(&url, BULK_JOBS, IDLE_JOBS).await?;
+    if theirs.is_none() {
+        println!("  no BullMQ to compare with: `make bench` installs it");
+    }
+    beside(&ours, theirs.as_ref());
+    rows::measure(&queue).await
 }
 
-/// Jobs that do nothing, one at a time.
-async fn latency(queue: &Queue) -> Result<(), Failure> {
+/// A table of ours beside theirs.
+fn beside(ours: &Figures, theirs: Option<&(String, Figures)>) {
+    let name = theirs.map_or("-", |(name, _)| name);
+    println!("  {:<26} {:>12} {name:>14} {:>8}", "", "ours", "ours is");
+    let row = |what: &str, unit: &str, digits: usize, of: fn(&Figures) -> f64| {
+        let ours = of(ours);
+        print!("  {what:<26} {ours:>9.digits$} {unit:<2}");
+        match theirs.map(|(_, theirs)| of(theirs)) {
+            Some(theirs) => println!(" {theirs:>11.digits$} {unit:<2} {:>7.2}x", ours / theirs),
+            None => println!(),
+        }
+    };
+    row("bulk enqueue", "/s", 0, |figures| figures.enqueued);
+    row("no-op jobs acknowledged", "/s", 0, |figures| figures.acknowledged);
+    row("enqueue to result, p50", "ms", 3, |figures| figures.p50);
+    row("enqueue to result, p99", "ms", 3, |figures| figures.p99);
+}
+
+/// Jobs that do nothing, one at a time: median and 99th percentile from enqueue to result, in ms.
+async fn latency(queue: &Queue) -> Result<(f64, f64), Failure> {
     let started: Arc<Mutex<Option<Instant>>> = Arc::default();
     let noted = started.clone();
     let pool = WorkerPool::start(queue, WorkerSettings::default(), move |_: Delivery| {
@@ -63,10 +105,9 @@ async fn latency(queue: &Queue) -> Result<(), Failure> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    print_percentiles("enqueue to start, idle", &mut starts);
-    print_percentiles("enqueue to result, idle", &mut results);
     pool.stop(Duration::from_secs(5)).await;
-    Ok(())
+    percentiles("enqueue to start, idle", &mut starts);
+    Ok(percentiles("enqueue to result, idle", &mut results))
 }
 
 /// A worker and a waiter with nothing to do.
@@ -93,43 +134,58 @@ fn cpu_time() -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 10))
 }
 
-/// Everything pushed first, then worked off by one process.
-async fn throughput(queue: &Queue) -> Result<(), Failure> {
+/// Everything pushed first, then worked off by one process: jobs enqueued and acknowledged per second.
+async fn throughput(queue: &Queue) -> Result<(f64, f64), Failure> {
     let jobs: Vec<Message> = (0..BULK_JOBS).map(|_| noop()).collect();
     let start = Instant::now();
     queue.push_many(Lane::Bulk, &jobs).await?;
-    print_rate("bulk enqueue", BULK_JOBS, start.elapsed());
+    let enqueued = rate(BULK_JOBS, start.elapsed());
+    let acknowledged = work_off(queue, BULK_JOBS, CONCURRENCY, |_| async { Outcome::Final(Final::Done) }).await;
+    Ok((enqueued, acknowledged))
+}
 
+/// How many of `jobs` that are in the bulk lane are acknowledged per second, `handler` doing so many at a time.
+async fn work_off<F>(
+    queue: &Queue,
+    jobs: usize,
+    concurrency: usize,
+    handler: impl Fn(Delivery) -> F + Send + Sync + 'static,
+) -> f64
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
     let ran = Arc::new(AtomicUsize::new(0));
     let counted = ran.clone();
     let start = Instant::now();
-    let settings = WorkerSettings { concurrency: CONCURRENCY, ..WorkerSettings::default() };
-    let pool = WorkerPool::start(queue, settings, move |_: Delivery| {
+    let settings = WorkerSettings { concurrency, ..WorkerSettings::default() };
+    let pool = WorkerPool::start(queue, settings, move |delivery| {
         counted.fetch_add(1, Ordering::Relaxed);
-        async { Outcome::Final(Final::Done) }
+        handler(delivery)
     });
-    while ran.load(Ordering::Relaxed) < BULK_JOBS || pool.running() > 0 {
+    while ran.load(Ordering::Relaxed) < jobs || pool.running() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    print_rate(&format!("no-op jobs acknowledged, {CONCURRENCY} at a time"), BULK_JOBS, start.elapsed());
+    let rate = rate(jobs, start.elapsed());
     pool.stop(Duration::from_secs(5)).await;
-    Ok(())
+    rate
 }
 
 fn noop() -> Message {
     Message { id: JobId::new(), kind: "noop".to_owned(), trace: None, group: None }
 }
 
-fn print_percentiles(what: &str, samples: &mut [Duration]) {
+/// Prints them, and answers median and 99th percentile in ms.
+fn percentiles(what: &str, samples: &mut [Duration]) -> (f64, f64) {
     samples.sort_unstable();
     let at = |percent: usize| samples.get(samples.len() * percent / 100).copied().unwrap_or_default();
     let max = samples.last().copied().unwrap_or_default();
     println!("{what}: p50 {:?}, p99 {:?}, max {max:?} ({} jobs)", at(50), at(99), samples.len());
+    (at(50).as_secs_f64() * 1e3, at(99).as_secs_f64() * 1e3)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
-fn print_rate(what: &str, jobs: usize, time: Duration) {
-    println!("{what}: {:.0}/s ({jobs} in {time:.2?})", jobs as f64 / time.as_secs_f64());
+fn rate(jobs: usize, time: Duration) -> f64 {
+    jobs as f64 / time.as_secs_f64()
 }
 
 async fn memory(url: &str) -> Result<u64, Failure> {

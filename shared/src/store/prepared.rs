@@ -1,0 +1,43 @@
+//! Raw SQL that is prepared once a connection. Diesel's own `sql_query` and `sql` are prepared, and planned, anew at each use:
+//! for a statement of the hot path that is a round trip and more work than its execution.
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+
+/// A statement whose binds stand where its text says `{}`, in their order.
+pub(super) struct Prepared<'a> {
+    sql: &'static str,
+    binds: Vec<Box<dyn QueryFragment<Pg> + Send + 'a>>,
+}
+
+impl<'a> Prepared<'a> {
+    pub(super) fn new(sql: &'static str) -> Self {
+        Self { sql, binds: Vec::new() }
+    }
+
+    /// Adds the next bind: a value with its type, as `into_sql` gives it.
+    pub(super) fn bind(mut self, value: impl QueryFragment<Pg> + Send + 'a) -> Self {
+        self.binds.push(Box::new(value));
+        self
+    }
+}
+
+impl QueryFragment<Pg> for Prepared<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut binds = self.binds.iter();
+        for text in self.sql.split("{}") {
+            out.push_sql(text);
+            if let Some(bind) = binds.next() {
+                bind.walk_ast(out.reborrow())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without an id of its own it is remembered by its text.
+impl QueryId for Prepared<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
