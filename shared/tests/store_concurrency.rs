@@ -23,11 +23,19 @@ use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, JobState};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{SyncResult, WriteError};
-use support::{Database, connection, video};
+use support::{Database, connection, start, video};
 use uuid::Uuid;
 
-const NOTHING_LEFT: SyncResult<'static> =
-    SyncResult { profile: None, videos: &[], listing: None, missing_scopes: "", changed: false, resync_every: None };
+const NOTHING_LEFT: SyncResult<'static> = SyncResult {
+    profile: None,
+    videos: &[],
+    listing: None,
+    missing_scopes: "",
+    checkpoints: 0,
+    changed: false,
+    stale: false,
+    resync_every: None,
+};
 
 fn failure() -> Failure {
     Failure { code: "platform_error", message: "it failed".to_owned(), log_id: None }
@@ -78,12 +86,15 @@ async fn a_disconnect_stops_a_running_sync_at_its_next_write() {
     let connected = database.connect(project, "a").await;
     let id = connected.sync.expect("a first sync");
     let sync = database.start(id).await.fence();
-    database.store.save_videos(sync, &videos(3)).await.expect("written");
+    database.store.save_videos(sync, &videos(3), None, &start()).await.expect("written");
 
     let disconnect = database.store.disconnect(project, connected.creator, None).await.expect("an answer");
     let Disconnect::New { id: revoke, cancelled } = disconnect else { panic!("{disconnect:?}") };
     assert_eq!(cancelled, [id]);
-    assert!(matches!(database.store.save_videos(sync, &videos(9)).await, Err(WriteError::Disconnected)));
+    assert!(matches!(
+        database.store.save_videos(sync, &videos(9), None, &start()).await,
+        Err(WriteError::Disconnected)
+    ));
     assert!(matches!(database.store.finish_sync(sync, &NOTHING_LEFT).await, Err(WriteError::Disconnected)));
     assert_eq!(database.store.last_words(&[id]).await.expect("read"), [(id, Final::Cancelled)]);
 
@@ -105,7 +116,7 @@ async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
     let fence = database.start(connected.sync.expect("a first sync")).await.fence();
     // Seven videos of each second.
     let all: Vec<Video> = (0..60).map(|number| video(&number.to_string(), number / 7)).collect();
-    database.store.save_videos(fence, &all).await.expect("written");
+    database.store.save_videos(fence, &all, None, &start()).await.expect("written");
     let mut seen = Vec::new();
     let mut after = None;
     loop {
@@ -118,7 +129,7 @@ async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
             .map(|video| Video { views: Some(i64::try_from(seen.len()).unwrap()), ..video.clone() })
             .collect();
         changed.push(video(&format!("new {}", seen.len()), -100));
-        database.store.save_videos(fence, &changed).await.expect("written");
+        database.store.save_videos(fence, &changed, None, &start()).await.expect("written");
     }
     assert_eq!(seen.len(), 60);
     let ids: HashSet<&String> = seen.iter().map(|(_, id)| id).collect();
@@ -136,11 +147,12 @@ async fn a_write_that_is_dropped_on_its_way_leaves_nothing_behind() {
     let mut client = database.client().await;
     let lock = client.transaction().await.expect("a transaction");
     lock.execute("SELECT 1 FROM jobs FOR UPDATE", &[]).await.expect("locked");
-    let written = tokio::time::timeout(Duration::from_millis(200), small.save_videos(fence, &videos(3))).await;
+    let written =
+        tokio::time::timeout(Duration::from_millis(200), small.save_videos(fence, &videos(3), None, &start())).await;
     assert!(written.is_err(), "it waits for the lock");
     lock.rollback().await.expect("unlocked");
     // The pool's only connection was in a transaction; the next caller must not find it there.
-    assert_eq!(small.save_videos(fence, &videos(1)).await.expect("written"), 1);
+    assert_eq!(small.save_videos(fence, &videos(1), None, &start()).await.expect("written"), 1);
     drop(small);
     assert_eq!(database.count("SELECT count(*) FROM videos").await, 1);
 }

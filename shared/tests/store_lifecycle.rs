@@ -13,9 +13,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use shared::ids::{CreatorId, JobId, ProjectId};
-use shared::platforms::{Platform, Profile, Video};
+use shared::platforms::{Platform, Profile, Scopes, Video};
 use shared::queue::{Final, Lane};
 use shared::store::Store;
+use shared::store::checkpoints::Checkpoint;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::creators::{CreatorFilter, Status};
 use shared::store::credentials::{Account, Lease, SealedPair};
@@ -89,6 +90,22 @@ fn video(external_id: &str, views: i64) -> Video {
     }
 }
 
+/// Where a sync is that has read nothing yet.
+fn start() -> Checkpoint {
+    Checkpoint {
+        part: 0,
+        granted_at: DateTime::UNIX_EPOCH,
+        scopes: Scopes::default(),
+        refused: Scopes::default(),
+        age: Duration::ZERO,
+        waited_for: false,
+        cursor: None,
+        oldest: None,
+        disordered: false,
+        changed: false,
+    }
+}
+
 async fn claim(store: &Store, job: JobId) -> Fence {
     match store.start_job(job).await.unwrap() {
         Start::Claimed(job) => job.fence(),
@@ -102,7 +119,16 @@ fn failure() -> Failure {
 
 fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [String]>) -> SyncResult<'a> {
     let listing = listing.map(|ids| Listed { ids, down_to: None });
-    SyncResult { profile: Some(profile), videos, listing, missing_scopes: "", changed: false, resync_every: None }
+    SyncResult {
+        profile: Some(profile),
+        videos,
+        listing,
+        missing_scopes: "",
+        checkpoints: 0,
+        changed: false,
+        stale: false,
+        resync_every: None,
+    }
 }
 
 async fn listed(store: &Store, project: ProjectId, creator: CreatorId) -> Vec<String> {
@@ -201,7 +227,7 @@ async fn a_later_start_fences_the_earlier_one_out() {
     let new = claim(&store, job).await;
     assert!(new.claim > old.claim);
     let videos = [video("v1", 1)];
-    assert!(matches!(store.save_videos(old, &videos).await, Err(WriteError::Superseded)));
+    assert!(matches!(store.save_videos(old, &videos, None, &start()).await, Err(WriteError::Superseded)));
     let profile = Profile::default();
     assert!(matches!(store.finish_sync(old, &result(&profile, &videos, None)).await, Err(WriteError::Superseded)));
     assert!(!store.retry_job(old, Lane::Sync, Duration::ZERO, &failure()).await.unwrap());
@@ -246,10 +272,14 @@ async fn only_changed_rows_are_written_and_the_unlisted_are_hidden() {
     let connected = connect(&store, project, b"a").await;
     let fence = claim(&store, connected.sync.unwrap()).await;
     let first = [video("v1", 1), video("v2", 2), video("v3", 3)];
-    assert_eq!(store.save_videos(fence, &first).await.unwrap(), 3);
-    assert_eq!(store.save_videos(fence, &first).await.unwrap(), 0, "nothing changed: nothing written");
+    assert_eq!(store.save_videos(fence, &first, None, &start()).await.unwrap(), 3);
+    assert_eq!(store.save_videos(fence, &first, None, &start()).await.unwrap(), 0, "nothing changed: nothing written");
     let twice = [video("v1", 5), video("v2", 2), video("v1", 6)];
-    assert_eq!(store.save_videos(fence, &twice).await.unwrap(), 1, "of two entries of one id the later counts");
+    assert_eq!(
+        store.save_videos(fence, &twice, None, &start()).await.unwrap(),
+        1,
+        "of two entries of one id the later counts"
+    );
     let ids = ["v1".to_owned(), "v2".to_owned()];
     let profile = Profile { followers: Some(5), ..Profile::default() };
     store.finish_sync(fence, &result(&profile, &[], Some(&ids))).await.unwrap();
@@ -277,7 +307,7 @@ async fn pages_show_every_video_once_also_of_one_second() {
     let connected = connect(&store, project, b"a").await;
     let fence = claim(&store, connected.sync.unwrap()).await;
     let videos: Vec<Video> = (0..57).map(|n| video(&format!("v{n}"), n)).collect();
-    store.save_videos(fence, &videos).await.unwrap();
+    store.save_videos(fence, &videos, None, &start()).await.unwrap();
     let mut seen = Vec::new();
     let mut after = None;
     loop {
@@ -392,7 +422,7 @@ async fn a_disconnect_hides_the_creator_cancels_its_sync_and_erases_it() {
     let connected = connect(&store, project, b"a").await;
     let creator = connected.creator;
     let sync = claim(&store, connected.sync.unwrap()).await;
-    store.save_videos(sync, &[video("v1", 1)]).await.unwrap();
+    store.save_videos(sync, &[video("v1", 1)], None, &start()).await.unwrap();
     let credential = store.creator(project, creator).await.unwrap().unwrap().credential_id;
     let Disconnect::New { id, cancelled } = store.disconnect(project, creator, None).await.unwrap() else { panic!() };
     assert_eq!(cancelled, vec![connected.sync.unwrap()]);
@@ -400,7 +430,7 @@ async fn a_disconnect_hides_the_creator_cancels_its_sync_and_erases_it() {
     assert_eq!(store.creator(project, creator).await.unwrap(), None);
     assert_eq!(store.videos(project, creator, None, 10).await.unwrap(), None);
     assert_eq!(store.open_sync(project, creator, None).await.unwrap(), OpenSync::NotFound);
-    assert!(matches!(store.save_videos(sync, &[video("v2", 1)]).await, Err(WriteError::Disconnected)));
+    assert!(matches!(store.save_videos(sync, &[video("v2", 1)], None, &start()).await, Err(WriteError::Disconnected)));
     assert!(store.sync_target(creator).await.unwrap().is_none());
     let fence = claim(&store, id).await;
     let leaving = store.leaving_creator(creator).await.unwrap().unwrap();
@@ -572,6 +602,7 @@ async fn the_schema_in_code_is_the_one_in_the_database() {
                 "int8" => "Int8",
                 "int4" => "Int4",
                 "bool" => "Bool",
+                "_text" => "Array<Text>",
                 other => panic!("{table}.{column} is {other}"),
             };
             let kind = if null == "YES" { format!("Nullable<{kind}>") } else { kind.to_owned() };

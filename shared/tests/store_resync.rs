@@ -89,7 +89,9 @@ fn nothing() -> SyncResult<'static> {
         videos: &[],
         listing: None,
         missing_scopes: "",
+        checkpoints: 0,
         changed: false,
+        stale: false,
         resync_every: Some(DAY),
     }
 }

@@ -12,6 +12,7 @@ const RUN_TIME: &str = "metriqlab_jobs_run_seconds";
 const WAIT: &str = "metriqlab_jobs_wait_seconds";
 const RECOVERED: &str = "metriqlab_jobs_recovered_total";
 const STUCK: &str = "metriqlab_jobs_revoke_stuck_total";
+const PARKED: &str = "metriqlab_jobs_parked_total";
 const SCHEDULED: &str = "metriqlab_resync_scheduled_total";
 const FED: &str = "metriqlab_resync_fed_total";
 const SLOTS: &str = "metriqlab_worker_slots";
@@ -26,6 +27,7 @@ pub(crate) fn describe() {
     describe_histogram!(WAIT, Unit::Seconds, "From when a job was due to its start, by kind and lane");
     describe_counter!(RECOVERED, "Open jobs that Redis had forgotten and the sweeper pushed again");
     describe_counter!(STUCK, "Failed tries of revocations that failed often");
+    describe_counter!(PARKED, "Syncs that stopped before their end and kept what they had read");
     describe_counter!(SCHEDULED, "Jobs that the schedule made for creators that were due");
     describe_counter!(FED, "Bulk jobs that were moved from Postgres to Redis");
     describe_histogram!(TICK, Unit::Seconds, "How long a tick of the scheduler took");
@@ -33,7 +35,7 @@ pub(crate) fn describe() {
     describe_gauge!(RUNNING, "Jobs that this worker holds");
     describe_gauge!(LAST_FETCH, Unit::Seconds, "Since Redis last answered a fetch; 0 while no slot is free");
     // A rate over a counter that appears with its first event misses that event.
-    for name in [RECOVERED, STUCK, SCHEDULED, FED] {
+    for name in [RECOVERED, STUCK, PARKED, SCHEDULED, FED] {
         counter!(name).increment(0);
     }
 }
@@ -60,6 +62,11 @@ pub(crate) fn recovered(jobs: u64) {
 /// Counts a failed try of a revocation that failed often.
 pub(crate) fn revocation_is_stuck() {
     counter!(STUCK).increment(1);
+}
+
+/// Counts a sync that was parked.
+pub(crate) fn parked() {
+    counter!(PARKED).increment(1);
 }
 
 /// Counts the jobs that the schedule made.

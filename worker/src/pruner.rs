@@ -1,4 +1,5 @@
-//! The pruner: forgets finished jobs after a week, finished batches after a month, and consents that nobody finished.
+//! The pruner: forgets finished jobs after a week, finished batches after a month, consents that nobody finished, and how far
+//! syncs had come that were given up.
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ async fn prune(store: &Store) -> Result<(), StoreError> {
     while is_full(store.prune_jobs(BATCH).await?) {}
     while is_full(store.prune_batches(BATCH).await?) {}
     while is_full(store.prune_states(BATCH).await?) {}
+    while is_full(store.prune_checkpoints(BATCH).await?) {}
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod budget_use;
+pub mod checkpoints;
 pub mod connections;
 pub mod creators;
 pub mod credentials;

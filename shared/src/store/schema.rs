@@ -160,6 +160,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    checkpoints (creator_id, part) {
+        creator_id -> Uuid,
+        part -> Int4,
+        job_id -> Uuid,
+        granted_at -> Timestamptz,
+        scopes -> Text,
+        refused -> Text,
+        began_at -> Timestamptz,
+        saved_at -> Timestamptz,
+        waited_for -> Bool,
+        cursor -> Nullable<Text>,
+        oldest -> Nullable<Timestamptz>,
+        disordered -> Bool,
+        changed -> Bool,
+        external_ids -> Array<Text>,
+    }
+}
+
+diesel::table! {
     lanes (lane) {
         lane -> Text,
         state -> Text,
@@ -191,5 +210,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     jobs,
     batches,
     batch_jobs,
-    batch_counts
+    batch_counts,
+    checkpoints
 );

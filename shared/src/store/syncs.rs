@@ -7,13 +7,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::checkpoints::{count_checkpoints, delete_checkpoints};
 use super::connections::ProfileColumns;
 use super::jobs::{Fence, Job, JobState, fenced};
 use super::schedule::seconds;
-use super::schema::{creators, jobs, projects};
+use super::schema::{creators, credentials, jobs, projects};
 use super::time::from_now;
 use super::{Store, StoreError};
 use crate::cadence::{self, Turn};
@@ -58,6 +59,8 @@ pub struct SyncTarget {
     pub resync_every: Option<i64>,
     /// The same by its project's word.
     pub project_resync_every: Option<i64>,
+    /// When the creator gave the grant that the tokens stand for.
+    pub granted_at: DateTime<Utc>,
 }
 
 /// What a sync found, all of it: the last write.
@@ -71,8 +74,12 @@ pub struct SyncResult<'a> {
     pub listing: Option<Listed<'a>>,
     /// The scopes that were asked for and not granted, separated by commas.
     pub missing_scopes: &'a str,
-    /// Whether batches before this wrote anything.
+    /// How many checkpoints the sync has written, this start's and those of earlier ones that it went on from.
+    pub checkpoints: i32,
+    /// Whether what they wrote was new.
     pub changed: bool,
+    /// Whether the first of it was read so long ago that it is no answer to somebody who waits since.
+    pub stale: bool,
     /// How old data may get where nobody says otherwise; `None`: as old as it likes.
     pub resync_every: Option<Duration>,
 }
@@ -80,7 +87,7 @@ pub struct SyncResult<'a> {
 /// A listing without holes: what is not in it is not listed any more.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
-    /// The ids of every video in it.
+    /// The ids of the videos in it that no checkpoint holds.
     pub ids: &'a [String],
     /// Where it ended, if that was not the end: it says nothing about videos of this instant, or older ones.
     pub down_to: Option<DateTime<Utc>>,
@@ -92,7 +99,8 @@ impl Store {
     pub async fn sync_target(&self, creator: CreatorId) -> Result<Option<SyncTarget>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(creators::table
-            .find(creator)
+            .inner_join(credentials::table)
+            .filter(creators::id.eq(creator))
             .filter(creators::disconnecting_at.is_null())
             .select((
                 creators::credential_id,
@@ -104,50 +112,44 @@ impl Store {
                     .filter(projects::id.eq(creators::project_id))
                     .select(projects::resync_every)
                     .single_value(),
+                credentials::granted_at,
             ))
             .first(&mut connection)
             .await
             .optional()?)
     }
 
-    /// Writes a batch of videos, the changed ones alone. Gives the number of rows written.
-    #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client", videos = videos.len()))]
-    pub async fn save_videos(&self, fence: Fence, videos: &[Video]) -> Result<usize, WriteError> {
-        let mut connection = self.connection().await?;
-        connection
-            .transaction(async |connection| {
-                lock(connection, fence).await?;
-                Ok(upsert_videos(connection, fence.creator, videos).await?)
-            })
-            .await
-    }
-
     /// Writes what is left of a sync: videos, profile, what is not listed any more, the creator's next turn, and the job's
     /// last word, in one transaction: the job is done if and only if its effect is there.
     ///
-    /// A listing that ended early is enough for the schedule alone: if somebody waits for the job by now, it is
-    /// [`WriteError::MoreWanted`], and nothing was written.
+    /// A listing that ended early is enough for the schedule alone, and a stale one for nobody who waits: if somebody does by
+    /// now, it is [`WriteError::MoreWanted`], and nothing was written.
     #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn finish_sync(&self, fence: Fence, result: &SyncResult<'_>) -> Result<(), WriteError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 let job = lock(connection, fence).await?;
-                if result.listing.is_some_and(|listed| listed.down_to.is_some()) && !job.is_scheduled() {
+                let partial = result.listing.is_some_and(|listed| listed.down_to.is_some());
+                if (partial && !job.is_scheduled()) || (result.stale && job.lane.is_interactive()) {
                     return Err(WriteError::MoreWanted);
                 }
                 let before: Before =
                     creators::table.find(fence.creator).select(Before::as_select()).first(connection).await?;
                 let written = upsert_videos(connection, fence.creator, result.videos).await?;
-                let hidden = match result.listing {
-                    Some(listed) => hide_unlisted(connection, fence.creator, listed).await?,
+                let listing = whole(connection, fence, result).await?;
+                let hidden = match listing {
+                    Some(listed) => hide_unlisted(connection, fence.creator, listed, result.checkpoints).await?,
                     None => 0,
                 };
+                if result.checkpoints > 0 {
+                    delete_checkpoints(connection, fence.creator).await?;
+                }
                 let news = result.profile.is_some_and(|profile| !before.says(profile));
                 let changed = result.changed || news || written > 0 || hidden > 0;
                 let longest = before.longest_age(connection, result.resync_every).await?;
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
-                let deep = result.listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
+                let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
                 diesel::update(creators::table.find(fence.creator))
                     .set((
                         result.profile.map(ProfileColumns::from),
@@ -165,6 +167,7 @@ impl Store {
                         jobs::finished_at.eq(now),
                         jobs::error_code.eq(None::<String>),
                         jobs::error.eq(None::<String>),
+                        jobs::log_id.eq(None::<String>),
                     ))
                     .execute(connection)
                     .await?;
@@ -177,7 +180,7 @@ impl Store {
 /// A creator's row as a sync's end finds it.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = creators)]
-struct Before {
+pub(super) struct Before {
     project_id: ProjectId,
     username: Option<String>,
     display_name: Option<String>,
@@ -196,7 +199,7 @@ struct Before {
 impl Before {
     /// Whether the profile says what the row says already. The avatar does not count: the platform's links to it expire,
     /// and are others at each look.
-    fn says(&self, profile: &Profile) -> bool {
+    pub(super) fn says(&self, profile: &Profile) -> bool {
         self.username == profile.username
             && self.display_name == profile.display_name
             && self.bio == profile.bio
@@ -238,7 +241,7 @@ impl Before {
 }
 
 /// Locks creator and job, in this order, and checks that both are still this start's.
-async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Job, WriteError> {
+pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Job, WriteError> {
     let creator: Option<CreatorId> = creators::table
         .find(fence.creator)
         .filter(creators::disconnecting_at.is_null())
@@ -257,7 +260,11 @@ async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Result<Job, W
 
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
 /// time of publication stays as first seen, so that a walk through the pages shows every video once.
-async fn upsert_videos(connection: &mut AsyncPgConnection, creator: CreatorId, videos: &[Video]) -> QueryResult<usize> {
+pub(super) async fn upsert_videos(
+    connection: &mut AsyncPgConnection,
+    creator: CreatorId,
+    videos: &[Video],
+) -> QueryResult<usize> {
     if videos.is_empty() {
         return Ok(0);
     }
@@ -290,21 +297,40 @@ fn column<'a, T>(videos: &[&'a Video], of: impl Fn(&'a Video) -> T) -> Vec<T> {
     videos.iter().map(|video| of(video)).collect()
 }
 
+/// The listing, if all that it has shown is known: its checkpoints must be there. (Who ends and opens a job by hand at the
+/// wrong moment can lose them.)
+async fn whole<'a>(
+    connection: &mut AsyncPgConnection,
+    fence: Fence,
+    result: &SyncResult<'a>,
+) -> QueryResult<Option<Listed<'a>>> {
+    if result.checkpoints == 0 {
+        return Ok(result.listing);
+    }
+    let known = count_checkpoints(connection, fence).await?;
+    Ok(result.listing.filter(|_| known == i64::from(result.checkpoints)))
+}
+
 /// Hides what a listing without holes did not show; a hidden video keeps its row, and returns with the next listing that
 /// has it.
 async fn hide_unlisted(
     connection: &mut AsyncPgConnection,
     creator: CreatorId,
     listed: Listed<'_>,
+    checkpoints: i32,
 ) -> QueryResult<usize> {
     diesel::sql_query(
         "UPDATE videos SET listed = false WHERE creator_id = $1 AND listed \
          AND published_at > COALESCE($3, '-infinity'::timestamptz) \
-         AND NOT EXISTS (SELECT 1 FROM unnest($2) AS seen (external_id) WHERE seen.external_id = videos.external_id)",
+         AND NOT EXISTS (SELECT 1 FROM ( \
+             SELECT unnest($2) AS external_id \
+             UNION ALL SELECT unnest(external_ids) FROM checkpoints WHERE checkpoints.creator_id = $1 AND part < $4 \
+         ) AS seen WHERE seen.external_id = videos.external_id)",
     )
     .bind::<SqlUuid, _>(creator)
     .bind::<Array<Text>, _>(listed.ids)
     .bind::<Nullable<Timestamptz>, _>(listed.down_to)
+    .bind::<Integer, _>(checkpoints)
     .execute(connection)
     .await
 }

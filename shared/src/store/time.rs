@@ -15,3 +15,9 @@ pub(super) fn from_now(duration: Duration) -> FromNow {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     sql::<Timestamptz>("now() + ").bind::<Interval, _>(PgInterval::from_microseconds(microseconds))
 }
+
+/// The instant that lies `duration` before Postgres's now.
+pub(super) fn ago(duration: Duration) -> FromNow {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    sql::<Timestamptz>("now() - ").bind::<Interval, _>(PgInterval::from_microseconds(microseconds))
+}

@@ -79,6 +79,8 @@ pub enum TokenError {
     Dead {
         /// The platform's code, or what it said by webhook.
         reason: String,
+        /// The platform's own id of the exchange in which it said so, if that was just now.
+        log_id: Option<String>,
     },
     /// There is no such row: the account was disconnected everywhere.
     #[error("the account is not connected any more")]
@@ -148,10 +150,16 @@ impl Tokens {
 
     /// The platform has refused even a fresh token: declares the pair of that version dead, and no newer one. Gives the
     /// reason to stop with, or nothing if there is a newer pair to try.
-    pub async fn give_up(&self, id: CredentialId, version: i64, reason: &str) -> Result<(), TokenError> {
+    pub async fn give_up(
+        &self,
+        id: CredentialId,
+        version: i64,
+        reason: &str,
+        log_id: Option<&str>,
+    ) -> Result<(), TokenError> {
         if self.0.store.mark_dead(id, version, reason).await? {
             tracing::info!(credential = %id, reason, "the platform refuses the tokens for good");
-            return Err(TokenError::Dead { reason: reason.to_owned() });
+            return Err(TokenError::Dead { reason: reason.to_owned(), log_id: log_id.map(str::to_owned) });
         }
         Ok(())
     }
@@ -224,7 +232,7 @@ impl Tokens {
 /// A credential that the platform has not refused for good.
 fn alive(mut credential: Credential) -> Result<Credential, TokenError> {
     match credential.dead_reason.take() {
-        Some(reason) => Err(TokenError::Dead { reason }),
+        Some(reason) => Err(TokenError::Dead { reason, log_id: None }),
         None => Ok(credential),
     }
 }

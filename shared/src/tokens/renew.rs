@@ -72,7 +72,9 @@ impl Tokens {
                 message: "the renewed tokens are another account's".to_owned(),
                 log_id: None,
             })),
-            Err(PlatformError::GrantDead { .. }) => self.declare_dead(credential, "invalid_grant").await,
+            Err(PlatformError::GrantDead { log_id, .. }) => {
+                self.declare_dead(credential, "invalid_grant", log_id.as_deref()).await
+            }
             Err(error) => Err(TokenError::Platform(error)),
         }
     }
@@ -105,8 +107,13 @@ impl Tokens {
     }
 
     /// The platform's clear word about this pair. If another one is stored by now, the word says nothing about that one.
-    async fn declare_dead(&self, credential: &Credential, reason: &str) -> Result<UsableToken, TokenError> {
-        self.give_up(credential.id, credential.version, reason).await?;
+    async fn declare_dead(
+        &self,
+        credential: &Credential,
+        reason: &str,
+        log_id: Option<&str>,
+    ) -> Result<UsableToken, TokenError> {
+        self.give_up(credential.id, credential.version, reason, log_id).await?;
         self.open(&self.stored(credential.id).await?).await
     }
 
@@ -116,6 +123,6 @@ impl Tokens {
             // It is used until the platform refuses it.
             return self.open(credential).await;
         }
-        self.declare_dead(credential, ACCESS_TOKEN_INVALID).await
+        self.declare_dead(credential, ACCESS_TOKEN_INVALID, None).await
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use shared::ids::{JobId, ProjectId};
-use shared::platforms::{Platform, Video};
+use shared::platforms::{Platform, Scopes, Video};
 use shared::store::Store;
+use shared::store::checkpoints::Checkpoint;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::credentials::{Account, SealedPair};
 use shared::store::jobs::{Job, Start};
@@ -111,5 +112,22 @@ pub fn video(external_id: &str, age: i64) -> Video {
         comments: Some(10),
         shares: None,
         published_at: DateTime::from_timestamp(1_764_000_000, 0).expect("an instant") - TimeDelta::seconds(age),
+    }
+}
+
+/// Where a sync is that has read nothing yet.
+#[allow(dead_code, reason = "not every test file writes batches")]
+pub fn start() -> Checkpoint {
+    Checkpoint {
+        part: 0,
+        granted_at: DateTime::UNIX_EPOCH,
+        scopes: Scopes::default(),
+        refused: Scopes::default(),
+        age: Duration::ZERO,
+        waited_for: false,
+        cursor: None,
+        oldest: None,
+        disordered: false,
+        changed: false,
     }
 }

@@ -2,29 +2,39 @@
 
 use std::time::Duration;
 
-use shared::ids::CredentialId;
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::{Delivery, Lane};
-use shared::tokens::{ACCESS_TOKEN_INVALID, UsableToken};
-
+use shared::queue::Delivery;
+use shared::store::jobs::Job;
+use shared::store::syncs::SyncTarget;
+use shared::tokens::{ACCESS_TOKEN_INVALID, TokenError, UsableToken};
 use tokio::sync::watch;
 
-use super::{Context, Halt};
+use super::{Context, Halt, policy};
 
-/// How long a job waits for its first turn at the budget before it gives its slot back.
+/// How long a call of a job that somebody waits for waits for its turn at the budget, before the job gives its slot back.
 const INTERACTIVE_WAIT: Duration = Duration::from_secs(5);
-/// The same for a job that nobody waits for. A whole fleet of slots can wait for its turn in this time.
+/// The same for a job that nobody waits for. A whole fleet of slots can have its turn in this time.
 const BULK_WAIT: Duration = Duration::from_secs(15);
-/// The same for its later turns: two of the platform's windows, by when every turn has come that no pause puts off.
-const LATER_WAIT: Duration = Duration::from_secs(120);
 /// 429s in a row after which a job gives its slot back, although it has begun.
 const MOST_REFUSALS: u32 = 10;
+
+/// What became of a page.
+pub(super) enum Page {
+    /// It is here.
+    Videos(VideoPage),
+    /// The platform says that these scopes are missing.
+    ScopeMissing(Scopes),
+    /// The platform refuses a request with this cursor.
+    CursorRefused(PlatformError),
+}
 
 /// The platform as one sync sees it.
 pub(super) struct Calls<'a> {
     context: &'a Context,
-    caller: Caller,
-    credential: CredentialId,
+    interactive: watch::Receiver<bool>,
+    /// Which try it is, of those that somebody waits for.
+    attempt: i32,
+    target: &'a SyncTarget,
     token: UsableToken,
     /// The token was refused once and renewed; the next refusal is the last.
     renewed: bool,
@@ -33,19 +43,22 @@ pub(super) struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
+    /// Opens the tokens, or renews them.
+    ///
     /// The row's lane goes before the delivery's: a job that somebody waits for may come from the bulk lane all the same, if
     /// its worker died, or if it was on its way to Redis at that moment.
-    pub(super) fn new(
+    pub(super) async fn new(
         context: &'a Context,
         delivery: &Delivery,
-        lane: Lane,
-        credential: CredentialId,
-        token: UsableToken,
-    ) -> Self {
-        let interactive = if lane.is_interactive() { watch::channel(true).1 } else { delivery.interactive.clone() };
-        let wait = if *interactive.borrow() { INTERACTIVE_WAIT } else { BULK_WAIT };
-        let caller = Caller { interactive, max_wait: Some(wait) };
-        Self { context, caller, credential, token, renewed: false, refusals: 0 }
+        job: &Job,
+        target: &'a SyncTarget,
+    ) -> Result<Self, Halt> {
+        let waited_for = job.lane.is_interactive();
+        let interactive = if waited_for { watch::channel(true).1 } else { delivery.interactive.clone() };
+        let attempt = if waited_for { job.attempts } else { 1 };
+        let limit = interactive.borrow().then(|| policy::answer_limit(attempt));
+        let token = within(limit, context.tokens.usable(target.credential)).await?;
+        Ok(Self { context, interactive, attempt, target, token, renewed: false, refusals: 0 })
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -54,7 +67,18 @@ impl<'a> Calls<'a> {
 
     /// Whether somebody waits for the job by now.
     pub(super) fn is_waited_for(&self) -> bool {
-        *self.caller.interactive.borrow()
+        *self.interactive.borrow()
+    }
+
+    /// For whom the next call is made.
+    fn caller(&self) -> Caller {
+        let wait = if self.is_waited_for() { INTERACTIVE_WAIT } else { BULK_WAIT };
+        Caller { interactive: self.interactive.clone(), max_wait: Some(wait), timeout: self.limit() }
+    }
+
+    /// How long an answer may take, if somebody waits.
+    fn limit(&self) -> Option<Duration> {
+        self.is_waited_for().then(|| policy::answer_limit(self.attempt))
     }
 
     /// What the creator granted, by the newest token.
@@ -65,7 +89,7 @@ impl<'a> Calls<'a> {
     /// The part of the profile that `scopes` open. `Err` are scopes that the platform says it lacks.
     pub(super) async fn profile(&mut self, scopes: &Scopes) -> Result<Result<Profile, Scopes>, Halt> {
         loop {
-            match self.context.tiktok.profile(&self.token.access, scopes, &self.caller).await {
+            match self.context.tiktok.profile(&self.token.access, scopes, &self.caller()).await {
                 Ok(profile) => {
                     self.succeeded();
                     return Ok(Ok(profile));
@@ -76,24 +100,24 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// A page of the listing. `Err` are scopes that the platform says it lacks.
-    pub(super) async fn videos(&mut self, cursor: Option<&PageCursor>) -> Result<Result<VideoPage, Scopes>, Halt> {
+    /// A page of the listing.
+    pub(super) async fn videos(&mut self, cursor: Option<&PageCursor>) -> Result<Page, Halt> {
         loop {
-            match self.context.tiktok.videos(&self.token.access, cursor, &self.caller).await {
+            match self.context.tiktok.videos(&self.token.access, cursor, &self.caller()).await {
                 Ok(page) => {
                     self.succeeded();
-                    return Ok(Ok(page));
+                    return Ok(Page::Videos(page));
                 }
-                Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Err(scopes)),
+                Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Page::ScopeMissing(scopes)),
+                Err(error @ PlatformError::Rejected { .. }) if cursor.is_some() => {
+                    return Ok(Page::CursorRefused(error));
+                }
                 Err(error) => self.recover(error).await?,
             }
         }
     }
 
-    /// From the first answer on the job waits longer for its turn: what it has read already would have to be read, and paid
-    /// for, again. Not for ever: a long pause that the platform asks for is no reason to hold a slot.
     fn succeeded(&mut self) {
-        self.caller.max_wait = Some(LATER_WAIT);
         self.refusals = 0;
         // What was renewed works: if it is refused later, it is worth another renewal.
         self.renewed = false;
@@ -113,15 +137,37 @@ impl<'a> Calls<'a> {
     }
 
     async fn renew(&mut self, refused: PlatformError) -> Result<(), Halt> {
-        let tokens = &self.context.tokens;
-        let version = self.token.version;
+        let (tokens, credential, version) = (&self.context.tokens, self.target.credential, self.token.version);
         if self.renewed {
-            tokens.give_up(self.credential, version, ACCESS_TOKEN_INVALID).await?;
+            tokens.give_up(credential, version, ACCESS_TOKEN_INVALID, refused.log_id()).await?;
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }
-        self.token = tokens.renewed(self.credential, version).await?;
+        self.token = match within(self.limit(), tokens.renewed(credential, version)).await {
+            // There was nothing to renew it with: then this refusal was the last word.
+            Err(Halt::Fail(mut failure)) => {
+                failure.log_id = failure.log_id.or_else(|| refused.log_id().map(str::to_owned));
+                return Err(Halt::Fail(failure));
+            }
+            renewed => renewed?,
+        };
         self.renewed = true;
         Ok(())
     }
+}
+
+/// Waits for a token no longer than for another answer. A renewal goes on by itself, and its pair is saved: the next try finds
+/// it.
+async fn within(
+    limit: Option<Duration>,
+    token: impl Future<Output = Result<UsableToken, TokenError>>,
+) -> Result<UsableToken, Halt> {
+    let Some(limit) = limit else { return Ok(token.await?) };
+    tokio::time::timeout(limit, token)
+        .await
+        .unwrap_or_else(|_| {
+            let message = "the tokens were not renewed in time".to_owned();
+            Err(TokenError::Platform(PlatformError::Unavailable { message, log_id: None }))
+        })
+        .map_err(Halt::from)
 }

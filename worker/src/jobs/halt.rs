@@ -24,12 +24,25 @@ pub(crate) enum Halt {
     Superseded,
     /// It has to wait for something that is no failure: not an attempt.
     NotNow(Duration),
+    /// The platform is out of order: no request is sent until a look at it has shown better. What is worth an attempt to
+    /// who waits, and none to all others, [`conclude`](super::conclude) knows.
+    Held(Duration),
     /// It failed in a way that may pass.
     Retry(Failure),
     /// It failed for good.
     Fail(Failure),
     /// Postgres failed.
     Store(StoreError),
+}
+
+impl Halt {
+    /// Whether another start of the job goes on from here.
+    pub(super) fn comes_back(&self) -> bool {
+        match self {
+            Self::NotNow(_) | Self::Held(_) | Self::Retry(_) => true,
+            Self::Disconnected | Self::Superseded | Self::Fail(_) | Self::Store(_) => false,
+        }
+    }
 }
 
 impl From<StoreError> for Halt {
@@ -54,6 +67,7 @@ impl From<PlatformError> for Halt {
     fn from(error: PlatformError) -> Self {
         match error {
             PlatformError::NoBudget { retry_in } => Self::NotNow(retry_in),
+            PlatformError::Held { retry_in } => Self::Held(retry_in),
             PlatformError::BudgetUnavailable => Self::NotNow(NO_BUDGET),
             PlatformError::RateLimited { retry_after, .. } => Self::NotNow(retry_after.unwrap_or(RATE_LIMITED)),
             // A bug here or a wrong setting. It is not the creator's fault, so nothing is marked, and whoever mends it
@@ -70,10 +84,10 @@ impl From<PlatformError> for Halt {
 impl From<TokenError> for Halt {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Dead { reason } => Self::Fail(Failure {
+            TokenError::Dead { reason, log_id } => Self::Fail(Failure {
                 code: "reauthorization_required",
                 message: format!("the platform refuses the creator's tokens: {reason}"),
-                log_id: None,
+                log_id,
             }),
             TokenError::Gone => Self::Disconnected,
             TokenError::Busy | TokenError::Interrupted => Self::NotNow(BUSY),
@@ -90,4 +104,46 @@ impl From<TokenError> for Halt {
 
 fn platform_failure(error: &PlatformError) -> Failure {
     Failure { code: "platform_error", message: error.to_string(), log_id: error.log_id().map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_id() -> String {
+        "20261124A".to_owned()
+    }
+
+    #[test]
+    fn a_panic_in_a_renewal_is_a_failed_try() {
+        assert!(matches!(Halt::from(TokenError::Panicked), Halt::Retry(failure) if failure.code == "internal"));
+    }
+
+    #[test]
+    fn a_wait_is_no_attempt_whatever_it_is_for() {
+        let retry_in = Duration::from_secs(9);
+        assert!(matches!(Halt::from(PlatformError::NoBudget { retry_in }), Halt::NotNow(wait) if wait == retry_in));
+        assert!(matches!(Halt::from(PlatformError::Held { retry_in }), Halt::Held(wait) if wait == retry_in));
+        assert!(matches!(Halt::from(PlatformError::BudgetUnavailable), Halt::NotNow(_)));
+        let limited = PlatformError::RateLimited { retry_after: Some(retry_in), log_id: None };
+        assert!(matches!(Halt::from(limited), Halt::NotNow(wait) if wait == retry_in));
+        assert!(matches!(Halt::from(TokenError::Busy), Halt::NotNow(_)));
+    }
+
+    #[test]
+    fn a_failure_says_what_the_platform_said_and_under_which_id() {
+        let message = || "internal_error: try later".to_owned();
+        let down = PlatformError::Unavailable { message: message(), log_id: Some(log_id()) };
+        let refused =
+            PlatformError::Rejected { code: "invalid_params".to_owned(), message: message(), log_id: Some(log_id()) };
+        for (error, code) in [(down, "internal_error"), (refused, "invalid_params")] {
+            let Halt::Retry(failure) = Halt::from(error) else { panic!("another try") };
+            assert_eq!((failure.code, failure.log_id.clone()), ("platform_error", Some(log_id())));
+            assert!(failure.message.contains(code) && failure.message.contains("try later"), "{}", failure.message);
+        }
+        let dead = TokenError::Dead { reason: "invalid_grant".to_owned(), log_id: Some(log_id()) };
+        let Halt::Fail(failure) = Halt::from(dead) else { panic!("the end") };
+        assert_eq!((failure.code, failure.log_id), ("reauthorization_required", Some(log_id())));
+        assert!(failure.message.contains("invalid_grant"));
+    }
 }

@@ -1,20 +1,10 @@
-//! The walk through the pages of a creator's videos, written in batches as they come.
-
-use std::collections::HashSet;
+//! The walk through the pages of a creator's videos.
 
 use chrono::{DateTime, Utc};
-use shared::platforms::tiktok::VIDEO_LIST;
-use shared::platforms::{Next, PageCursor, Scopes, Video};
-use shared::store::jobs::Fence;
-
-use super::Halt;
-use super::calls::Calls;
-
-/// Rows of one write. Fewer are left to the sync's last write, so that most creators cost one transaction.
-const BATCH: usize = 200;
+use shared::platforms::{Next, PageCursor, Scopes, Video, VideoPage};
 
 /// How far a walk has come.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Reached {
     /// It has not begun.
     Start,
@@ -26,31 +16,26 @@ pub(super) enum Reached {
     Stopped,
 }
 
-/// A walk and what it found. Memory: the ids of all videos, and one batch.
+/// A walk and what it found. Memory: one batch, however many videos there are.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// The id of every video that was listed.
-    pub seen: HashSet<String>,
-    /// Videos that no batch has written yet.
+    /// Videos that no checkpoint has written yet. Pages can overlap: some may be there twice.
     pub unwritten: Vec<Video>,
-    /// Whether the batches that were written changed anything.
-    pub changed: bool,
     /// How far it came.
     pub reached: Reached,
     /// The listing's scope, if the platform refuses it although it was granted.
     pub refused: Scopes,
     /// The oldest time of publication so far.
-    oldest: Option<DateTime<Utc>>,
+    pub oldest: Option<DateTime<Utc>>,
     /// Whether a page held a video that is newer than the page before it ended.
-    disordered: bool,
+    pub disordered: bool,
 }
 
 impl Listing {
+    /// One that has not begun.
     pub(super) fn new() -> Self {
         Self {
-            seen: HashSet::new(),
             unwritten: Vec::new(),
-            changed: false,
             reached: Reached::Start,
             refused: Scopes::default(),
             oldest: None,
@@ -63,61 +48,68 @@ impl Listing {
         self.oldest.filter(|_| matches!(self.reached, Reached::Page(_)) && !self.disordered)
     }
 
-    /// Goes on to the end, or until a page reaches back beyond `until`. The platform's client sees to it that a walk ends.
-    /// Without the scope nothing is read, and nothing that is stored changes.
-    pub(super) async fn read(
-        &mut self,
-        calls: &mut Calls<'_>,
-        fence: Fence,
-        until: Option<DateTime<Utc>>,
-    ) -> Result<(), Halt> {
-        if !calls.granted().contains(VIDEO_LIST) {
-            self.reached = Reached::Stopped;
-        }
-        loop {
-            let cursor = match &self.reached {
-                Reached::Start => None,
-                Reached::Page(cursor) => Some(cursor),
-                Reached::End | Reached::Stopped => return Ok(()),
-            };
-            let page = match calls.videos(cursor).await? {
-                Ok(page) => page,
-                Err(refused) => {
-                    (self.refused, self.reached) = (refused, Reached::Stopped);
-                    return Ok(());
-                }
-            };
-            if self.unwritten.len() >= BATCH {
-                self.changed |= calls.context().store.save_videos(fence, &self.unwritten).await? > 0;
-                self.unwritten.clear();
-            }
-            self.add(page.videos);
-            self.reached = match page.next {
-                Next::Page(next) => Reached::Page(next),
-                Next::End => Reached::End,
-                Next::Broken => {
-                    tracing::warn!(videos = self.seen.len(), "the platform did not list all videos");
-                    Reached::Stopped
-                }
-            };
-            // Newest first: what comes is older still.
-            if until.is_some_and(|until| self.oldest.is_some_and(|oldest| oldest < until)) && !calls.is_waited_for() {
-                return Ok(());
-            }
-        }
+    /// Whether everything down to `until` was listed. Newest first: what comes is older still.
+    pub(super) fn is_beyond(&self, until: Option<DateTime<Utc>>) -> bool {
+        until.is_some_and(|until| self.oldest.is_some_and(|oldest| oldest < until))
     }
 
-    /// Adds what was not listed before: pages can overlap.
-    fn add(&mut self, videos: Vec<Video>) {
+    /// Takes a page, and where it leads.
+    pub(super) fn add(&mut self, page: VideoPage) {
         let edge = self.oldest;
-        for video in videos {
-            let fresh = self.seen.insert(video.external_id.clone());
-            if !fresh {
-                continue;
-            }
+        for video in page.videos {
             self.disordered |= edge.is_some_and(|edge| video.published_at > edge);
             self.oldest = Some(self.oldest.map_or(video.published_at, |oldest| oldest.min(video.published_at)));
             self.unwritten.push(video);
         }
+        self.reached = match page.next {
+            Next::Page(next) => Reached::Page(next),
+            Next::End => Reached::End,
+            Next::Broken => {
+                tracing::warn!(oldest = ?self.oldest, "the platform did not list all videos");
+                Reached::Stopped
+            }
+        };
+    }
+
+    /// The scope is missing: nothing more is read, and nothing that is stored changes.
+    pub(super) fn stop(&mut self, refused: Scopes) {
+        (self.refused, self.reached) = (refused, Reached::Stopped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(seconds: &[i64], next: Next) -> VideoPage {
+        let video = |second: &i64| Video {
+            external_id: second.to_string(),
+            title: None,
+            description: None,
+            url: None,
+            cover_url: None,
+            duration: None,
+            views: None,
+            likes: None,
+            comments: None,
+            shares: None,
+            published_at: DateTime::from_timestamp(*second, 0).unwrap(),
+        };
+        VideoPage { videos: seconds.iter().map(video).collect(), next }
+    }
+
+    #[test]
+    fn a_walk_that_stopped_early_knows_down_to_where_unless_its_pages_were_out_of_order() {
+        let more = || Next::Page(PageCursor("next".into()));
+        let mut listing = Listing::new();
+        assert_eq!(listing.down_to(), None);
+        listing.add(page(&[90, 80], more()));
+        // The second in which a page ended may come again.
+        listing.add(page(&[80, 70], more()));
+        let at = |second| DateTime::from_timestamp(second, 0);
+        assert_eq!(listing.down_to(), at(70));
+        assert!(listing.is_beyond(at(71)) && !listing.is_beyond(at(70)) && !listing.is_beyond(None));
+        listing.add(page(&[75, 60], more()));
+        assert_eq!(listing.down_to(), None);
     }
 }

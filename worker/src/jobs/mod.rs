@@ -4,6 +4,7 @@ mod calls;
 mod halt;
 mod listing;
 mod policy;
+mod progress;
 mod revoke;
 mod span;
 mod sync;
@@ -67,9 +68,10 @@ async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
         Ok(Start::Unknown) => return Outcome::Gone,
         Err(error) => return store_failed(&error),
     };
+    let began = Instant::now();
     match survive(work(context, delivery, &job)).await {
         Ok(()) => Outcome::Final(Final::Done),
-        Err(halt) => conclude(context, delivery, &job, halt).await,
+        Err(halt) => conclude(context, delivery, &job, halt, began.elapsed()).await,
     }
 }
 
@@ -82,26 +84,36 @@ async fn survive(work: impl Future<Output = Result<(), Halt>>) -> Result<(), Hal
 async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     match job.kind {
         JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
-        JobKind::Sync => sync::run(context, delivery, job).await,
+        // Boxed: it is large, and there are many.
+        JobKind::Sync => Box::pin(sync::run(context, delivery, job)).await,
         JobKind::Revoke => revoke::run(context, delivery, job).await,
     }
 }
 
-/// Writes how a job ended that was not done this time, behind its fence, and says so to the queue.
-async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt) -> Outcome {
+/// Writes how a job ended that was not done this time, after so long, behind its fence, and says so to the queue.
+async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt, took: Duration) -> Outcome {
     let written = match halt {
         Halt::Superseded => Ok(Outcome::Gone),
         Halt::Disconnected => cancel(context, job).await,
-        Halt::NotNow(delay) => postpone(context, delivery, job, delay).await,
-        Halt::Retry(failure) => retry(context, delivery, job, &failure).await,
+        // Who waits learns that the platform has failed, within the time that its tries have. All others wait, and no attempt
+        // is spent on what is nobody's fault.
+        Halt::Held(_) if job.kind == JobKind::Sync && is_waited_for(delivery, job) => {
+            retry(context, delivery, job, &held(), took).await
+        }
+        Halt::NotNow(delay) | Halt::Held(delay) => postpone(context, delivery, job, delay).await,
+        Halt::Retry(failure) => retry(context, delivery, job, &failure, took).await,
         Halt::Fail(failure) => fail(context, job, &failure).await,
         Halt::Store(error) if error.is_unavailable() => Err(error),
         Halt::Store(error) => {
             tracing::error!(%error, "a bug, or a schema that is not ours");
-            retry(context, delivery, job, &Failure::internal("the store refused a query")).await
+            retry(context, delivery, job, &Failure::internal("the store refused a query"), took).await
         }
     };
     written.unwrap_or_else(|error| store_failed(&error))
+}
+
+fn is_waited_for(delivery: &Delivery, job: &Job) -> bool {
+    job.lane.is_interactive() || *delivery.interactive.borrow()
 }
 
 async fn cancel(context: &Context, job: &Job) -> Result<Outcome, StoreError> {
@@ -121,14 +133,20 @@ async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Dura
     Ok(again(context, delivery, job, Duration::ZERO).await?.unwrap_or(Outcome::NotNow(delay)))
 }
 
-async fn retry(context: &Context, delivery: &Delivery, job: &Job, failure: &Failure) -> Result<Outcome, StoreError> {
+async fn retry(
+    context: &Context,
+    delivery: &Delivery,
+    job: &Job,
+    failure: &Failure,
+    took: Duration,
+) -> Result<Outcome, StoreError> {
     // The row, not the delivery, says in which lane the job is by now: somebody may wait for a bulk job since. It moves
     // once at most, so the second write meets it where the second look saw it.
     for _ in 0..2 {
         let Some(now) = context.store.job(job.project_id, job.id).await? else {
             return Ok(Outcome::Gone);
         };
-        let Some(delay) = policy::next_try(now.kind, now.lane, now.attempts) else {
+        let Some(delay) = policy::next_try(now.kind, now.lane, now.attempts, took) else {
             return fail(context, job, failure).await;
         };
         if context.store.retry_job(job.fence(), now.lane, delay, failure).await? {
@@ -176,6 +194,11 @@ fn store_failed(error: &StoreError) -> Outcome {
 
 fn crashed(times: u32) -> Failure {
     Failure::internal(&format!("the job ended its worker {times} times"))
+}
+
+fn held() -> Failure {
+    let message = "the platform is out of order, and is not called until it has recovered".to_owned();
+    Failure { code: "platform_error", message, log_id: None }
 }
 
 /// The details are in the log, where the panic's own message went.

@@ -10,8 +10,13 @@ use rand::Rng as _;
 use shared::queue::Lane;
 use shared::store::jobs::{Failure, Job, JobKind};
 
-/// The longest waits after each failed try of a sync that somebody waits for: 14 s in all, for 4 tries.
+/// The longest waits after each failed try of a sync that somebody waits for, for 4 tries.
 const INTERACTIVE: &[Duration] = &[Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+/// At most so long after its start comes the next try. With the last try's answer, 15 s in all.
+const STEPS: &[Duration] = &[Duration::from_millis(5_500), Duration::from_secs(4), Duration::from_millis(3_500)];
+/// How long each of these tries waits for an answer. The first gives a slow platform a chance; the others have to fit.
+const ANSWERS: &[Duration] =
+    &[Duration::from_secs(5), Duration::from_secs(3), Duration::from_secs(2), Duration::from_secs(2)];
 /// The same for one that nobody waits for: 53 min in all, for 8 tries.
 const BULK: &[Duration] = &[
     Duration::from_secs(25),
@@ -27,13 +32,13 @@ const REVOKE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_sec
 /// A revocation that failed this often needs somebody to look.
 const STUCK: i32 = 5;
 
-/// How long to wait after the failed try number `attempts`; `None`: it was the last one.
-pub(super) fn next_try(kind: JobKind, lane: Lane, attempts: i32) -> Option<Duration> {
-    longest_wait(kind, lane, attempts).map(|longest| longest.mul_f64(rand::rng().random_range(0.0..=1.0)))
+/// How long to wait after the failed try number `attempts`, which took so long; `None`: it was the last one.
+pub(super) fn next_try(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Option<Duration> {
+    longest_wait(kind, lane, attempts, took).map(|longest| longest.mul_f64(rand::rng().random_range(0.0..=1.0)))
 }
 
-fn longest_wait(kind: JobKind, lane: Lane, attempts: i32) -> Option<Duration> {
-    let failed_before = usize::try_from(attempts.saturating_sub(1)).unwrap_or(0);
+fn longest_wait(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Option<Duration> {
+    let failed_before = failed_before(attempts);
     match (kind, lane) {
         (JobKind::Revoke, _) => {
             let (first, longest) = REVOKE;
@@ -42,8 +47,20 @@ fn longest_wait(kind: JobKind, lane: Lane, attempts: i32) -> Option<Duration> {
             Some((first * 2_u32.pow(doublings)).min(longest))
         }
         (JobKind::Sync, Lane::Bulk) => BULK.get(failed_before).copied(),
-        (JobKind::Sync, Lane::Sync | Lane::Revoke) => INTERACTIVE.get(failed_before).copied(),
+        (JobKind::Sync, Lane::Sync | Lane::Revoke) => {
+            let (longest, step) = (INTERACTIVE.get(failed_before)?, STEPS.get(failed_before)?);
+            Some((*longest).min(step.saturating_sub(took)))
+        }
     }
+}
+
+/// How long try number `attempts` of a sync that somebody waits for waits for an answer.
+pub(super) fn answer_limit(attempts: i32) -> Duration {
+    ANSWERS.get(failed_before(attempts)).or(ANSWERS.last()).copied().unwrap_or(Duration::from_secs(2))
+}
+
+fn failed_before(attempts: i32) -> usize {
+    usize::try_from(attempts.saturating_sub(1)).unwrap_or(0)
 }
 
 /// How long a job waits for Postgres: a second or two, never a tight loop.
@@ -69,22 +86,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The longest that all tries together can take, and their number.
-    fn tries(kind: JobKind, lane: Lane) -> (usize, Duration) {
-        let waits: Vec<Duration> = (1..100).map_while(|attempts| longest_wait(kind, lane, attempts)).collect();
-        (waits.len() + 1, waits.iter().sum())
+    /// The number of all tries, and the longest that they and their waits can take if none gets an answer before `answer`.
+    fn tries(kind: JobKind, lane: Lane, answer: impl Fn(i32) -> Duration) -> (i32, Duration) {
+        let wait = |attempts| longest_wait(kind, lane, attempts, answer(attempts));
+        let waits: Vec<Duration> = (1..100).map_while(wait).collect();
+        let tries = i32::try_from(waits.len() + 1).unwrap();
+        (tries, waits.iter().sum::<Duration>() + (1..=tries).map(answer).sum::<Duration>())
     }
 
     #[test]
-    fn an_interactive_sync_tries_four_times_within_fifteen_seconds() {
-        let (tries, longest) = tries(JobKind::Sync, Lane::Sync);
-        assert_eq!(tries, 4);
-        assert!(longest <= Duration::from_secs(15), "{longest:?}");
+    fn an_interactive_sync_tries_four_times_within_fifteen_seconds_whether_the_platform_fails_or_hangs() {
+        for answer in [|_| Duration::ZERO, answer_limit, |attempts| answer_limit(attempts) / 2] {
+            let (tries, longest) = tries(JobKind::Sync, Lane::Sync, answer);
+            assert_eq!(tries, 4);
+            assert!(longest <= Duration::from_secs(15), "{longest:?}");
+        }
     }
 
     #[test]
     fn a_bulk_sync_tries_eight_times_within_an_hour() {
-        let (tries, longest) = tries(JobKind::Sync, Lane::Bulk);
+        let (tries, longest) = tries(JobKind::Sync, Lane::Bulk, |_| Duration::from_secs(10));
         assert_eq!(tries, 8);
         assert!(longest <= Duration::from_secs(3600), "{longest:?}");
     }
@@ -92,15 +113,15 @@ mod tests {
     proptest! {
         #[test]
         fn a_revocation_is_never_given_up_and_tries_at_least_hourly(attempts in any::<i32>()) {
-            let wait = next_try(JobKind::Revoke, Lane::Revoke, attempts).expect("there is always another try");
+            let wait = next_try(JobKind::Revoke, Lane::Revoke, attempts, Duration::ZERO).expect("there is always another try");
             prop_assert!(wait <= Duration::from_secs(3600));
         }
 
         #[test]
-        fn no_wait_is_longer_than_its_step(attempts in any::<i32>(), bulk in any::<bool>()) {
-            let lane = if bulk { Lane::Bulk } else { Lane::Sync };
-            let longest = longest_wait(JobKind::Sync, lane, attempts);
-            let wait = next_try(JobKind::Sync, lane, attempts);
+        fn no_wait_is_longer_than_its_step(attempts in any::<i32>(), bulk in any::<bool>(), took in 0_u64..20) {
+            let (lane, took) = (if bulk { Lane::Bulk } else { Lane::Sync }, Duration::from_secs(took));
+            let longest = longest_wait(JobKind::Sync, lane, attempts, took);
+            let wait = next_try(JobKind::Sync, lane, attempts, took);
             prop_assert_eq!(wait.is_some(), longest.is_some());
             prop_assert!(wait <= longest);
         }
@@ -108,8 +129,9 @@ mod tests {
 
     #[test]
     fn jitter_uses_the_whole_range() {
-        let waits: Vec<Duration> = (0..400).filter_map(|_| next_try(JobKind::Sync, Lane::Bulk, 7)).collect();
-        let longest = longest_wait(JobKind::Sync, Lane::Bulk, 7).unwrap();
+        let waits: Vec<Duration> =
+            (0..400).filter_map(|_| next_try(JobKind::Sync, Lane::Bulk, 7, Duration::ZERO)).collect();
+        let longest = longest_wait(JobKind::Sync, Lane::Bulk, 7, Duration::ZERO).unwrap();
         assert!(waits.iter().any(|wait| *wait < longest / 4));
         assert!(waits.iter().any(|wait| *wait > longest * 3 / 4));
     }

@@ -11,26 +11,47 @@ use shared::store::jobs::{Failure, Job};
 use shared::store::syncs::{Listed, SyncResult, SyncTarget, WriteError};
 
 use super::calls::Calls;
-use super::listing::{Listing, Reached};
+use super::listing::Reached;
+use super::progress::{Progress, Walked};
 use super::{Context, Halt};
 
 /// Reads what the creator granted and writes it: everything, if somebody asked for it; the recent videos, if the schedule
-/// did and all of them were read not long ago. `Ok`: the job's last word is written.
+/// did and all of them were read not long ago. Goes on where an earlier start has left off. `Ok`: the job's last word is
+/// written.
 pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     let target = context.store.sync_target(job.creator_id).await?.ok_or(Halt::Disconnected)?;
-    let token = context.tokens.usable(target.credential).await?;
-    let mut calls = Calls::new(context, delivery, job.lane, target.credential, token);
-    let (profile, refused) = read_profile(&mut calls).await?;
-    if let Some(profile) = &profile {
-        check_account(profile, &target)?;
-    }
-    let mut listing = Listing::new();
-    let until = if job.is_scheduled() { recent_enough(&target, context.resync_every) } else { None };
-    listing.read(&mut calls, job.fence(), until).await?;
+    let mut calls = Calls::new(context, delivery, job, &target).await?;
+    let mut progress = Progress::resume(context, job, &calls, &target).await?;
     loop {
-        match finish(context, &calls, job, (profile.as_ref(), &refused), &listing).await {
-            Err(WriteError::MoreWanted) => listing.read(&mut calls, job.fence(), None).await?,
-            written => return Ok(written?),
+        let mut now = match progress.take() {
+            Some(resumed) => resumed,
+            None => Progress::begin(&mut calls, &target).await?,
+        };
+        match go_on(&mut now, &mut calls, job, &target).await {
+            Ok(Walked::Through) => return Ok(()),
+            Ok(Walked::Useless) => {}
+            Err(halt) => {
+                if halt.comes_back() {
+                    now.park(context, job.fence()).await;
+                }
+                return Err(halt);
+            }
+        }
+    }
+}
+
+/// Reads what is left and writes the last word.
+async fn go_on(progress: &mut Progress, calls: &mut Calls<'_>, job: &Job, target: &SyncTarget) -> Result<Walked, Halt> {
+    let mut until = if job.is_scheduled() { recent_enough(target, calls.context().resync_every) } else { None };
+    loop {
+        if progress.walk(calls, job.fence(), until).await? == Walked::Useless {
+            return Ok(Walked::Useless);
+        }
+        match finish(progress, calls, job).await {
+            Err(WriteError::MoreWanted) if matches!(progress.listing.reached, Reached::Page(_)) => until = None,
+            // It was all there, but too old for somebody who waits by now.
+            Err(WriteError::MoreWanted) => return Ok(Walked::Useless),
+            written => return Ok(written.map(|()| Walked::Through)?),
         }
     }
 }
@@ -44,16 +65,11 @@ fn recent_enough(target: &SyncTarget, default: Option<Duration>) -> Option<DateT
 }
 
 /// The last write.
-async fn finish(
-    context: &Context,
-    calls: &Calls<'_>,
-    job: &Job,
-    (profile, refused): (Option<&Profile>, &Scopes),
-    listing: &Listing,
-) -> Result<(), WriteError> {
+async fn finish(progress: &Progress, calls: &Calls<'_>, job: &Job) -> Result<(), WriteError> {
+    let (context, listing) = (calls.context(), &progress.listing);
     let not_granted = context.tiktok.scopes().missing_from(calls.granted());
-    let missing = join(&[&not_granted, refused, &listing.refused]);
-    let ids: Vec<String> = listing.seen.iter().cloned().collect();
+    let missing = join(&[&not_granted, &progress.refused, &listing.refused]);
+    let ids: Vec<String> = listing.unwritten.iter().map(|video| video.external_id.clone()).collect();
     let listed = match listing.reached {
         Reached::End => Some(Listed { ids: &ids, down_to: None }),
         // Out of order it says nothing about what was not seen, but the walk stopped early all the same.
@@ -63,11 +79,13 @@ async fn finish(
         Reached::Start | Reached::Stopped => None,
     };
     let result = SyncResult {
-        profile,
+        profile: progress.profile.as_ref(),
         videos: &listing.unwritten,
         listing: listed,
         missing_scopes: &missing,
-        changed: listing.changed,
+        checkpoints: progress.checkpoints,
+        changed: progress.changed,
+        stale: progress.is_stale(),
         resync_every: context.resync_every,
     };
     context.store.finish_sync(job.fence(), &result).await
@@ -76,13 +94,19 @@ async fn finish(
 /// The profile as far as it was granted, and the scopes that the platform refuses although they were: the creator has
 /// withdrawn them since the last renewal. The platform refuses a request as a whole, so it is asked for less until it
 /// accepts.
-async fn read_profile(calls: &mut Calls<'_>) -> Result<(Option<Profile>, Scopes), Halt> {
+pub(super) async fn read_profile(
+    calls: &mut Calls<'_>,
+    target: &SyncTarget,
+) -> Result<(Option<Profile>, Scopes), Halt> {
     let granted = calls.granted().clone();
     let mut sets = VecDeque::from([granted.clone()]);
     let mut least = granted.clone();
     while let Some(asked) = sets.pop_front() {
         match calls.profile(&asked).await? {
-            Ok(profile) => return Ok((Some(profile), granted.missing_from(&asked))),
+            Ok(profile) => {
+                check_account(&profile, target)?;
+                return Ok((Some(profile), granted.missing_from(&asked)));
+            }
             Err(suspects) if sets.is_empty() => sets.extend(fewer(&asked, &suspects)),
             Err(_) => {}
         }

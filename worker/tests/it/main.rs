@@ -8,6 +8,8 @@
 )]
 
 mod health;
+mod outages;
+mod parking;
 mod resync;
 mod revoke;
 mod support;

@@ -39,6 +39,7 @@ pub struct System {
     pub queue: Queue,
     pub tokens: Tokens,
     pub tiktok: TikTok,
+    pub budget: Arc<Budget>,
     pub project: ProjectId,
     pub key: SecretString,
     pub database_url: String,
@@ -61,6 +62,11 @@ pub async fn postgres(url: &str) -> Client {
 
 impl System {
     pub async fn start() -> Self {
+        Self::start_with_window(Duration::from_secs(60)).await
+    }
+
+    /// One whose platform counts requests over `window`: the pauses of budget and breaker are parts of it.
+    pub async fn start_with_window(window: Duration) -> Self {
         shared::telemetry::init_tls();
         let server = variable("METRIQLAB_TEST_DATABASE_URL");
         let name = format!("worker_{}", Uuid::new_v4().simple());
@@ -74,12 +80,27 @@ impl System {
         let prefix = format!("test-{}", Uuid::new_v4().simple());
         let redis = variable("METRIQLAB_TEST_REDIS_URL");
         let sandbox = sandbox::start(SandboxConfig { rate_limit: 0, ..SandboxConfig::default() }).expect("a sandbox");
-        let tiktok = tiktok(&sandbox, &redis, &prefix, &store);
+        let limits = BudgetSettings { window, ..BudgetSettings::per_minute(100_000) };
+        let budget = Arc::new(Budget::new(&redis, &prefix, APP, limits, store.clone()).expect("a budget"));
+        let tiktok = tiktok(&sandbox, Arc::clone(&budget));
         let key = KeyRing::generate_key();
         let tokens = tokens(&store, &tiktok, key.expose_secret());
         let queue = Queue::connect(&redis, &prefix).expect("a queue");
         let http = reqwest::Client::new();
-        Self { store, queue, tokens, tiktok, project, key, database_url, resync_every: None, prefix, sandbox, http }
+        Self {
+            store,
+            queue,
+            tokens,
+            tiktok,
+            budget,
+            project,
+            key,
+            database_url,
+            resync_every: None,
+            prefix,
+            sandbox,
+            http,
+        }
     }
 
     /// Tokens of another process, with these keys.
@@ -234,6 +255,12 @@ impl System {
         self.store.creator(self.project, id).await.expect("read").expect("a creator")
     }
 
+    /// All creators.
+    pub async fn creators(&self) -> Vec<CreatorId> {
+        let rows = postgres(&self.database_url).await.query("SELECT id::text FROM creators", &[]).await.expect("ids");
+        rows.iter().map(|row| row.get::<_, String>(0).parse().expect("an id")).collect()
+    }
+
     pub async fn credential(&self, creator: CreatorId) -> CredentialId {
         self.store.sync_target(creator).await.expect("read").expect("a creator").credential
     }
@@ -260,6 +287,16 @@ impl System {
         redis::cmd("DEL").arg(keys).exec_async(&mut connection).await.expect("deleted");
     }
 
+    /// Grants nothing for `endpoint` for so long, from now on, as after a 429 that said so.
+    pub async fn pause(&self, endpoint: &str, seconds: u64) {
+        let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+        let (now, _): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await.expect("a time");
+        let state = format!("{}:budget:{{{APP}:{endpoint}}}:state", self.prefix);
+        let opens = (now + seconds) * 1_000_000;
+        redis::cmd("HSET").arg(state).arg("opens").arg(opens).exec_async(&mut connection).await.expect("set");
+    }
+
     /// Ends every connection to the database, as a restart of Postgres does.
     pub async fn cut_postgres(&self) {
         self.sql(
@@ -279,9 +316,8 @@ impl System {
     }
 }
 
-fn tiktok(sandbox: &Sandbox, redis: &str, prefix: &str, store: &Store) -> TikTok {
+fn tiktok(sandbox: &Sandbox, budget: Arc<Budget>) -> TikTok {
     let base = url::Url::parse(&sandbox.base_url()).expect("a URL");
-    let budget = Budget::new(redis, prefix, APP, BudgetSettings::per_minute(100_000), store.clone()).expect("a budget");
     let settings = TikTokSettings {
         client_key: APP.to_owned(),
         client_secret: SecretString::from("sandbox-client-secret"),
@@ -292,7 +328,7 @@ fn tiktok(sandbox: &Sandbox, redis: &str, prefix: &str, store: &Store) -> TikTok
         redirect_uri: "http://127.0.0.1/oauth/tiktok/callback".to_owned(),
         request_timeout: Duration::from_secs(10),
     };
-    TikTok::new(settings, Arc::new(budget)).expect("a client")
+    TikTok::new(settings, budget).expect("a client")
 }
 
 fn tokens(store: &Store, tiktok: &TikTok, keys: &str) -> Tokens {

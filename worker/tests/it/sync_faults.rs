@@ -54,6 +54,44 @@ async fn after_the_last_try_the_platform_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_platform_that_hangs_costs_the_last_try_two_seconds() {
+    let system = System::start().await;
+    let open_id = system.account(3).await;
+    let connected = system.connect(&open_id).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 20_000 })).await;
+    system.sql("UPDATE jobs SET attempts = 3, state = 'retrying'").await;
+    let worker = system.worker();
+    let began = Instant::now();
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, failed("platform_error"));
+    let took = began.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_given_up_says_what_the_platform_said() {
+    let system = System::start().await;
+    let said = "SELECT count(*) FROM jobs WHERE state = 'failed' AND log_id <> '' AND error_code = '";
+    let worker = system.worker();
+    // The last try fails; and the grant is refused.
+    let open_id = system.account(3).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    worker.stop().await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "times": 1 })).await;
+    let id = system.ask_for_sync(connected.creator).await;
+    system.sql("UPDATE jobs SET attempts = 3 WHERE finished_at IS NULL").await;
+    let worker = system.worker();
+    assert_eq!(system.last_word(id).await, failed("platform_error"));
+    assert_eq!(system.count(&format!("{said}platform_error' AND error LIKE '%internal_error%'")).await, 1);
+    system.control("POST", &format!("/users/{open_id}/revoke"), json!({})).await;
+    let id = system.ask_for_sync(connected.creator).await;
+    assert_eq!(system.last_word(id).await, failed("reauthorization_required"));
+    assert_eq!(system.count(&format!("{said}reauthorization_required' AND error LIKE '%invalid_grant%'")).await, 1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_access_token_is_renewed_once_and_the_call_repeated() {
     let system = System::start().await;
     let worker = system.worker();
@@ -129,9 +167,9 @@ async fn too_many_requests_are_no_attempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stops_gives_its_job_back_unharmed() {
     let system = System::start().await;
-    let first = system.worker();
+    let first = system.hasty_worker();
     let open_id = system.account(3).await;
-    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 8000, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
     let connected = system.connect(&open_id).await;
     let id = connected.sync.expect("a first sync");
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;

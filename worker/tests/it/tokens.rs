@@ -113,7 +113,7 @@ async fn a_grant_that_the_platform_refuses_is_dead_and_not_tried_again() {
     system.control("POST", &format!("/users/{open_id}/revoke"), json!({})).await;
     system.age_tokens(600).await;
     let error = system.tokens.usable(id).await.expect_err("dead");
-    assert!(matches!(&error, TokenError::Dead { reason } if reason == "invalid_grant"), "{error}");
+    assert!(matches!(&error, TokenError::Dead { reason, log_id: Some(_) } if reason == "invalid_grant"), "{error}");
     let marked = system.creator(creator).await;
     assert_eq!(marked.status, Status::ReauthorizationRequired);
     assert_eq!(marked.status_reason.as_deref(), Some("invalid_grant"));
@@ -225,4 +225,16 @@ async fn what_was_not_granted_is_said_to_be_missing() {
     let open_id = system.account(0).await;
     let creator = system.connect_with(system.project, &open_id, "user.info.basic,video.list").await.creator;
     assert_eq!(system.creator(creator).await.missing_scopes, "user.info.profile,user.info.stats");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_work_on_tokens_is_an_error_like_another() {
+    let system = System::start().await;
+    let bug = system.tokens.to_the_end(async {
+        tokio::task::yield_now().await;
+        panic!("a bug");
+    });
+    assert!(matches!(bug.await, Err::<(), _>(TokenError::Panicked)));
+    // And those who come later are served.
+    assert_eq!(system.tokens.to_the_end(async { 7 }).await.expect("no panic"), 7);
 }

@@ -1,0 +1,137 @@
+//! A platform that fails for everybody, or refuses: what the fleet stops doing, and that it goes on by itself.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use shared::budget::BreakerState;
+use shared::queue::Final;
+use shared::store::batches::BatchFilter;
+
+use crate::support::{System, wait_for};
+
+/// A window of which the breaker's first pause is half a second.
+const WINDOW: Duration = Duration::from_secs(6);
+
+async fn synced(system: &System, creators: usize) {
+    let worker = system.worker();
+    let accounts = join_all((0..creators).map(|_| system.account(1))).await;
+    join_all(accounts.iter().map(|open_id| system.connect(open_id))).await;
+    wait_for("the first syncs", async || (open(system).await == 0).then_some(())).await;
+    worker.stop().await;
+}
+
+async fn open(system: &System) -> i64 {
+    system.count("SELECT count(*) FROM jobs WHERE finished_at IS NULL").await
+}
+
+async fn breaker(system: &System, endpoint: &str) -> BreakerState {
+    system.budget.snapshot(endpoint).await.expect("Redis runs").breaker
+}
+
+/// Waits until so many looks have found that it is not over: the time to the next one is more than `pause`.
+async fn held_for(system: &System, endpoint: &str, pause: Duration) {
+    wait_for("a look that comes late", async || {
+        matches!(breaker(system, endpoint).await, BreakerState::Open { probe_in } if probe_in > pause).then_some(())
+    })
+    .await;
+}
+
+async fn failed_calls(system: &System, path: &str) -> u64 {
+    let path = format!("/requests?path={path}&status=500");
+    system.control("GET", &path, serde_json::Value::Null).await["matched"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_holds_bulk_work_at_no_cost_and_ends_by_itself() {
+    let system = System::start_with_window(WINDOW).await;
+    synced(&system, 30).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
+    system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch");
+    let worker = system.worker();
+    // Half a second, one second, two.
+    held_for(&system, "user_info", Duration::from_secs(1)).await;
+    let calls = failed_calls(&system, "/v2/user/info/").await;
+    // Five found it, one more may have been on its way with each of them, and then there were looks.
+    assert!((5..=12).contains(&calls), "{calls} calls of 30 jobs");
+    let retrying = "SELECT count(*) FROM jobs WHERE state = 'retrying'";
+    assert!(system.count(retrying).await <= 4, "those that failed before it was an outage");
+    assert_eq!(system.count("SELECT count(*) FROM jobs WHERE attempts > 1").await, 0);
+    assert_eq!(breaker(&system, "video_list").await, BreakerState::Closed);
+    system.clear_faults().await;
+    wait_for("it goes on", async || {
+        // The four wait for their next try.
+        let done = system.count("SELECT count(*) FROM jobs WHERE lane = 'bulk' AND state = 'done'").await;
+        (done >= 26).then_some(())
+    })
+    .await;
+    assert_eq!(breaker(&system, "user_info").await, BreakerState::Closed);
+    assert_eq!(system.count("SELECT count(*) FROM jobs WHERE state = 'failed'").await, 0);
+    assert_eq!(system.count("SELECT count(*) FROM creators WHERE status = 'ACTIVE'").await, 30);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_served_as_soon_as_the_platform_is_back() {
+    let system = System::start_with_window(Duration::from_secs(60)).await;
+    synced(&system, 6).await;
+    let creator = system.creators().await[0];
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
+    system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch");
+    let worker = system.worker();
+    wait_for("an outage", async || (breaker(&system, "user_info").await != BreakerState::Closed).then_some(())).await;
+    // The platform is back; the next look of bulk work is seconds away.
+    system.clear_faults().await;
+    let id = system.ask_for_sync(creator).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(breaker(&system, "user_info").await, BreakerState::Closed);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations_are_held_and_never_given_up() {
+    let system = System::start_with_window(WINDOW).await;
+    synced(&system, 8).await;
+    system.fault(json!({ "endpoint": "revoke", "kind": "internal_error" })).await;
+    for creator in system.creators().await {
+        system.ask_for_disconnect(system.project, creator).await;
+    }
+    let worker = system.worker();
+    held_for(&system, "oauth_revoke", Duration::from_secs(1)).await;
+    let calls = failed_calls(&system, "/v2/oauth/revoke/").await;
+    assert!(calls <= 12, "{calls} calls");
+    system.clear_faults().await;
+    wait_for("all are gone", async || {
+        (system.count("SELECT count(*) FROM creators").await == 0 && open(&system).await == 0).then_some(())
+    })
+    .await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_429s_lowers_the_ceiling_once_and_it_comes_back() {
+    let system = System::start_with_window(Duration::from_millis(400)).await;
+    let refused = json!({ "endpoint": "video_list", "kind": "error", "status": 429, "times": 2,
+        "code": "rate_limit_exceeded", "message": "slow down" });
+    system.fault(refused).await;
+    let worker = system.worker();
+    let accounts = [system.account(1).await, system.account(1).await];
+    let connected = join_all(accounts.iter().map(|open_id| system.connect(open_id))).await;
+    let stands = wait_for("a lower ceiling", async || {
+        let stands = system.budget.snapshot("video_list").await.expect("Redis runs");
+        (stands.ceiling < stands.quota).then_some(stands)
+    })
+    .await;
+    assert!(stands.ceiling >= 49_000 && stands.paused_for.is_some(), "{stands:?}");
+    for connected in connected {
+        let id = connected.sync.expect("a first sync");
+        assert_eq!(system.last_word(id).await, Final::Done);
+        assert_eq!(system.job(id).await.attempts, 1);
+    }
+    wait_for("the whole quota", async || {
+        let stands = system.budget.snapshot("video_list").await.expect("Redis runs");
+        (stands.ceiling == stands.quota && stands.paused_for.is_none()).then_some(())
+    })
+    .await;
+    worker.stop().await;
+}

@@ -1,0 +1,149 @@
+//! A sync that stops before its end goes on from there: no page is paid for twice, and what is shown is true all the same.
+
+use serde_json::json;
+use shared::ids::{CreatorId, JobId};
+use shared::queue::{Final, Lane};
+use shared::store::jobs::JobState;
+use shared::store::single_flight::OpenSync;
+
+use crate::support::{System, wait_for};
+
+/// Pages, and what else a creator of this many videos costs at each sync.
+const VIDEOS: u32 = 300;
+
+async fn pages(system: &System, open_id: &str) -> u64 {
+    system.requests(open_id, "path=/v2/video/list/").await
+}
+
+/// A creator that was synced once, by a worker that is gone. Gives its accounts, and the pages that a sync takes.
+async fn synced(system: &System) -> (String, CreatorId, u64) {
+    let worker = system.worker();
+    let open_id = system.account(VIDEOS).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    worker.stop().await;
+    let pages = pages(system, &open_id).await;
+    (open_id, connected.creator, pages)
+}
+
+/// A bulk job as a batch makes it: it reads everything.
+async fn bulk_sync(system: &System, creator: CreatorId) -> JobId {
+    let (id, project) = (JobId::new(), system.project);
+    system
+        .sql(&format!(
+            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched) \
+             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'enqueued', true)"
+        ))
+        .await;
+    system.push(Lane::Bulk, "sync", id).await;
+    id
+}
+
+async fn state(system: &System, id: JobId, state: JobState) {
+    wait_for("the job's state", async || (system.job(id).await.state == state).then_some(())).await;
+}
+
+/// A client asks for the creator, and shares the job that is open.
+async fn ask(system: &System, creator: CreatorId, id: JobId) {
+    let asked = system.store.open_sync(system.project, creator, None).await.expect("an answer");
+    assert_eq!(asked, OpenSync::Shared { id, promoted: true });
+    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None };
+    system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
+}
+
+async fn hide(system: &System, open_id: &str, place: usize) {
+    let id = system.listed(open_id).await[place]["id"].as_str().expect("an id").to_owned();
+    system.control("PATCH", &format!("/users/{open_id}/videos/{id}"), json!({ "hidden": true })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_start_reads_no_page_again_unless_what_was_read_is_of_no_use() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let before_the_fault = 12;
+    let worker = system.worker();
+    for (spoil, anew) in [
+        ("", false),
+        ("UPDATE checkpoints SET cursor = 'nonsense'", true),
+        // A client must not be shown what was read long before it asked.
+        ("UPDATE checkpoints SET began_at = now() - interval '3 min'", true),
+        ("UPDATE checkpoints SET saved_at = now() - interval '61 min'", true),
+        ("UPDATE checkpoints SET granted_at = now() - interval '1 day'", true),
+    ] {
+        // One that was listed before the stop, and one that comes after it.
+        hide(&system, &open_id, 5).await;
+        hide(&system, &open_id, 250).await;
+        let (listed, profiles) =
+            (pages(&system, &open_id).await, system.requests(&open_id, "path=/v2/user/info/").await);
+        let fault = json!({ "endpoint": "video_list", "kind": "bad_gateway", "after": before_the_fault, "times": 1 });
+        system.fault(fault).await;
+        let id = bulk_sync(&system, creator).await;
+        state(&system, id, JobState::Retrying).await;
+        assert!(system.count("SELECT count(*) FROM checkpoints").await > 0);
+        if !spoil.is_empty() {
+            system.sql(spoil).await;
+        }
+        ask(&system, creator, id).await;
+        assert_eq!(system.last_word(id).await, Final::Done, "{spoil}");
+        // The failed one is one more.
+        let expected = if anew { before_the_fault + 1 + full } else { full + 1 };
+        let read = pages(&system, &open_id).await - listed;
+        assert!(read.abs_diff(expected) <= 1, "{read} pages, and not {expected}: {spoil}");
+        let profiles = system.requests(&open_id, "path=/v2/user/info/").await - profiles;
+        assert_eq!(profiles, if anew { 2 } else { 1 }, "{spoil}");
+        let shown: Vec<String> = system.videos(creator).await.into_iter().map(|video| video.external_id).collect();
+        let said = system.listed(&open_id).await;
+        let said: Vec<&str> = said.iter().map(|video| video["id"].as_str().expect("an id")).collect();
+        assert_eq!(shown, said, "{spoil}");
+        assert_eq!(system.count("SELECT count(*) FROM checkpoints").await, 0);
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_would_be_long_gives_the_slot_back_and_is_no_attempt() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
+    let worker = system.worker();
+    let id = bulk_sync(&system, creator).await;
+    wait_for("a few pages", async || (pages(&system, &open_id).await > listed + 3).then_some(())).await;
+    system.pause("video_list", 600).await;
+    wait_for("the job to be parked", async || {
+        let job = system.job(id).await;
+        (job.state == JobState::Enqueued && job.attempts == 0 && job.claim == 1).then_some(())
+    })
+    .await;
+    assert_eq!(system.count("SELECT count(*) FROM jobs WHERE run_at > now() + interval '5 min'").await, 1);
+    system.clear_faults().await;
+    system.pause("video_list", 0).await;
+    ask(&system, creator, id).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(pages(&system, &open_id).await - listed, full);
+    assert_eq!(system.requests(&open_id, "path=/v2/user/info/").await, 2);
+    assert_eq!(system.job(id).await.attempts, 1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_long_it_was_parked() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
+    let first = system.hasty_worker();
+    let id = bulk_sync(&system, creator).await;
+    wait_for("a batch", async || (system.count("SELECT count(*) FROM checkpoints").await > 0).then_some(())).await;
+    first.stop().await;
+    system.clear_faults().await;
+    system.sql("UPDATE checkpoints SET began_at = now() - interval '50 min'").await;
+    let second = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    let read = pages(&system, &open_id).await - listed;
+    // A batch is ten pages.
+    assert!(read <= full + 10, "{read} pages instead of {full}");
+    assert_eq!(system.requests(&open_id, "path=/v2/user/info/").await, 2);
+    assert_eq!(system.videos(creator).await.len(), usize::try_from(VIDEOS).expect("a size"));
+    second.stop().await;
+}
