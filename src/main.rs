@@ -5,6 +5,7 @@
 mod commands;
 mod usage;
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
@@ -28,8 +29,10 @@ struct Cli {
 fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("metriqlab: {}", one_line(&error));
+            // If nobody reads it either, the exit status says it.
+            let _ = writeln!(std::io::stderr(), "metriqlab: {}", one_line(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }
@@ -65,6 +68,12 @@ fn parse() -> anyhow::Result<Option<(LogArgs, Command)>> {
         }
         Err(error) => Err(usage::one_line(&error, &Cli::command()).into()),
     }
+}
+
+/// Whether standard output was closed before the end, as `head` does: who has read enough is told of no error. A server's
+/// broken connection is not met here: it is an error of its own type, with this one as its cause.
+fn is_unread(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// An error with its causes; those that quote their cause themselves do not say it twice.

@@ -191,3 +191,27 @@ fn help_shows_every_option_with_its_variable_and_default_and_no_secret() {
         assert!(program(folder.path()).args(arguments).output().expect("run it").status.success());
     }
 }
+
+/// A pipe whose reader is gone.
+fn closed() -> Stdio {
+    let (_, writer) = std::io::pipe().expect("a pipe");
+    Stdio::from(writer)
+}
+
+#[test]
+fn nobody_has_to_read_what_it_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let unreachable = "postgres://nobody@127.0.0.1:1/none";
+    for (arguments, status) in [
+        (&["jobs", "show", "x"][..], 2),
+        (&["keys", "list", "--database-url", unreachable], 1),
+        (&["doctor", "--database-url", unreachable, "--redis-url", "redis://127.0.0.1:1"], 2),
+    ] {
+        let output = program(folder.path()).args(arguments).stderr(closed()).output().expect("run it");
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}, standard error closed");
+    }
+    for arguments in [&["--help"][..], &["status", "--help"], &["doctor"]] {
+        let output = program(folder.path()).args(arguments).stdout(closed()).output().expect("run it");
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}, standard output closed: {output:?}");
+    }
+}

@@ -170,13 +170,13 @@ async fn list(args: &List) -> anyhow::Result<()> {
     let filter = args.which.filter(&store).await?;
     let filter = JobFilter { state: args.state, creator: args.creator, lane: args.lane, ..filter };
     let (mut before, mut left) = (None, args.limit);
-    if !args.json {
-        writeln!(std::io::stdout(), "{HEADER}")?;
-    }
     while left > 0 {
         let page = store.list_jobs(&filter, before, left.min(PAGE)).await?;
         let full = i64::try_from(page.len()).is_ok_and(|rows| rows == left.min(PAGE));
         let mut out = std::io::stdout().lock();
+        if before.is_none() && !args.json {
+            writeln!(out, "{HEADER}")?;
+        }
         for row in &page {
             let text = if args.json { to_json(row).to_string() } else { line(row, Utc::now()) };
             writeln!(out, "{text}")?;

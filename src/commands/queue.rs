@@ -145,7 +145,7 @@ impl Display {
             line.set_message(text.to_owned());
         } else if self.last.is_none_or(|last| last.elapsed() >= LINE) {
             self.last = Some(Instant::now());
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 

@@ -86,18 +86,20 @@ impl Args {
     }
 }
 
-/// One batch a project, each said on standard output: its id and its number of creators.
+/// One batch a project, each said on standard output: its id and its number of creators. All are opened, also if nobody reads
+/// on.
 async fn open(
     store: &Store,
     projects: Vec<ProjectId>,
     filter: &BatchFilter,
 ) -> anyhow::Result<Vec<(ProjectId, BatchId)>> {
-    let mut batches = Vec::new();
+    let (mut batches, mut said) = (Vec::new(), Ok(()));
     for project in projects {
         let batch = store.open_batch(project, filter).await?;
-        writeln!(std::io::stdout(), "batch {}  {} creators", batch.id, batch.total)?;
+        said = said.and(writeln!(std::io::stdout(), "batch {}  {} creators", batch.id, batch.total));
         batches.push((project, batch.id));
     }
+    said?;
     Ok(batches)
 }
 
@@ -182,7 +184,7 @@ impl Display {
             bar.set_message(text);
         } else if self.last_line.is_none_or(|last| now - last >= LINE) || sum.settled() == sum.total {
             self.last_line = Some(now);
-            eprintln!("{} of {}  {text}", sum.settled(), sum.total);
+            let _ = writeln!(std::io::stderr(), "{} of {}  {text}", sum.settled(), sum.total);
         }
     }
 

@@ -100,7 +100,7 @@ impl Display {
             spinner.tick();
         } else if self.last_line.elapsed() >= LINE {
             self.last_line = Instant::now();
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 
