@@ -16,9 +16,11 @@ use usage::UsageError;
 
 /// Creators' TikTok profiles and videos behind one API: connect, sync, read, disconnect.
 #[derive(Parser)]
-#[command(name = "metriqlab", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "metriqlab", bin_name = "metriqlab", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Without a command: `up`. Every option is an environment variable too; a `.env` file in the \
-                        working directory is read, and the environment goes before it.")]
+                        working directory is read, and the environment goes before it.\n\nIn a folder where `up` has run, \
+                        migrate, keys, resync, doctor, rotate-encryption, status, jobs and queue need no settings: \
+                        they use its servers unless others are set.")]
 struct Cli {
     #[command(flatten)]
     log: LogArgs,
@@ -56,7 +58,7 @@ fn parse() -> anyhow::Result<Option<(LogArgs, Command)>> {
     let arguments = std::env::args_os().collect::<Vec<_>>();
     let parsed = Cli::try_parse_from(&arguments).and_then(|cli| match cli.command {
         Some(_) => Ok(cli),
-        None => Cli::try_parse_from(arguments.into_iter().chain(["up".into()])),
+        None => Cli::try_parse_from(arguments.iter().cloned().chain(["up".into()])),
     });
     match parsed {
         Ok(Cli { log, command: Some(command) }) => Ok(Some((log, command))),
@@ -66,7 +68,7 @@ fn parse() -> anyhow::Result<Option<(LogArgs, Command)>> {
             error.print()?;
             Ok(None)
         }
-        Err(error) => Err(usage::one_line(&error, &Cli::command()).into()),
+        Err(error) => Err(usage::one_line(&error, &arguments, &Cli::command()).into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Wrong usage, in one line.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -33,8 +34,8 @@ pub fn load_env_file() -> Result<(), UsageError> {
     }
 }
 
-/// What clap says over several lines. A value that came by an environment variable is named by it.
-pub fn one_line(error: &clap::Error, program: &Command) -> UsageError {
+/// What clap says over several lines, and whose help tells more. A value that came by an environment variable is named by it.
+pub fn one_line(error: &clap::Error, arguments: &[OsString], program: &Command) -> UsageError {
     if error.kind() == clap::error::ErrorKind::InvalidUtf8
         && let Some(variable) = not_utf8(program)
     {
@@ -49,12 +50,25 @@ pub fn one_line(error: &clap::Error, program: &Command) -> UsageError {
         // Its text is the whole help.
         let text = error.to_string();
         let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("metriqlab <COMMAND>");
-        return UsageError(format!("the command is not complete: {usage}; see --help"));
+        let name = name(arguments, program);
+        return UsageError(format!("the command is not complete: {usage}; see {name} --help"));
     }
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-    UsageError(format!("{first}; see metriqlab --help"))
+    UsageError(format!("{first}; see {} --help", name(arguments, program)))
+}
+
+/// The command that the arguments name, as it is written: `metriqlab jobs list`.
+fn name(arguments: &[OsString], program: &Command) -> String {
+    let (mut command, mut name) = (program, program.get_name().to_owned());
+    for argument in arguments.iter().skip(1) {
+        if let Some(found) = command.find_subcommand(argument) {
+            command = found;
+            name = format!("{name} {}", found.get_name());
+        }
+    }
+    name
 }
 
 /// The environment variable of the option that clap shows as `--name <VALUE>`.

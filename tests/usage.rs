@@ -28,7 +28,7 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
     for (variable, value) in [
         ("DATABASE_URL", "mysql://user:hunter2@host/db"),
         ("REDIS_URL", "http://:hunter2@host"),
-        ("REDIS_URL", "unix:///hunter2"),
+        ("REDIS_URL", "rediss+unix:///hunter2"),
         ("METRIQLAB_BIND", "8080"),
         ("METRIQLAB_PUBLIC_URL", "ftp://host"),
         ("METRIQLAB_ENCRYPTION_KEY", "aHVudGVyMg=="),
@@ -76,10 +76,20 @@ fn a_wrong_command_line_is_one_line() {
         let output = program(folder.path()).args(arguments).output().expect("run it");
         let text = one_line(&output, 2);
         assert!(text.starts_with("metriqlab: "), "{text}");
+        let command = match arguments {
+            ["keys", "create", ..] => "metriqlab keys create",
+            ["upp", ..] => "metriqlab",
+            [command, ..] => &format!("metriqlab {command}"),
+            [] => "metriqlab",
+        };
+        assert!(text.ends_with(&format!("see {command} --help\n")), "{text}");
     }
     let output = program(folder.path()).arg("keys").output().expect("run it");
     let text = one_line(&output, 2);
     assert!(text.contains("not complete: metriqlab keys ") && text.contains("<COMMAND>"), "{text}");
+    let output = program(folder.path()).args(["jobs", "list", "--limit", "0"]).output().expect("run it");
+    let text = one_line(&output, 2);
+    assert!(text.contains("1 or more; see metriqlab jobs list --help"), "{text}");
 }
 
 #[test]
@@ -192,6 +202,41 @@ fn help_shows_every_option_with_its_variable_and_default_and_no_secret() {
     }
 }
 
+#[test]
+fn in_a_folder_of_up_its_servers_stand_for_what_is_not_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = [
+        ("postgres/url", "postgres://nobody@127.0.0.1:1/kept"),
+        ("redis/url", "redis://127.0.0.1:1"),
+        ("encryption-key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    ];
+    for (name, text) in kept {
+        let path = folder.path().join(".metriqlab").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make it");
+        std::fs::write(path, text).expect("write it");
+    }
+    for arguments in [
+        &["status"][..],
+        &["jobs", "list"],
+        &["queue", "pause", "bulk"],
+        &["resync", "--all"],
+        &["rotate-encryption"],
+        &["keys", "list"],
+        &["migrate"],
+    ] {
+        let mut command = program(folder.path());
+        // An empty variable is an absent one. The kept server is away, and that alone is wrong.
+        let text = one_line(&command.args(arguments).env("DATABASE_URL", "").output().expect("run it"), 1);
+        assert!(!text.contains("not set"), "{arguments:?}: {text}");
+        let output = command.env("DATABASE_URL", "mysql://host/set").output().expect("run it");
+        assert!(one_line(&output, 2).contains("DATABASE_URL: "), "what is set goes first");
+    }
+    for process in ["api", "worker"] {
+        let text = one_line(&program(folder.path()).arg(process).output().expect("run it"), 2);
+        assert!(text.contains("not set"), "{text}");
+    }
+}
+
 /// A pipe whose reader is gone.
 fn closed() -> Stdio {
     let (_, writer) = std::io::pipe().expect("a pipe");
@@ -212,6 +257,9 @@ fn nobody_has_to_read_what_it_says() {
     }
     for arguments in [&["--help"][..], &["status", "--help"], &["doctor"]] {
         let output = program(folder.path()).args(arguments).stdout(closed()).output().expect("run it");
-        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}, standard output closed: {output:?}");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{arguments:?}, standard output closed: {output:?}"
+        );
     }
 }

@@ -14,6 +14,7 @@ use shared::store::Store;
 use shared::store::dead_jobs::{Discard, JobFilter, JobRow, Retry, RetryOne};
 use shared::store::jobs::{JobKind, JobState};
 
+use super::kept;
 use super::queue::lane;
 use crate::usage::UsageError;
 
@@ -22,7 +23,9 @@ const PAGE: i64 = 500;
 
 const LIST_HELP: &str = "\
 With --json, one object a line: id, kind, lane, state, creatorId, project, attempts, error (null, or code, message and \
-logId, TikTok's own id of the exchange), createdAt, runAt, finishedAt (null while it is open).";
+logId, TikTok's own id of the exchange), createdAt, runAt, finishedAt (null while it is open).
+
+In a folder where `metriqlab up` has run, its servers are used unless others are set.";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -68,7 +71,7 @@ struct List {
     #[arg(long, value_name = "LANE", value_parser = lane)]
     lane: Option<Lane>,
     /// At most so many.
-    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "50", value_parser = limit)]
     limit: i64,
     /// One JSON object a line.
     #[arg(long)]
@@ -78,6 +81,7 @@ struct List {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 struct One {
     /// The job.
     #[arg(value_name = "ID", value_parser = job)]
@@ -90,6 +94,7 @@ struct One {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 struct Again {
     /// The job. It goes into its lane at once.
     #[arg(value_name = "ID", value_parser = job, required_unless_present = "dead", conflicts_with_all = ["dead", "kind", "project"])]
@@ -106,6 +111,7 @@ struct Again {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 struct Away {
     /// The job.
     #[arg(value_name = "ID", value_parser = job)]
@@ -123,8 +129,12 @@ fn kind(text: &str) -> Result<JobKind, String> {
 fn state(text: &str) -> Result<JobState, String> {
     match text {
         "dead" => Ok(JobState::Failed),
-        text => text.parse().map_err(|_| format!("`{text}` is no state of a job; see --help")),
+        text => text.parse().map_err(|_| format!("`{text}` is no state of a job")),
     }
+}
+
+fn limit(text: &str) -> Result<i64, String> {
+    text.parse().ok().filter(|number| *number >= 1).ok_or_else(|| "write a number, 1 or more".to_owned())
 }
 
 fn job(text: &str) -> Result<JobId, String> {
@@ -145,11 +155,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn open(database: &DatabaseArgs) -> anyhow::Result<Store> {
-    Ok(Store::open(&database.require()?.url, 1)?)
+    Ok(Store::open(&kept::database(database)?.url, 1)?)
 }
 
 fn connect(redis: &RedisArgs) -> anyhow::Result<Queue> {
-    let redis = redis.require()?;
+    let redis = kept::redis(redis)?;
     Ok(Queue::connect(redis.url.expose_secret(), &redis.prefix)?)
 }
 

@@ -10,6 +10,7 @@ use shared::settings::DatabaseArgs;
 use shared::store::Store;
 use shared::store::keys::Revocation;
 
+use super::kept;
 use crate::usage::UsageError;
 
 #[derive(clap::Args)]
@@ -21,6 +22,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Action {
     /// Prints a new key, alone, on standard output; the project is made if it does not exist
+    #[command(after_help = kept::HELP)]
     Create {
         /// The project whose creators the key reads.
         #[arg(long, value_name = "NAME")]
@@ -29,11 +31,13 @@ enum Action {
         database: DatabaseArgs,
     },
     /// Lists all keys: prefix, project, when it was made, when it was revoked
+    #[command(after_help = kept::HELP)]
     List {
         #[command(flatten)]
         database: DatabaseArgs,
     },
     /// Revokes a key: within a second no API process takes it any more
+    #[command(after_help = kept::HELP)]
     Revoke {
         /// The key's first 12 characters, as `list` shows them, or all of it.
         #[arg(value_name = "PREFIX")]
@@ -52,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn open(database: &DatabaseArgs) -> anyhow::Result<Store> {
-    Ok(Store::open(&database.require()?.url, 1)?)
+    Ok(Store::open(&kept::database(database)?.url, 1)?)
 }
 
 async fn create(project: &str, store: &Store) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ mod api;
 mod doctor;
 mod healthcheck;
 mod jobs;
+mod kept;
 mod keys;
 mod migrate;
 mod queue;
@@ -71,7 +72,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Keys(args) => keys::run(args).await,
         Command::Resync(args) => resync::run(&args).await,
         Command::Doctor(args) => doctor::run(*args).await,
-        Command::RotateEncryption(args) => rotate_encryption::run(args).await,
+        Command::RotateEncryption(args) => rotate_encryption::run(&args).await,
         Command::Status(args) => status::run(&args).await,
         Command::Jobs(args) => jobs::run(args).await,
         Command::Queue(args) => queue::run(args).await,

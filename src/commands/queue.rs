@@ -13,6 +13,8 @@ use shared::settings::{DatabaseArgs, RedisArgs};
 use shared::store::Store;
 use shared::store::lanes::LaneState;
 
+use super::kept;
+
 /// Between two looks at a lane that drains.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two lines where there is no terminal to draw on.
@@ -38,6 +40,7 @@ enum Action {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 struct Target {
     /// `revoke` (disconnects), `sync` (syncs that somebody waits for) or `bulk` (scheduled and bulk resyncs).
     #[arg(value_name = "LANE", value_parser = lane)]
@@ -59,8 +62,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Action::Resume(target) => (target, LaneState::Open),
         Action::Drain(target) => (target, LaneState::Draining),
     };
-    let redis = target.redis.require()?;
-    let store = Store::open(&target.database.require()?.url, 1)?;
+    let redis = kept::redis(&target.redis)?;
+    let store = Store::open(&kept::database(&target.database)?.url, 1)?;
     let queue = Queue::connect(redis.url.expose_secret(), &redis.prefix)?;
     let lane = target.lane;
     let mut signals = Signals::listen()?;

@@ -11,6 +11,7 @@ use shared::settings::{DatabaseArgs, resync_every};
 use shared::store::Store;
 use shared::store::batches::{Batch, BatchFilter};
 
+use super::kept;
 use crate::usage::UsageError;
 
 /// Between two looks at the batches.
@@ -19,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const LINE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 pub struct Args {
     /// All creators of all projects.
     #[arg(long, conflicts_with = "project")]
@@ -46,7 +48,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     if !args.all && args.project.is_none() && filter.older_than.is_none() {
         return Err(UsageError("say which creators: --all, --project NAME or --older-than TIME".into()).into());
     }
-    let store = Store::open(&args.database.require()?.url, 1)?;
+    let store = Store::open(&kept::database(&args.database)?.url, 1)?;
     if let (Some(project), Some(every)) = (&args.project, every) {
         ensure!(store.set_project_resync(project, every).await?, "there is no project {project}");
         tracing::info!(project, ?every, "set: it takes effect as each creator's next turn comes");

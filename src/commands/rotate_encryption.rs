@@ -10,10 +10,13 @@ use shared::settings::{DatabaseArgs, EncryptionArgs};
 use shared::store::Store;
 use shared::tokens::{KeyUse, Rotation, WRITERS, rotate};
 
+use super::kept;
+
 /// Between two lines where there is no terminal to draw on.
 const LINE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
+#[command(after_help = kept::HELP)]
 pub struct Args {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -21,9 +24,9 @@ pub struct Args {
     encryption: EncryptionArgs,
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let keyring = args.encryption.require()?;
-    let store = Store::open(&args.database.require()?.url, WRITERS + 1)?;
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let keyring = kept::encryption(&args.encryption)?;
+    let store = Store::open(&kept::database(&args.database)?.url, WRITERS + 1)?;
     let mut display = Display::new();
     let rotation = rotate(&store, &keyring, |rows| display.show(rows)).await?;
     display.end();

@@ -167,6 +167,7 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     assert_eq!((&status["quota"][0]["used"], &status["quota"][0]["quota"]), (&json!(0), &json!(600)));
     assert_eq!(status["creators"], json!({"active": 0, "reauthorizationRequired": 0, "disconnecting": 0, "due": 0}));
     assert_eq!(status["forecast"]["fits"], true);
+    in_a_folder_of_up(&system).await;
     let plain = system.run(&["status"]).await;
     assert!(plain.contains("paused") && !plain.contains('\x1b'), "{plain}");
     redis.stop().await;
@@ -178,6 +179,27 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     let output = system.output(&["status", "--database-url", "postgres://127.0.0.1:1/none"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+}
+
+/// Where `up` keeps these servers and a sandbox, the status has all that it needs, the quota's use too.
+async fn in_a_folder_of_up(system: &System) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join(".metriqlab");
+    for (name, text) in [
+        ("postgres/url", system.database_url.as_str()),
+        ("redis/url", system.redis_url.as_str()),
+        ("sandbox-url", "http://127.0.0.1:1"),
+    ] {
+        std::fs::create_dir_all(kept.join(name).parent().expect("a folder")).expect("make it");
+        std::fs::write(kept.join(name), text).expect("write it");
+    }
+    let prefix = system.variables.iter().filter(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").cloned();
+    let prefix = prefix.collect::<Vec<_>>();
+    let mut command = crate::support::process::program(&["status", "--json"], &prefix, folder.path());
+    let output = command.output().await.expect("run the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&status["workers"][0]["jobs"], &status["quota"][0]["used"]), (&json!(0), &json!(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

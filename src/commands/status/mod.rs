@@ -10,6 +10,7 @@ use std::time::Duration;
 use metriqlab::signals::Signals;
 use shared::settings::{DatabaseArgs, RedisArgs, ResyncArgs, TikTokArgs};
 
+use super::kept;
 use look::{Looker, Overview};
 use render::Paint;
 use screen::Screen;
@@ -23,13 +24,19 @@ const JSON_HELP: &str = "\
 With --json, one object (with --watch one a line, each second):
   at         when it was read
   redis      reachable; error, or null
-  lanes      lane, state (open, paused, draining, unknown), changedAt, ready, delayed, running (null without Redis),
+  lanes      lane, state (open, paused, draining, unknown), changedAt;
+             ready, delayed, running (null without Redis);
              waiting (in Postgres), dead, oldestSeconds (null if nothing waits)
   workers    name, jobs, lastHeartbeatSeconds; null without Redis
-  quota      endpoint, quota, windowSeconds, used, pausedSeconds (null if it is open, or not known), forecastPercent
+  quota      endpoint, quota, windowSeconds, used (null if not known),
+             pausedSeconds (null if it is open, or not known), forecastPercent
   creators   active, reauthorizationRequired, disconnecting, due
   forecast   creators, syncsPerMinute, pagesPerMinute, fits
-Fields may be added. Exit status 1 without Postgres; without Redis it is 0, and says so.";
+Fields may be added. Exit status 1 without Postgres; without Redis it is 0, and
+says so.
+
+In a folder where `metriqlab up` has run, its servers are used unless others are
+set.";
 
 #[derive(clap::Args)]
 #[command(after_help = JSON_HELP)]
@@ -52,8 +59,8 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let database = args.database.require()?;
-    let mut looker = Looker::new(&database, &args.redis.require()?, args.tiktok.quota()?, args.resync.check()?)?;
+    let (database, redis) = (kept::database(&args.database)?, kept::redis(&args.redis)?);
+    let mut looker = Looker::new(&database, &redis, kept::quota(&args.tiktok)?, args.resync.check()?)?;
     let paint = Paint::new(std::io::stdout().is_terminal());
     if args.watch {
         return watch(&mut looker, args.json, paint).await;
