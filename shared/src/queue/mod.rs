@@ -34,9 +34,11 @@
 //! # When a worker dies
 //!
 //! Each second a worker writes itself into `workers`, by Redis's clock. One that was not heard of for five seconds is
-//! dead: whoever notices (and has itself reached Redis without a gap for as long, for an outage is not the death of
-//! everybody) puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`. A job found so
-//! twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
+//! dead: whoever notices puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`.
+//! An outage is not the death of everybody: nobody is dead unless somebody's heartbeats have come for as long without a gap
+//! (`reached`, which outlives a process, so that one that has just started takes over at once), nor for a process that was
+//! itself cut off in that time. A job that only waited for its turn at something ([`Waiting`], `waiting`) has run nothing that
+//! a worker could die of: it goes back to its line, and nothing is counted. A job found otherwise twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
 //! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the
 //! same, a revocation, waits from then on, twice as long from crash to crash.
 //!
@@ -110,6 +112,7 @@ mod pool;
 mod signals;
 mod slots;
 mod waiter;
+mod waiting;
 
 use std::time::Duration;
 
@@ -126,6 +129,7 @@ pub use gates::Gates;
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};
+pub use waiting::Waiting;
 
 use crate::ids::JobId;
 use crate::turns::{Group, Spent};
@@ -237,6 +241,8 @@ pub struct Delivery {
     pub interactive: watch::Receiver<bool>,
     /// Where the handler counts the requests that the job spends: its group's next turns come later by as many.
     pub spent: Spent,
+    /// Through which the handler waits for what others have to give.
+    pub waiting: Waiting,
 }
 
 impl Delivery {

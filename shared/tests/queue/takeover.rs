@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::ids::JobId;
 use shared::queue::{
-    CRASHES_OF_A_POISON, Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool, WorkerSettings,
+    CRASHES_OF_A_POISON, Delivery, Final, Lane, Message, Outcome, Queue, Waiter, Waiting, WorkerPool, WorkerSettings,
 };
 use shared::turns::Spent;
 
@@ -174,6 +174,7 @@ fn a_revocation_is_never_poison() {
         stop: tokio_util::sync::CancellationToken::new(),
         interactive,
         spent: Spent::default(),
+        waiting: Waiting::default(),
     };
     assert!(!delivery.is_poison());
     delivery.lane = Lane::Sync;

@@ -47,7 +47,7 @@ async fn state(system: &System, id: JobId, state: JobState) {
 async fn ask(system: &System, creator: CreatorId, id: JobId) {
     let asked = system.store.open_sync(system.project, creator, None).await.expect("an answer");
     assert_eq!(asked, OpenSync::Shared { id, promoted: true });
-    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None };
+    let message = shared::queue::Message { id, kind: "sync".to_owned(), trace: None, group: None };
     system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
 }
 
