@@ -38,9 +38,10 @@
 //! An outage is not the death of everybody: nobody is dead unless somebody's heartbeats have come for as long without a gap
 //! (`reached`, which outlives a process, so that one that has just started takes over at once), nor for a process that was
 //! itself cut off in that time. A job that only waited for its turn at something ([`Waiting`], `waiting`) has run nothing that
-//! a worker could die of: it goes back to its line, and nothing is counted. A job found otherwise twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
-//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the
-//! same, a revocation, waits from then on, twice as long from crash to crash.
+//! a worker could die of: it goes back to its line, and nothing is counted. A job that was found twice otherwise is a
+//! suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own: after three
+//! more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the same, a
+//! revocation, waits from then on, twice as long from crash to crash.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
 //! [`Delivery::stop`]; whatever it says then matches no claim (but a last word is told if nobody holds the job, for a flush
@@ -85,6 +86,7 @@
 //! | t7 a worker that neither runs nor returns | `an_apalis_worker_that_ends_or_goes_deaf_is_built_anew_under_a_fresh_name` |
 //! | t12 a waiter misses its notice | `a_notice_lost_with_the_connection_is_made_up_for_when_it_is_back`, `a_job_that_ended_before_its_waiter_listened_is_found_in_its_row` |
 //! | an outage taken for everybody's death | `an_outage_of_redis_is_not_the_death_of_its_workers` |
+//! | jobs that wait for the budget are taken for poison | `three_deaths_make_no_suspect_of_a_job_that_only_waited` |
 //! | an unknown kind is thrown away in a rolling deploy | `an_unknown_kind_is_left_for_a_worker_that_knows_it` |
 //! | Redis is full, and the consumers stop too | `a_full_redis_refuses_pushes_but_not_the_work_that_is_there` |
 //! | a reconnect loop logs a million lines | `an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password` |
