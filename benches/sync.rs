@@ -9,7 +9,7 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, reason = "the tests' support is shared, and not all of it is used here")]
+#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
 #[path = "../tests/it/support/mod.rs"]
 mod support;

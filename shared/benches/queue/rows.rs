@@ -97,6 +97,8 @@ async fn finish(store: &Store, job: &Job, videos: &[Video]) -> Outcome {
         missing_scopes: "",
         changed: false,
         resync_every: None,
+        checkpoints: 0,
+        stale: false,
     };
     match store.finish_sync(job.fence(), &result).await {
         Ok(()) => Outcome::Final(Final::Done),
@@ -140,7 +142,7 @@ async fn latency(queue: &Queue, store: &Store, project: ProjectId, creator: Crea
             return Err("the job before is still open".into());
         };
         let watching = waiter.watch(id);
-        queue.push(Lane::Sync, &Message { id, kind: "sync".to_owned(), trace: None }, None).await?;
+        queue.push(Lane::Sync, &Message { id, kind: "sync".to_owned(), trace: None, group: None }, None).await?;
         if watching.wait(tokio::time::Instant::now() + Duration::from_secs(30)).await.is_none() {
             return Err("a job did not end within 30 s".into());
         }

@@ -112,8 +112,8 @@ fn platform_failure(error: &PlatformError) -> Failure {
 mod tests {
     use super::*;
 
-    fn log_id() -> Option<String> {
-        Some("20261124A".to_owned())
+    fn log_id() -> String {
+        "20261124A".to_owned()
     }
 
     #[test]
@@ -135,17 +135,17 @@ mod tests {
     #[test]
     fn a_failure_says_what_the_platform_said_and_under_which_id() {
         let message = || "internal_error: try later".to_owned();
-        let down = PlatformError::Unavailable { message: message(), log_id: log_id() };
+        let down = PlatformError::Unavailable { message: message(), log_id: Some(log_id()) };
         let refused =
-            PlatformError::Rejected { code: "invalid_params".to_owned(), message: message(), log_id: log_id() };
+            PlatformError::Rejected { code: "invalid_params".to_owned(), message: message(), log_id: Some(log_id()) };
         for (error, code) in [(down, "internal_error"), (refused, "invalid_params")] {
             let Halt::Retry(failure) = Halt::from(error) else { panic!("another try") };
-            assert_eq!((failure.code, failure.log_id.clone()), ("platform_error", log_id()));
+            assert_eq!((failure.code, failure.log_id.clone()), ("platform_error", Some(log_id())));
             assert!(failure.message.contains(code) && failure.message.contains("try later"), "{}", failure.message);
         }
-        let dead = TokenError::Dead { reason: "invalid_grant".to_owned(), log_id: log_id() };
-        let Halt::Fail(failure) = Halt::from(dead) else { panic!("the end") };
-        assert_eq!((failure.code, failure.log_id), ("reauthorization_required", log_id()));
+        let dead = TokenError::Dead { reason: "invalid_grant".to_owned(), log_id: Some(log_id()) };
+        let Halt::Refused(failure) = Halt::from(dead) else { panic!("the end") };
+        assert_eq!((failure.code, failure.log_id), ("reauthorization_required", Some(log_id())));
         assert!(failure.message.contains("invalid_grant"));
     }
 }

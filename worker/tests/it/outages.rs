@@ -76,11 +76,12 @@ async fn a_client_is_served_as_soon_as_the_platform_is_back() {
     let system = System::start_with_window(Duration::from_secs(60)).await;
     synced(&system, 6).await;
     let creator = system.creators().await[0];
-    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "times": 5 })).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
     system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch");
     let worker = system.worker();
     wait_for("an outage", async || (breaker(&system, "user_info").await != BreakerState::Closed).then_some(())).await;
     // The platform is back; the next look of bulk work is seconds away.
+    system.clear_faults().await;
     let id = system.ask_for_sync(creator).await;
     assert_eq!(system.last_word(id).await, Final::Done);
     assert_eq!(breaker(&system, "user_info").await, BreakerState::Closed);
