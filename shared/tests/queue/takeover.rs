@@ -274,15 +274,17 @@ async fn an_outage_of_redis_is_not_the_death_of_its_workers() {
     redis.kill();
     tokio::time::sleep(dead_after + Duration::from_millis(500)).await;
     redis.up().await;
-    // The fast one is back first, and finds a heartbeat of the slow one that is too old.
-    until("both are heard again", async || {
+    // One that did not see the outage must not take it for a death, either.
+    let fresh = stuck_worker(&queue, fast, &others);
+    // The fast ones are there first, and find a heartbeat of the slow one that is too old.
+    until("all are heard", async || {
         let workers = queue.workers().await.unwrap_or_default();
-        workers.len() == 2 && workers.iter().all(|worker| worker.last_heartbeat < dead_after)
+        workers.len() == 3 && workers.iter().all(|worker| worker.last_heartbeat < dead_after)
     })
     .await;
     tokio::time::sleep(dead_after).await;
     assert_eq!((seen.len(), others.len()), (1, 0));
-    assert_eq!((holder.running(), other.running()), (1, 0));
+    assert_eq!((holder.running(), other.running(), fresh.running()), (1, 0, 0));
 }
 
 /// What [`WorkerProcess`] runs in a process of its own; alone it does nothing.
