@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
 use tokio::sync::watch;
 
+use crate::queue::Waiting;
 use crate::turns::{Group, Spent};
 
 /// Where a creator's account lives. The names are the contract's.
@@ -121,6 +122,8 @@ pub struct Caller {
     pub group: Option<Group>,
     /// Counts the requests.
     pub spent: Spent,
+    /// Through which each request waits for its turn.
+    pub waiting: Waiting,
     /// How long each answer may take, if less than the platform's client allows anyway.
     pub timeout: Option<Duration>,
 }
@@ -129,7 +132,14 @@ impl Caller {
     /// Somebody waits, and goes before all scheduled and bulk work.
     pub fn interactive(max_wait: Option<Duration>) -> Self {
         // The sender may go: nothing is more urgent than this already is.
-        Self { interactive: watch::channel(true).1, max_wait, group: None, spent: Spent::default(), timeout: None }
+        Self {
+            interactive: watch::channel(true).1,
+            max_wait,
+            group: None,
+            spent: Spent::default(),
+            waiting: Waiting::default(),
+            timeout: None,
+        }
     }
 }
 

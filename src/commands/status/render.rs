@@ -269,7 +269,7 @@ mod tests {
 
     fn overview(many: i64) -> Overview {
         let number = positive(many);
-        let depth = Depth { ready: number, delayed: number, running: number, oldest: None };
+        let depth = Depth { ready: number, suspects: 0, delayed: number, running: number, oldest: None };
         let lane = |lane| LaneView {
             lane,
             setting: LaneSetting { state: LaneState::Draining, changed_at: None },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::Delivery;
+use shared::queue::{Delivery, Waiting};
 use shared::store::credentials::Credential;
 use shared::store::jobs::Job;
 use shared::store::syncs::SyncTarget;
@@ -36,6 +36,7 @@ pub(super) struct Calls<'a> {
     interactive: watch::Receiver<bool>,
     group: Option<Group>,
     spent: Spent,
+    waiting: Waiting,
     /// Which try it is, of those that somebody waits for.
     attempt: i32,
     target: &'a SyncTarget,
@@ -64,7 +65,8 @@ impl<'a> Calls<'a> {
         let limit = interactive.borrow().then(|| policy::answer_limit(attempt));
         let token = within(limit, context.tokens.usable_as_read(tokens)).await?;
         let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
-        Ok(Self { context, interactive, group, spent, attempt, target, token, renewed: false, refusals: 0 })
+        let waiting = delivery.waiting.clone();
+        Ok(Self { context, interactive, group, spent, waiting, attempt, target, token, renewed: false, refusals: 0 })
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -85,6 +87,7 @@ impl<'a> Calls<'a> {
             timeout: self.limit(),
             group: self.group.clone(),
             spent: self.spent.clone(),
+            waiting: self.waiting.clone(),
         }
     }
 

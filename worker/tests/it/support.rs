@@ -297,6 +297,14 @@ impl System {
         redis::cmd("HSET").arg(state).arg("opens").arg(opens).exec_async(&mut connection).await.expect("set");
     }
 
+    /// Jobs of a lane that say that they wait for their turn at something.
+    pub async fn waiting(&self, lane: Lane) -> u64 {
+        let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+        let key = format!("{{{}:{lane}}}:v2:waiting", self.prefix);
+        redis::cmd("SCARD").arg(key).query_async(&mut connection).await.expect("a count")
+    }
+
     /// Ends every connection to the database, as a restart of Postgres does.
     pub async fn cut_postgres(&self) {
         self.sql(
