@@ -205,6 +205,16 @@ fn jittered(wait: Duration) -> Duration {
     wait.max(Duration::from_millis(50)).mul_f64(rand::rng().random_range(1.0..=1.5))
 }
 
+/// What is rare begins at 0, so that the first time is seen as a rise.
+pub(super) fn begin_metrics(endpoint: &'static str) {
+    for rare in ["metriqlab_breaker_opened_total", "metriqlab_breaker_probes_total"] {
+        counter!(rare, "endpoint" => endpoint).increment(0);
+    }
+    for class in [Class::Interactive, Class::Bulk] {
+        counter!("metriqlab_breaker_held_total", "endpoint" => endpoint, "class" => class.as_str()).increment(0);
+    }
+}
+
 pub(super) fn describe_metrics() {
     describe_gauge!("metriqlab_breaker_open", "1 while the endpoint is held after an outage");
     describe_counter!("metriqlab_breaker_opened_total", "Times that this process has found an outage");

@@ -303,14 +303,14 @@ impl Queue {
 
     /// To the node that holds the lane's keys.
     pub(super) fn link(&self, lane: Lane) -> &Link {
-        &self.place(lane).link
+        &self.place_of(lane).link
     }
 
     pub(super) fn keys(&self, lane: Lane) -> &LaneKeys {
-        &self.place(lane).keys
+        &self.place_of(lane).keys
     }
 
-    fn place(&self, lane: Lane) -> &Place {
+    fn place_of(&self, lane: Lane) -> &Place {
         match lane {
             Lane::Revoke => &self.inner.revoke,
             Lane::Sync => &self.inner.sync,

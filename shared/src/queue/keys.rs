@@ -6,7 +6,7 @@
 use super::Lane;
 
 /// The layout's version, a part of every key.
-const VERSION: &str = "v2";
+const VERSION: &str = "v1";
 
 /// The keys of one lane.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ mod tests {
         for lane in Lane::ALL {
             let keys = LaneKeys::new("a:b", lane);
             let inflight = keys.inflight("host-1-{x}");
-            let tag = format!("{{a:b:{lane}}}:v2:");
+            let tag = format!("{{a:b:{lane}}}:v1:");
             for key in [
                 &keys.jobs,
                 &keys.lines,

@@ -220,7 +220,7 @@ async fn a_stop_gives_back_to_the_front_in_order_without_a_crash_and_signs_off()
     pool.stop(Duration::from_millis(100)).await;
     assert_eq!(told.len(), 4, "each was told to stop");
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
     let line: HashMap<String, String> =
         redis::cmd("HGETALL").arg(key("lines")).query_async(&mut connection).await.unwrap();
     assert_eq!((&*line[":first"], &*line[":next"]), ("0", "6"));

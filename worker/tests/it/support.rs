@@ -32,7 +32,7 @@ use worker::{Worker, WorkerConfig};
 pub const SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
 const APP: &str = "sandbox-client-key";
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct System {
     pub store: Store,
