@@ -28,7 +28,7 @@ fn waiting_worker(queue: &Queue, settings: WorkerSettings, turns: &Arc<Semaphore
 
 /// How many jobs of this worker are marked: what a dead one has left there does not count.
 async fn marks(prefix: &str, pool: &WorkerPool) -> usize {
-    let key = format!("{{{prefix}:bulk}}:v2:waiting");
+    let key = format!("{{{prefix}:bulk}}:v1:waiting");
     let marks: Vec<String> = redis::cmd("SMEMBERS").arg(key).query_async(&mut raw(&redis_url()).await).await.unwrap();
     marks.iter().filter(|claim| claim.starts_with(pool.name())).count()
 }
@@ -95,7 +95,7 @@ async fn a_mark_says_nothing_of_another_claim_and_none_can_be_set_for_a_claim_th
     let job = message("noop");
     queue.push(Lane::Bulk, &job, None).await.unwrap();
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:bulk}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:bulk}}:v1:{name}");
     for death in 1..=2_u32 {
         let seen = Seen::default();
         let pool = worker_at_work(&queue, &seen);

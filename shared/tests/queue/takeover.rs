@@ -187,7 +187,7 @@ async fn a_revocation_that_kills_one_worker_after_the_other_waits_in_between() {
     let job = message("revoke");
     queue.push(Lane::Revoke, &job, None).await.unwrap();
     // Twice among others, three times alone.
-    let crashes = format!("{{{prefix}:revoke}}:v2:crashes");
+    let crashes = format!("{{{prefix}:revoke}}:v1:crashes");
     let mut connection = raw(&redis_url()).await;
     let () = redis::cmd("HSET").arg(crashes).arg(job.id.to_string()).arg(5).query_async(&mut connection).await.unwrap();
     let (dead, alive) = (Seen::default(), Seen::default());
