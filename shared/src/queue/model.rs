@@ -207,7 +207,7 @@ impl World {
                 id: JobId::new(),
                 kind: "sync".into(),
                 trace: None,
-                group: (number % 3 > 0).then(|| Group::from(ProjectId::new())),
+                group: (!number.is_multiple_of(3)).then(|| Group::from(ProjectId::new())),
             },
             cost: 1 + number / 2,
             lane: Lane::Bulk,
@@ -311,11 +311,11 @@ impl World {
     }
 
     async fn fetch(&mut self, process: usize, lane: Lane, slots: usize) -> Result<usize, TestCaseError> {
-        let fetcher = &mut self.processes[process];
-        let free_for_suspect = !fetcher.held.iter().any(|held| held.suspect);
-        let first = fetcher.numbers;
-        fetcher.numbers += slots as u64;
-        let fetched = fetcher.claims[at(lane)].fetch(first, slots, free_for_suspect).await.unwrap();
+        let taker = &mut self.processes[process];
+        let free_for_suspect = !taker.held.iter().any(|held| held.suspect);
+        let first = taker.numbers;
+        taker.numbers += slots as u64;
+        let fetched = taker.claims[at(lane)].fetch(first, slots, free_for_suspect).await.unwrap();
         prop_assert!(fetched.jobs.len() <= slots);
         let count = fetched.jobs.len();
         for job in fetched.jobs {
