@@ -93,6 +93,8 @@ pub(super) struct Breaker {
     failing: String,
     pauses: Pauses,
     connection: Mutex<Connection>,
+    /// How long Redis may take to answer.
+    patience: Duration,
     /// Instead of Redis's own clock: so that a simulated hour takes seconds.
     clock: Option<u64>,
 }
@@ -106,14 +108,17 @@ impl Breaker {
             state: key(base),
             failing: format!("{base}:failing"),
             connection: Mutex::new(connection),
+            patience: PATIENCE,
             clock: None,
         }
     }
 
-    /// Sets the clock that the scripts go by from now on.
+    /// Sets the clock that the scripts go by from now on. Real time counts for nothing then: a machine that is slow for a
+    /// moment must not look like a Redis that is away.
     #[cfg(test)]
     pub(super) fn set_clock(&mut self, micros: u64) {
         self.clock = Some(micros);
+        self.patience = Duration::from_secs(30);
     }
 
     /// Whether a request may be sent; `Err`: not, and when to come back.
@@ -190,7 +195,7 @@ impl Breaker {
 
     async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, String> {
         let answer = async { self.connection.lock().await.invoke(call).await };
-        let answer: RedisResult<T> = tokio::time::timeout(PATIENCE, answer).await.map_err(|late| late.to_string())?;
+        let answer: RedisResult<T> = tokio::time::timeout(self.patience, answer).await.map_err(|late| late.to_string())?;
         answer.map_err(|error| error.to_string())
     }
 }
