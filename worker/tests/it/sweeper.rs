@@ -56,9 +56,9 @@ async fn after_a_flush_every_open_job_is_done_within_seconds() {
 async fn a_flush_under_a_running_job_does_not_start_it_twice() {
     let system = System::start().await;
     let worker = system.worker();
-    // Three pages, which take longer than a worker that is silent is taken for alive.
-    let open_id = system.account(41).await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 2500, "times": 3 })).await;
+    let open_id = system.account(1).await;
+    // Most of the time that all answers of a client's try have.
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
     let id = system.connect(&open_id).await.sync.expect("a first sync");
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
     system.flush().await;
