@@ -3,7 +3,9 @@
 pub mod tiktok;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::deserialize::FromSqlRow;
@@ -126,6 +128,28 @@ pub struct Caller {
     pub waiting: Waiting,
     /// How long each answer may take, if less than the platform's client allows anyway.
     pub timeout: Option<Duration>,
+    /// Counts the time from sending to answers, without the wait for turns.
+    pub answering: Elapsed,
+}
+
+/// Adds up time. All clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Elapsed(Arc<AtomicU64>);
+
+impl Elapsed {
+    /// Awaits `work` to its end and counts how long it took.
+    pub async fn of<T>(&self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_add(took, Ordering::Relaxed);
+        done
+    }
+
+    /// The sum, to the microsecond.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Caller {
@@ -139,6 +163,7 @@ impl Caller {
             spent: Spent::default(),
             waiting: Waiting::default(),
             timeout: None,
+            answering: Elapsed::default(),
         }
     }
 }

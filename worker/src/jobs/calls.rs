@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
+use shared::platforms::{Caller, Elapsed, PageCursor, PlatformError, Profile, Scopes, VideoPage};
 use shared::queue::{Delivery, Waiting};
 use shared::store::credentials::Credential;
 use shared::store::jobs::Job;
@@ -45,6 +45,10 @@ pub(super) struct Calls<'a> {
     renewed: bool,
     /// 429s since the last good answer.
     refusals: u32,
+    /// How long this start has waited for the platform's answers, its tokens' included.
+    answering: Elapsed,
+    /// The first page is here, and others follow: a large creator's walk takes as long as it takes.
+    walks: bool,
 }
 
 impl<'a> Calls<'a> {
@@ -62,11 +66,25 @@ impl<'a> Calls<'a> {
         let waited_for = job.lane.is_interactive();
         let interactive = if waited_for { watch::channel(true).1 } else { delivery.interactive.clone() };
         let attempt = if waited_for { job.attempts } else { 1 };
-        let limit = interactive.borrow().then(|| policy::answer_limit(attempt));
-        let token = within(limit, context.tokens.usable_as_read(tokens)).await?;
+        let answering = Elapsed::default();
+        let limit = interactive.borrow().then(|| policy::answer_limit(attempt, answering.get()));
+        let token = answering.of(within(limit, context.tokens.usable_as_read(tokens))).await?;
         let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
         let waiting = delivery.waiting.clone();
-        Ok(Self { context, interactive, group, spent, waiting, attempt, target, token, renewed: false, refusals: 0 })
+        Ok(Self {
+            context,
+            interactive,
+            group,
+            spent,
+            waiting,
+            attempt,
+            target,
+            token,
+            renewed: false,
+            refusals: 0,
+            answering,
+            walks: false,
+        })
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -88,12 +106,14 @@ impl<'a> Calls<'a> {
             group: self.group.clone(),
             spent: self.spent.clone(),
             waiting: self.waiting.clone(),
+            answering: self.answering.clone(),
         }
     }
 
-    /// How long an answer may take, if somebody waits.
+    /// How long an answer may take, if somebody waits: what the try has left, until it has come to the listing.
     fn limit(&self) -> Option<Duration> {
-        self.is_waited_for().then(|| policy::answer_limit(self.attempt))
+        let waited = if self.walks { Duration::ZERO } else { self.answering.get() };
+        self.is_waited_for().then(|| policy::answer_limit(self.attempt, waited))
     }
 
     /// What the creator granted, by the newest token.
@@ -121,6 +141,7 @@ impl<'a> Calls<'a> {
             match self.context.tiktok.videos(&self.token.access, cursor, &self.caller()).await {
                 Ok(page) => {
                     self.succeeded();
+                    self.walks = true;
                     return Ok(Page::Videos(page));
                 }
                 Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Page::ScopeMissing(scopes)),
@@ -158,7 +179,7 @@ impl<'a> Calls<'a> {
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }
-        self.token = match within(self.limit(), tokens.renewed(credential, version)).await {
+        self.token = match self.answering.of(within(self.limit(), tokens.renewed(credential, version))).await {
             // There was nothing to renew it with: then this refusal was the last word.
             Err(Halt::Fail(mut failure)) => {
                 failure.log_id = failure.log_id.or_else(|| refused.log_id().map(str::to_owned));

@@ -93,7 +93,7 @@ impl TikTok {
         };
         let (permit, admission) = self.leave_to_send(endpoint, caller).await?;
         caller.spent.count();
-        let reply = http::send(endpoint, request).await;
+        let reply = caller.answering.of(http::send(endpoint, request)).await;
         permit.settle().await;
         let result = reply.and_then(|reply| read(&reply));
         if let Err(PlatformError::RateLimited { retry_after, .. }) = &result {
