@@ -68,7 +68,8 @@ impl<'a> Calls<'a> {
         let attempt = if waited_for { job.attempts } else { 1 };
         let answering = Elapsed::default();
         let limit = interactive.borrow().then(|| policy::answer_limit(attempt, answering.get()));
-        let token = answering.of(within(limit, context.tokens.usable_as_read(tokens))).await?;
+        // Boxed: a renewal is large, and rare.
+        let token = answering.of(within(limit, Box::pin(context.tokens.usable_as_read(tokens)))).await?;
         let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
         let waiting = delivery.waiting.clone();
         Ok(Self {
@@ -179,7 +180,8 @@ impl<'a> Calls<'a> {
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }
-        self.token = match self.answering.of(within(self.limit(), tokens.renewed(credential, version))).await {
+        self.token = match self.answering.of(within(self.limit(), Box::pin(tokens.renewed(credential, version)))).await
+        {
             // There was nothing to renew it with: then this refusal was the last word.
             Err(Halt::Fail(mut failure)) => {
                 failure.log_id = failure.log_id.or_else(|| refused.log_id().map(str::to_owned));
