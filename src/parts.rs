@@ -91,7 +91,7 @@ impl Parts {
             let store = finals.clone();
             async move { store.last_words(&ids).await }.boxed()
         });
-        tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone()));
+        tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
         let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, metrics };
         let started = match listener {

@@ -116,11 +116,12 @@ pub async fn after_connect(
 
 /// Tells who waits for a sync that will not be done, and takes it out of whichever lane it is in.
 async fn cancel(api: &Api, sync: JobId) {
-    join3(
+    // Boxed: they are large, each with a connection to be made.
+    Box::pin(join3(
         tell(api.queue.notify(sync, &Final::Cancelled)),
         tell(api.queue.forget(Lane::Sync, sync)),
         tell(api.queue.forget(Lane::Bulk, sync)),
-    )
+    ))
     .await;
 }
 

@@ -1,4 +1,4 @@
-// BullMQ doing what benches/queue.rs asks of our queue, on the same Redis: the peer that our figures stand beside.
+// BullMQ doing what shared/benches/queue/ asks of our queue, on the same Redis: the peer that our figures stand beside.
 //
 //   node bench.mjs REDIS_URL JOBS IDLE_JOBS CONCURRENCY CHUNK
 //

@@ -1,6 +1,6 @@
 //! What a permit costs: how fast one comes at idle, and how many a second, beside plain INCRs on the same server.
 //!
-//! `METRIQLAB_TEST_REDIS_URL=redis://… cargo bench -p metriqlab-shared --bench budget`
+//! `make bench BENCHES=budget`; it needs `METRIQLAB_TEST_REDIS_URL`.
 
 #![expect(clippy::expect_used, reason = "a benchmark that can't go on must say why")]
 

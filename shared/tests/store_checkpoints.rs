@@ -20,7 +20,7 @@ use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
 use support::{Database, start, video};
 
-fn result<'a>(listing: Option<Listed<'a>>, checkpoints: i32) -> SyncResult<'a> {
+fn result(listing: Option<Listed<'_>>, checkpoints: i32) -> SyncResult<'_> {
     SyncResult {
         profile: None,
         videos: &[],

@@ -1,4 +1,4 @@
-//! The store on a real Postgres: what the races in ARCHITECTURE.md rely on.
+//! The store on a real Postgres: what the races in docs/internals.md rely on.
 #![allow(
     missing_docs,
     clippy::expect_used,

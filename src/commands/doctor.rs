@@ -2,6 +2,7 @@
 //!
 //! Every check runs on its own and has a limit of time, so that what is down does not hide what else is wrong.
 
+mod held;
 mod postgres;
 mod processes;
 mod redis;
@@ -75,18 +76,22 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn examine(settings: &Settings) -> Vec<Check> {
     let store = settings.store();
     let queue = settings.queue();
-    let (postgres, redis, tokens, workers, api, tiktok) = tokio::join!(
+    let (postgres, redis, tokens, lanes, workers, breakers, api, tiktok) = tokio::join!(
         postgres::check(settings.database.as_ref(), store.as_ref()),
         redis::check(queue.as_ref()),
         tokens::check(store.as_ref(), settings.keyring.as_ref()),
+        held::lanes(store.as_ref()),
         processes::workers(queue.as_ref()),
+        held::breakers(settings, store.as_ref()),
         processes::api(settings),
         tiktok::check(settings),
     );
     let mut checks = postgres.checks;
     checks.extend(redis.checks);
     checks.extend(clocks(postgres.clock, redis.clock));
-    checks.extend([tokens, workers].into_iter().flatten());
+    checks.extend(tokens);
+    checks.extend(lanes);
+    checks.extend([workers, breakers].into_iter().flatten());
     checks.extend(api);
     checks.extend(tiktok);
     checks

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_also_without_redis_or_workers() {
-        let depth = Depth { ready: 3, delayed: 1, running: 2, oldest: None };
+        let depth = Depth { ready: 3, suspects: 0, delayed: 1, running: 2, oldest: None };
         assert_eq!(describe(Lane::Bulk, 6, Some(depth), 1), "bulk drains: 3 ready, 1 delayed, 2 running");
         assert!(describe(Lane::Bulk, 6, Some(depth), 0).ends_with("no worker runs"));
         assert_eq!(describe(Lane::Sync, 6, None, 0), "sync drains: 6 left; Redis is out of reach");

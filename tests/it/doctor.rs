@@ -80,6 +80,10 @@ async fn a_healthy_system_is_well_and_each_fault_is_named() {
     assert!(!text.contains('\x1b'), "colors are for terminals");
     keeps_secrets(&text);
 
+    assert!(run(&system, &["queue", "pause", "bulk"], &[]).await.status.success());
+    complains(&system, &[], &[("lanes", "warn")], "bulk is paused: its jobs wait, since ").await;
+    assert!(run(&system, &["queue", "resume", "bulk"], &[]).await.status.success());
+
     let unsealed = [("encryption keys", "fail")];
     for (changes, complaints, words) in [
         ([("TIKTOK_CLIENT_SECRET", "wrong")], &[("TikTok app", "fail")][..], "invalid_client"),

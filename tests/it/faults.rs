@@ -161,7 +161,8 @@ async fn redis_may_be_flushed_right_after_a_promise() {
     let job = promised.data(202)["jobId"].as_str().unwrap().to_owned();
     redis.flush().await;
     system.add_worker();
-    within(Duration::from_secs(15), "the promise is kept", async || {
+    // The budget waits out its window, and the time that a request may take, after a flush.
+    eventually("the promise is kept", async || {
         let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;
         (seen.data(200)["status"] == "done").then_some(())
     })
@@ -176,8 +177,9 @@ async fn redis_may_be_flushed_under_a_running_job() {
     let waiting = start_sync(&system, &open_id, &id).await;
     redis.flush().await;
     assert_eq!(waiting.await.unwrap().data(200)["synced"], true);
-    let claims: i64 = system.sql().await.query_one("SELECT max(claim) FROM jobs", &[]).await.unwrap().get(0);
-    assert_eq!(claims, 1, "no job ran twice: a heartbeat registered the running one anew");
+    // It may be parked meanwhile, for the budget waits out its window after a flush.
+    assert!(!system.logs().contains("had forgotten open jobs"), "a heartbeat registered the running job anew");
+    assert_eq!(system.client.all_videos(&id).await.len(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,8 @@ async fn a_dead_job_is_listed_shown_tried_again_and_its_batch_counts_it() {
         (read["done"] == 1 && read["failed"] == 0 && read["finishedAt"].is_string()).then_some(())
     })
     .await;
+    let shown = system.run(&["jobs", "show", &dead]).await;
+    assert!(!shown.contains("log_id"), "it is done, and nothing is wrong: {shown}");
     let again = system.output(&["jobs", "retry", &dead]).await;
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("is done, not dead"));
@@ -111,6 +113,9 @@ async fn the_dead_are_tried_again_all_together_and_what_can_t_be_is_said() {
     assert!(lines[1..].iter().all(|line| line.starts_with("1 are left as they are: ")), "{said}");
     let waiting = "SELECT count(*)::text FROM jobs WHERE state = 'waiting' AND lane = 'bulk' AND attempts = 0";
     assert_eq!(text(&system, waiting).await, "1198");
+    let blamed =
+        "SELECT count(*)::text FROM jobs WHERE state = 'waiting' AND num_nonnulls(error_code, error, log_id) > 0";
+    assert_eq!(text(&system, blamed).await, "0", "what failed before is not what is wrong now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,6 +170,8 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     let endpoints: Vec<&Value> = status["quota"].as_array().unwrap().iter().map(|quota| &quota["endpoint"]).collect();
     assert_eq!(endpoints, ["user_info", "video_list"]);
     assert_eq!((&status["quota"][0]["used"], &status["quota"][0]["quota"]), (&json!(0), &json!(600)));
+    assert_eq!((&status["quota"][0]["ceiling"], &status["quota"][0]["breaker"]), (&json!(600), &json!("closed")));
+    assert_eq!(status["quota"][0]["probeSeconds"], Value::Null);
     assert_eq!(status["creators"], json!({"active": 0, "reauthorizationRequired": 0, "disconnecting": 0, "due": 0}));
     assert_eq!(status["forecast"]["fits"], true);
     in_a_folder_of_up(&system).await;

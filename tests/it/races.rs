@@ -1,5 +1,5 @@
-//! The table "Races, settled" of ARCHITECTURE.md, through the front door. What only the store can show is in
-//! `shared/tests/store_lifecycle.rs`, what only the queue can show in `shared/tests/queue*.rs`.
+//! The table "Races, settled" of docs/internals.md, through the front door. What only the store can show is in
+//! `shared/tests/store_lifecycle.rs`, what only the queue can show in `shared/tests/queue/`.
 
 use std::time::Duration;
 

@@ -153,3 +153,50 @@ async fn the_command_line_resyncs_and_follows() {
     system.run(&["resync", "--project", "test", "--every", "default"]).await;
     assert_eq!(count(&system, "SELECT count(*) FROM projects WHERE resync_every IS NULL").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_goes_on_at_once_though_its_worker_is_killed_again_and_again() {
+    let mut system = System::builder()
+        .set("METRIQLAB_RESYNC_EVERY", "off")
+        .set("TIKTOK_RATE_PER_MINUTE", "200")
+        .set("TIKTOK_RATE_WINDOW", "2s")
+        .start()
+        .await;
+    // As many as one worker holds of the bulk lane.
+    connect(&system, 24).await;
+    system.workers[0].terminate().await;
+    system.workers.clear();
+    system.variables.retain(|(name, _)| name != "TIKTOK_RATE_PER_MINUTE");
+    system.variables.push(("TIKTOK_RATE_PER_MINUTE".to_owned(), "6".to_owned()));
+    let asked = system.client.post("/api/v1/creators/sync").await;
+    let batch = asked.data(202)["batchId"].as_str().unwrap().to_owned();
+    let queue = system.queue();
+    // Two crashes make a suspect, and of suspects a worker would hold one.
+    for life in 1..=3 {
+        let name = format!("-{}-", system.add_worker().pid());
+        within(Duration::from_secs(10), "the jobs are in the new worker's hands", async || {
+            let workers = queue.workers().await.ok()?;
+            workers.iter().any(|worker| worker.name.contains(&name) && worker.running >= 10).then_some(())
+        })
+        .await;
+        within(Duration::from_secs(10), "they wait for their turns", async || {
+            (marked(&system, &name).await >= 10).then_some(())
+        })
+        .await;
+        if life < 3 {
+            system.workers.last_mut().unwrap().kill().await;
+        }
+    }
+    let done = finished(&system, &batch).await;
+    assert_eq!(counts(&done), [24, 0, 0, 24, 0, 0]);
+}
+
+/// Bulk jobs of a worker that only wait for their turn at the budget.
+async fn marked(system: &System, worker: &str) -> usize {
+    let prefix = system.variables.iter().find(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").unwrap();
+    let client = redis::Client::open(system.redis_url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let key = format!("{{{}:bulk}}:v2:waiting", prefix.1);
+    let claims: Vec<String> = redis::cmd("SMEMBERS").arg(key).query_async(&mut connection).await.unwrap();
+    claims.iter().filter(|claim| claim.contains(worker)).count()
+}

@@ -91,7 +91,7 @@ impl Books {
     }
 
     /// A consent that was given while a revocation of the same account was on its way. If TikTok took the revocation for the
-    /// later word, the creator must connect again, and is told so (ARCHITECTURE: never silently dead).
+    /// later word, the creator must connect again, and is told so (docs/internals.md: never silently dead).
     pub fn consents_in_a_hurry(&self, creator: &str, from: SystemTime) {
         self.entries().withdrawn.entry(creator.to_owned()).or_default().push(Span { from, to: None });
     }

@@ -110,6 +110,7 @@ async fn soak(plan: &Plan) {
         report.explain(&sql).await;
         panic!("the soak found faults\n{}", fleet.complaints());
     }
+    assert!(report.keeps(plan, &fleet), "it was smaller, or a recovery slower, than it must be: see the table");
 }
 
 async fn start(plan: &Plan, postgres: &PrivatePostgres, redis: &PrivateRedis) -> System {

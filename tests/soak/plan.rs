@@ -21,6 +21,10 @@ pub struct Plan {
     pub window: Duration,
     pub resync_every: Duration,
     pub disasters: Vec<(Duration, Disaster)>,
+    /// Fewer sync jobs than this are no soak.
+    pub least_jobs: i64,
+    /// Whether the slowest recovery counts. Not on a machine that does other things meanwhile.
+    pub is_timed: bool,
 }
 
 impl Plan {
@@ -37,6 +41,8 @@ impl Plan {
             quota: 200,
             window: Duration::from_secs(2),
             resync_every: Duration::from_secs(20),
+            least_jobs: 100,
+            is_timed: false,
             disasters: schedule(
                 length,
                 &[
@@ -62,6 +68,9 @@ impl Plan {
             quota: 6_000,
             window: Duration::from_secs(60),
             resync_every: Duration::from_secs(120),
+            // 20,000 in ten minutes.
+            least_jobs: i64::try_from(length.as_secs() * 20_000 / 600).unwrap_or(i64::MAX),
+            is_timed: true,
             disasters: schedule(
                 length,
                 &[

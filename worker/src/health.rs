@@ -7,6 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
+use shared::platforms::tiktok::TikTok;
 use shared::queue::{Liveness, Queue};
 use shared::store::Store;
 use shared::telemetry::{self, Metrics};
@@ -50,10 +51,11 @@ impl Server {
     }
 }
 
-/// Serves `state` on `address`.
-pub(crate) fn serve(address: SocketAddr, state: State) -> std::io::Result<Server> {
+/// Serves `state` on `address`, and what is to be measured of the calls to `tiktok`.
+pub(crate) fn serve(address: SocketAddr, state: State, tiktok: TikTok) -> std::io::Result<Server> {
     let watching = state.metrics.clone().map(|metrics| {
-        AbortOnDropHandle::new(tokio::spawn(telemetry::watch(metrics, state.store.clone(), state.queue.clone())))
+        let (store, queue) = (state.store.clone(), state.queue.clone());
+        AbortOnDropHandle::new(tokio::spawn(telemetry::watch(metrics, store, queue, tiktok)))
     });
     let server = HttpServer::new(move || {
         App::new()

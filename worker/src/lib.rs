@@ -76,7 +76,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         store: store.clone(),
         queue: queue.clone(),
         tokens: tokens.clone(),
-        tiktok,
+        tiktok: tiktok.clone(),
         resync_every: settings.resync_every,
     });
     let pool_settings =
@@ -88,8 +88,9 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     let health = match settings.metrics_bind {
         Some(address) => {
             let liveness = pool.liveness();
-            let state = health::State::new(store.clone(), queue.clone(), liveness, metrics, settings.concurrency);
-            Some(health::serve(address, state).map_err(|source| StartError::Bind { address, source })?)
+            let (store, queue, slots) = (store.clone(), queue.clone(), settings.concurrency);
+            let state = health::State::new(store, queue, liveness, metrics, slots);
+            Some(health::serve(address, state, tiktok).map_err(|source| StartError::Bind { address, source })?)
         }
         None => None,
     };

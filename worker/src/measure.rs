@@ -26,7 +26,7 @@ pub(crate) fn describe() {
     describe_histogram!(RUN_TIME, Unit::Seconds, "How long a start of a job took, by kind and by how it ended");
     describe_histogram!(WAIT, Unit::Seconds, "From when a job was due to its start, by kind and lane");
     describe_counter!(RECOVERED, "Open jobs that Redis had forgotten and the sweeper pushed again");
-    describe_counter!(STUCK, "Failed tries of revocations that failed often");
+    describe_counter!(STUCK, "Failed tries of revocations that failed often, or starts of ones held for long");
     describe_counter!(PARKED, "Syncs that stopped before their end and kept what they had read");
     describe_counter!(SCHEDULED, "Jobs that the schedule made for creators that were due");
     describe_counter!(FED, "Bulk jobs that were moved from Postgres to Redis");
@@ -59,7 +59,7 @@ pub(crate) fn recovered(jobs: u64) {
     counter!(RECOVERED).increment(jobs);
 }
 
-/// Counts a failed try of a revocation that failed often.
+/// Counts a failed try of a revocation that failed often, or a start of one that an outage has held for long.
 pub(crate) fn revocation_is_stuck() {
     counter!(STUCK).increment(1);
 }

@@ -23,7 +23,7 @@ const CHUNK: i64 = 1000;
 /// Bulk jobs in Redis that are ready to run, at least and at most: few, for Redis's memory; and a worker must not run out of
 /// them between two ticks.
 const WINDOW: (u64, u64) = (64, 1000);
-/// With those that wait there for their next try. More than this and no new one comes, so Redis's memory is bounded.
+/// With those that wait there for their next try, and the suspects. More than this and no new one comes, so Redis's memory is bounded.
 const MOST_IN_REDIS: u64 = 5000;
 /// Projects that take turns in one tick; the next tick goes on after the last of them.
 const PROJECTS: i32 = 200;
@@ -130,11 +130,13 @@ impl Scheduler {
     /// Tops up the window in Redis. `true`: something was moved, or could have been.
     async fn feed(&mut self) -> Result<bool, TickError> {
         let depth = self.queue.depth(Lane::Bulk).await?;
-        self.window = window_for(self.window, depth.ready);
-        let room = room_for(self.window, depth.ready, depth.delayed);
+        // Suspects run one at a time, however many slots are free: they feed nobody.
+        let ready = depth.ready.saturating_sub(depth.suspects);
+        self.window = window_for(self.window, ready);
+        let room = room_for(self.window, ready, depth.delayed.saturating_add(depth.suspects));
         if room == 0 {
             self.let_newcomers_in().await?;
-            return Ok(depth.ready > 0);
+            return Ok(ready > 0);
         }
         let fed = self.store.feed(self.after, PROJECTS, i64::try_from(room).unwrap_or(CHUNK)).await?;
         // From the first project again, if these were the last ones.
@@ -178,9 +180,9 @@ fn window_for(window: u64, ready: u64) -> u64 {
     next.clamp(WINDOW.0, WINDOW.1)
 }
 
-/// How many more jobs Redis may get.
-fn room_for(window: u64, ready: u64, delayed: u64) -> u64 {
-    window.saturating_sub(ready).min(MOST_IN_REDIS.saturating_sub(ready.saturating_add(delayed)))
+/// How many more jobs Redis may get; `others` are there too, and no free slot would take them.
+fn room_for(window: u64, ready: u64, others: u64) -> u64 {
+    window.saturating_sub(ready).min(MOST_IN_REDIS.saturating_sub(ready.saturating_add(others)))
 }
 
 #[cfg(test)]

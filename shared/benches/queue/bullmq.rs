@@ -9,7 +9,8 @@ use super::{Failure, Figures};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/bullmq");
 
-/// Jobs that it works on at a time, and adds in one call: the best of 16, 50, 100, 200 and of 200, 500, 2000.
+/// Jobs that it works on at a time, and adds in one call: the best of a few noisy trials, with 50 and 200 at a time and
+/// chunks of 500 and 2,000.
 const CONCURRENCY: usize = 50;
 const CHUNK: usize = 500;
 

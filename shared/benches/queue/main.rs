@@ -1,4 +1,4 @@
-//! What we claim of the queue's speed, measured: `make bench`, or `cargo bench -p metriqlab-shared --bench queue`.
+//! What we claim of the queue's speed, measured: `make bench BENCHES=queue`.
 //!
 //! The queue alone beside BullMQ, on the same Redis with the same number of jobs, one after the other; then the queue with
 //! its jobs as rows in Postgres. Needs `METRIQLAB_TEST_REDIS_URL` and, for the rows, `METRIQLAB_TEST_DATABASE_URL`; servers

@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rand::Rng as _;
 use redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::Class;
 use super::connection::Connection;
@@ -93,6 +93,8 @@ pub(super) struct Breaker {
     failing: String,
     pauses: Pauses,
     connection: Mutex<Connection>,
+    /// How long Redis may take to answer.
+    patience: Duration,
     /// Instead of Redis's own clock: so that a simulated hour takes seconds.
     clock: Option<u64>,
 }
@@ -100,20 +102,30 @@ pub(super) struct Breaker {
 impl Breaker {
     /// The breaker under the keys `base:…`, which are those of the endpoint's log.
     pub(super) fn new(connection: Connection, base: &str, endpoint: &'static str, window: Duration) -> Self {
+        // A rate over a counter that appears with its first event misses that event.
+        counter!("metriqlab_breaker_opened_total", "endpoint" => endpoint).increment(0);
+        counter!("metriqlab_breaker_probes_total", "endpoint" => endpoint).increment(0);
+        for class in [Class::Interactive, Class::Bulk] {
+            let labels = [("endpoint", endpoint), ("class", class.as_str())];
+            counter!("metriqlab_breaker_held_total", &labels).increment(0);
+        }
         Self {
             endpoint,
             pauses: Pauses::of(window),
             state: key(base),
             failing: format!("{base}:failing"),
             connection: Mutex::new(connection),
+            patience: PATIENCE,
             clock: None,
         }
     }
 
-    /// Sets the clock that the scripts go by from now on.
+    /// Sets the clock that the scripts go by from now on. Real time counts for nothing then: a machine that is slow for a
+    /// moment must not look like a Redis that is away.
     #[cfg(test)]
     pub(super) fn set_clock(&mut self, micros: u64) {
         self.clock = Some(micros);
+        self.patience = Duration::from_secs(30);
     }
 
     /// Whether a request may be sent; `Err`: not, and when to come back.
@@ -185,14 +197,25 @@ impl Breaker {
     }
 
     fn show(&self, open: bool) {
-        gauge!("metriqlab_breaker_open", "endpoint" => self.endpoint).set(f64::from(u8::from(open)));
+        show(self.endpoint, f64::from(u8::from(open)));
+    }
+
+    /// Its connection, to the node that holds the endpoint's keys.
+    pub(super) async fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().await
     }
 
     async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, String> {
         let answer = async { self.connection.lock().await.invoke(call).await };
-        let answer: RedisResult<T> = tokio::time::timeout(PATIENCE, answer).await.map_err(|late| late.to_string())?;
+        let answer: RedisResult<T> =
+            tokio::time::timeout(self.patience, answer).await.map_err(|late| late.to_string())?;
         answer.map_err(|error| error.to_string())
     }
+}
+
+/// Sets the gauge: 1 open, 0 closed, NaN unknown.
+pub(super) fn show(endpoint: &'static str, open: f64) {
+    gauge!("metriqlab_breaker_open", "endpoint" => endpoint).set(open);
 }
 
 /// Where a breaker's state is.
@@ -203,6 +226,16 @@ pub(super) fn key(base: &str) -> String {
 /// As much, or up to half more: jobs that were held together do not come back together. Never zero.
 fn jittered(wait: Duration) -> Duration {
     wait.max(Duration::from_millis(50)).mul_f64(rand::rng().random_range(1.0..=1.5))
+}
+
+/// What is rare begins at 0, so that the first time is seen as a rise.
+pub(super) fn begin_metrics(endpoint: &'static str) {
+    for rare in ["metriqlab_breaker_opened_total", "metriqlab_breaker_probes_total"] {
+        counter!(rare, "endpoint" => endpoint).increment(0);
+    }
+    for class in [Class::Interactive, Class::Bulk] {
+        counter!("metriqlab_breaker_held_total", "endpoint" => endpoint, "class" => class.as_str()).increment(0);
+    }
 }
 
 pub(super) fn describe_metrics() {

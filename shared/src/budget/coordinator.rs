@@ -111,6 +111,7 @@ impl Coordinator {
         for rare in ["metriqlab_budget_unused_total", "metriqlab_budget_closed_total", "metriqlab_budget_lost_total"] {
             counter!(rare, "endpoint" => endpoint).increment(0);
         }
+        super::breaker::begin_metrics(endpoint);
         Self {
             app,
             endpoint,

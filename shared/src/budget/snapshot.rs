@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use metrics::gauge;
 use redis::{RedisError, Script};
 
 use super::breaker::{self, BreakerState};
@@ -11,6 +12,9 @@ use super::log::{Limits, micros, or_empty};
 use super::{Budget, BudgetError};
 
 static SNAPSHOT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/snapshot.lua")));
+
+/// How long a look for the gauges may take; the next one comes soon.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// How an endpoint's budget stands, over the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +31,44 @@ pub struct Snapshot {
     pub breaker: BreakerState,
 }
 
+impl Snapshot {
+    /// When the next look at an endpoint that is held is due; `None` if it is not.
+    pub fn probe_in(&self) -> Option<Duration> {
+        match self.breaker {
+            BreakerState::Open { probe_in } => Some(probe_in),
+            BreakerState::Closed => None,
+        }
+    }
+}
+
 impl Budget {
     /// How `endpoint`'s budget stands: one call of Redis, which changes nothing.
-    pub async fn snapshot(&self, endpoint: &str) -> Result<Snapshot, BudgetError> {
+    pub async fn snapshot(&self, endpoint: &'static str) -> Result<Snapshot, BudgetError> {
         let base = self.base(endpoint);
-        look(&mut self.connection(&base), &base, self.settings.limits(), None).await.map_err(|error| {
+        let breaker = self.breaker(endpoint);
+        look(&mut *breaker.connection().await, &base, self.settings.limits(), None).await.map_err(|error| {
             tracing::debug!(endpoint, %error, "the budget can't be read");
             BudgetError::Unavailable
         })
+    }
+
+    /// Reads how `endpoint` stands and sets its gauges.
+    pub async fn measure(&self, endpoint: &'static str, has_quota: bool) {
+        let read = tokio::time::timeout(READ_WITHIN, self.snapshot(endpoint)).await;
+        show(endpoint, has_quota, read.ok().and_then(Result::ok).as_ref());
+    }
+}
+
+/// Sets the gauges of `endpoint` to what was read, so that they are right also in a process that calls nobody. `None`: Redis
+/// was away, and what is not known is neither zero nor what it was. An endpoint without a quota has a breaker alone.
+pub(super) fn show(endpoint: &'static str, has_quota: bool, read: Option<&Snapshot>) {
+    let is_open = |snapshot: &Snapshot| f64::from(u8::from(snapshot.probe_in().is_some()));
+    breaker::show(endpoint, read.map_or(f64::NAN, is_open));
+    if has_quota {
+        let known = |value: fn(&Snapshot) -> u32| read.map_or(f64::NAN, |snapshot| f64::from(value(snapshot)));
+        gauge!("metriqlab_budget_used", "endpoint" => endpoint).set(known(|snapshot| snapshot.used));
+        gauge!("metriqlab_budget_ceiling", "endpoint" => endpoint).set(known(|snapshot| snapshot.ceiling));
+        gauge!("metriqlab_budget_quota", "endpoint" => endpoint).set(known(|snapshot| snapshot.quota));
     }
 }
 

@@ -3,7 +3,9 @@
 pub mod tiktok;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::deserialize::FromSqlRow;
@@ -13,6 +15,7 @@ use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
 use tokio::sync::watch;
 
+use crate::queue::Waiting;
 use crate::turns::{Group, Spent};
 
 /// Where a creator's account lives. The names are the contract's.
@@ -121,15 +124,47 @@ pub struct Caller {
     pub group: Option<Group>,
     /// Counts the requests.
     pub spent: Spent,
+    /// Through which each request waits for its turn.
+    pub waiting: Waiting,
     /// How long each answer may take, if less than the platform's client allows anyway.
     pub timeout: Option<Duration>,
+    /// Counts the time from sending to answers, without the wait for turns.
+    pub answering: Elapsed,
+}
+
+/// Adds up time. All clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Elapsed(Arc<AtomicU64>);
+
+impl Elapsed {
+    /// Awaits `work` to its end and counts how long it took.
+    pub async fn of<T>(&self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_add(took, Ordering::Relaxed);
+        done
+    }
+
+    /// The sum, to the microsecond.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Caller {
     /// Somebody waits, and goes before all scheduled and bulk work.
     pub fn interactive(max_wait: Option<Duration>) -> Self {
         // The sender may go: nothing is more urgent than this already is.
-        Self { interactive: watch::channel(true).1, max_wait, group: None, spent: Spent::default(), timeout: None }
+        Self {
+            interactive: watch::channel(true).1,
+            max_wait,
+            group: None,
+            spent: Spent::default(),
+            waiting: Waiting::default(),
+            timeout: None,
+            answering: Elapsed::default(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::turns::Group;
 static FETCH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/fetch.lua")));
 static FINISH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/finish.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/release.lua")));
+static WAIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/wait.lua")));
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/heartbeat.lua")));
 static RECLAIM: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/reclaim.lua")));
 static DEREGISTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/deregister.lua")));
@@ -86,7 +87,7 @@ pub(super) struct Beat {
     pub inflight: usize,
     /// Positions, in the list that was sent, of the claims that somebody else has taken over.
     pub lost: Vec<usize>,
-    /// Workers not heard of for too long.
+    /// Workers not heard of for too long, while others were.
     pub dead: Vec<String>,
 }
 
@@ -107,7 +108,7 @@ impl Claims {
         let (keys, channels) = (self.queue.keys(self.lane), self.queue.channels());
         let mut call = FINISH.prepare_invoke();
         call.key(&keys.of_lines()[..]).key(&keys.delayed).key(&keys.claims).key(&keys.crashes);
-        call.key(keys.inflight(&self.worker));
+        call.key(keys.inflight(&self.worker)).key(&keys.waiting);
         call.arg(&channels.done).arg(&channels.wake).arg(self.lane.as_str()).arg(&self.worker).arg(ends.len());
         for End { claim, verb, .. } in ends {
             call.arg(&claim.id).arg(claim.number);
@@ -133,7 +134,7 @@ impl Claims {
         for chunk in claims.chunks(CHUNK).rev() {
             let mut call = RELEASE.prepare_invoke();
             call.key(&keys.of_lines()[..]).key(&keys.solo).key(&keys.claims).key(&keys.crashes);
-            call.key(keys.inflight(&self.worker));
+            call.key(keys.inflight(&self.worker)).key(&keys.waiting);
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(&self.worker).arg(CRASHES_OF_A_SUSPECT);
             for claim in chunk {
                 call.arg(&claim.id).arg(claim.number);
@@ -141,6 +142,31 @@ impl Claims {
             back += self.queue.link(self.lane).script_again::<u64>(&call).await?;
         }
         Ok(back)
+    }
+
+    /// Marks a claim as one whose job only waits, if it is still this worker's. The mark names the claim, so it says nothing
+    /// of a later one, and it goes with the claim.
+    pub(super) async fn wait(&self, claim: &ClaimId) -> RedisResult<bool> {
+        let keys = self.queue.keys(self.lane);
+        let mut call = WAIT.prepare_invoke();
+        call.key(&keys.claims).key(&keys.waiting).arg(&claim.id).arg(self.name(claim.number));
+        self.queue.link(self.lane).script_again(&call).await
+    }
+
+    /// Takes the mark back.
+    pub(super) async fn go_on(&self, number: u64) -> RedisResult<()> {
+        let mut unmark = redis::cmd("SREM");
+        unmark.arg(&self.queue.keys(self.lane).waiting).arg(self.name(number));
+        let link = self.queue.link(self.lane);
+        match link.command(&unmark).await {
+            Err(error) if error.is_connection_dropped() => link.command(&unmark).await,
+            answer => answer,
+        }
+    }
+
+    /// A claim as Redis knows it.
+    fn name(&self, number: u64) -> String {
+        format!("{}:{number}", self.worker)
     }
 
     /// Registers the worker and at most 500 of its claims, with their payloads.
@@ -153,6 +179,7 @@ impl Claims {
         let keys = self.queue.keys(self.lane);
         let mut call = HEARTBEAT.prepare_invoke();
         call.key(&keys.workers).key(&keys.epoch).key(&keys.jobs).key(&keys.claims).key(keys.inflight(&self.worker));
+        call.key(&keys.reached);
         call.arg(&self.worker).arg(epoch).arg(millis(dead_after));
         for (claim, payload) in claims {
             call.arg(&claim.id).arg(claim.number).arg(&**payload);
@@ -169,7 +196,7 @@ impl Claims {
         loop {
             let mut call = RECLAIM.prepare_invoke();
             call.key(&keys.of_lines()[..]).key(&keys.workers).key(&keys.solo).key(&keys.claims);
-            call.key(&keys.crashes).key(keys.inflight(dead)).key(&keys.delayed);
+            call.key(&keys.crashes).key(keys.inflight(dead)).key(&keys.delayed).key(&keys.waiting);
             call.arg(&self.queue.channels().wake).arg(self.lane.as_str()).arg(dead);
             call.arg(millis(dead_after)).arg(CRASHES_OF_A_SUSPECT).arg(CRASHES_OF_A_POISON);
             let (back, more): (u64, u8) = self.queue.link(self.lane).script(&call).await?;
@@ -192,7 +219,7 @@ impl Claims {
     pub(super) async fn deregister(&self) -> RedisResult<()> {
         let keys = self.queue.keys(self.lane);
         let mut call = DEREGISTER.prepare_invoke();
-        call.key(&keys.workers).key(keys.inflight(&self.worker)).arg(&self.worker);
+        call.key(&keys.workers).key(keys.inflight(&self.worker)).key(&keys.reached).arg(&self.worker);
         self.queue.link(self.lane).script_again(&call).await
     }
 }

@@ -77,8 +77,10 @@ pub enum Sweep {
 /// How much there is in a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// Jobs that a free slot would take at once.
+    /// Jobs that wait for a free slot alone, suspects among them.
     pub ready: u64,
+    /// Those of them that were found on dead workers before: each process runs them one at a time.
+    pub suspects: u64,
     /// Jobs that wait for their time.
     pub delayed: u64,
     /// Jobs that workers hold.
@@ -243,11 +245,11 @@ impl Queue {
         let keys = self.keys(lane);
         let mut call = DEPTH.prepare_invoke();
         call.key(&keys.lines).key(&keys.turns).key(&keys.solo).key(&keys.delayed).key(&keys.claims);
-        let (ready, delayed, running, now, heads): (u64, u64, u64, u64, Vec<Option<Vec<u8>>>) =
+        let (ready, suspects, delayed, running, now, heads): (u64, u64, u64, u64, u64, Vec<Option<Vec<u8>>>) =
             self.link(lane).script_again(&call).await?;
         let oldest = heads.iter().flatten().filter_map(|id| made_at(id)).min();
         let oldest = oldest.map(|at| Duration::from_millis(now.saturating_sub(at)));
-        Ok(Depth { ready, delayed, running, oldest })
+        Ok(Depth { ready, suspects, delayed, running, oldest })
     }
 
     /// The worker processes that Redis has heard of, by name: those that live, and those not yet found dead.
@@ -303,14 +305,14 @@ impl Queue {
 
     /// To the node that holds the lane's keys.
     pub(super) fn link(&self, lane: Lane) -> &Link {
-        &self.place(lane).link
+        &self.place_of(lane).link
     }
 
     pub(super) fn keys(&self, lane: Lane) -> &LaneKeys {
-        &self.place(lane).keys
+        &self.place_of(lane).keys
     }
 
-    fn place(&self, lane: Lane) -> &Place {
+    fn place_of(&self, lane: Lane) -> &Place {
         match lane {
             Lane::Revoke => &self.inner.revoke,
             Lane::Sync => &self.inner.sync,

@@ -25,8 +25,8 @@ struct Pulse {
     epoch: String,
     /// Heartbeats in a row that found more claims in Redis than we know of.
     surplus: u32,
-    /// Since when the lane has been in our reach without a gap, and the last good beat.
-    reachable: Option<(Instant, Instant)>,
+    /// When a beat failed last.
+    failed: Option<Instant>,
 }
 
 /// Beats for all lanes until `stop`, for each by itself: in a cluster, a node that hangs must not keep the others from
@@ -34,7 +34,7 @@ struct Pulse {
 /// one that is gone later under the same epoch was taken over or has ended, not lost in a flush.
 pub(super) async fn run(lanes: Vec<(Arc<LaneState>, Arc<Control>)>, stop: CancellationToken) {
     let pulses = lanes.into_iter().map(|(lane, control)| {
-        let pulse = Pulse { lane, control, epoch: String::new(), surplus: 0, reachable: None };
+        let pulse = Pulse { lane, control, epoch: String::new(), surplus: 0, failed: None };
         pulse.run(stop.clone())
     });
     futures::future::join_all(pulses).await;
@@ -57,21 +57,15 @@ impl Pulse {
         }
     }
 
-    /// The dead of a beat, if we have reached the lane for long enough to believe it.
+    /// The dead of a beat. Redis names none unless it was in somebody's reach for long enough; that it was not in ours says
+    /// that it may have been out of theirs, too.
     fn dead(&mut self, beat: RedisResult<Vec<String>>) -> Vec<String> {
-        let dead_after = self.lane.settings.dead_after;
-        let now = Instant::now();
         let Ok(dead) = beat else {
-            self.reachable = None;
+            self.failed = Some(Instant::now());
             return Vec::new();
         };
-        let since = match self.reachable {
-            // A gap in our own beats (we were paused) is one in what we know of the others, too.
-            Some((since, last)) if now - last < dead_after => since,
-            _ => now,
-        };
-        self.reachable = Some((since, now));
-        if now - since < dead_after { Vec::new() } else { dead }
+        let was_cut_off = self.failed.is_some_and(|at| at.elapsed() < self.lane.settings.dead_after);
+        if was_cut_off { Vec::new() } else { dead }
     }
 
     /// A worker that lives takes a job from the feed at once.

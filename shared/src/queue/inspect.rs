@@ -34,6 +34,11 @@ pub struct RedisFacts {
 }
 
 impl Queue {
+    /// Where Redis is, as its URL says it, without what is secret.
+    pub fn place(&self) -> String {
+        self.servers().to_string()
+    }
+
     /// What the servers are like: the one, the master that Sentinel names, or all masters of a cluster.
     pub async fn inspect(&self) -> Result<Vec<RedisFacts>, QueueError> {
         let mut facts = Vec::new();

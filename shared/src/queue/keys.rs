@@ -6,7 +6,7 @@
 use super::Lane;
 
 /// The layout's version, a part of every key.
-const VERSION: &str = "v2";
+const VERSION: &str = "v1";
 
 /// The keys of one lane.
 #[derive(Debug, Clone)]
@@ -27,10 +27,15 @@ pub(super) struct LaneKeys {
     pub delayed: String,
     /// Hash: id → `worker:number` of who holds it. The number is of the worker's own counting and never used twice.
     pub claims: String,
-    /// Hash: id → how often it was found on a dead worker.
+    /// Hash: id → how often it was found at work on a dead worker.
     pub crashes: String,
+    /// Set of claims, `worker:number`, whose jobs only wait for their turn at something.
+    pub waiting: String,
     /// Sorted set: worker by its last heartbeat (ms, Redis's clock).
     pub workers: String,
+    /// Hash: `last`, the last heartbeat of any worker, and `since`, since when they have come without a long gap (ms,
+    /// Redis's clock).
+    pub reached: String,
     /// String: the instant (ms, Redis's clock) at which the first heartbeat found an empty Redis. It changes with a flush.
     pub epoch: String,
     base: String,
@@ -50,7 +55,9 @@ impl LaneKeys {
             delayed: key("delayed"),
             claims: key("claims"),
             crashes: key("crashes"),
+            waiting: key("waiting"),
             workers: key("workers"),
+            reached: key("reached"),
             epoch: key("epoch"),
             base,
         }
@@ -93,7 +100,7 @@ mod tests {
         for lane in Lane::ALL {
             let keys = LaneKeys::new("a:b", lane);
             let inflight = keys.inflight("host-1-{x}");
-            let tag = format!("{{a:b:{lane}}}:v2:");
+            let tag = format!("{{a:b:{lane}}}:v1:");
             for key in [
                 &keys.jobs,
                 &keys.lines,
@@ -104,7 +111,9 @@ mod tests {
                 &keys.delayed,
                 &keys.claims,
                 &keys.crashes,
+                &keys.waiting,
                 &keys.workers,
+                &keys.reached,
                 &keys.epoch,
                 &inflight,
             ] {
@@ -122,6 +131,7 @@ mod tests {
             ("fetch", include_str!("scripts/fetch.lua")),
             ("finish", include_str!("scripts/finish.lua")),
             ("release", include_str!("scripts/release.lua")),
+            ("wait", include_str!("scripts/wait.lua")),
             ("heartbeat", include_str!("scripts/heartbeat.lua")),
             ("reclaim", include_str!("scripts/reclaim.lua")),
             ("deregister", include_str!("scripts/deregister.lua")),

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::claims::{ClaimId, Claims, Fetched, FetchedJob};
 use super::gates::Gates;
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
-use super::{CHUNK, Delivery, Lane, Message, Outcome, WorkerSettings};
+use super::{CHUNK, Delivery, Lane, Message, Outcome, Waiting, WorkerSettings};
 use crate::ids::JobId;
 use crate::turns::{Group, Spent};
 
@@ -368,7 +368,9 @@ impl LaneState {
         match (message, job) {
             (Ok(message), Some(id)) if message.id == id => {
                 let crashes = fetched.crashes.saturating_sub(super::claims::CRASHES_OF_A_SUSPECT);
-                let delivery = Delivery { message, lane: self.lane(), crashes, stop, interactive: listen, spent };
+                let waiting = Waiting::new(self.clone(), number);
+                let interactive = listen;
+                let delivery = Delivery { message, lane: self.lane(), crashes, stop, interactive, spent, waiting };
                 Some(Job { delivery, lease })
             }
             (_, Some(id)) => {

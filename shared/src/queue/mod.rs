@@ -34,11 +34,14 @@
 //! # When a worker dies
 //!
 //! Each second a worker writes itself into `workers`, by Redis's clock. One that was not heard of for five seconds is
-//! dead: whoever notices (and has itself reached Redis without a gap for as long, for an outage is not the death of
-//! everybody) puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`. A job found so
-//! twice is a suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own:
-//! after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the
-//! same, a revocation, waits from then on, twice as long from crash to crash.
+//! dead: whoever notices puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`.
+//! An outage is not the death of everybody: nobody is dead unless somebody's heartbeats have come for as long without a gap
+//! (`reached`, which outlives a process, so that one that has just started takes over at once), nor for a process that was
+//! itself cut off in that time. A job that only waited for its turn at something ([`Waiting`], `waiting`) has run nothing that
+//! a worker could die of: it goes back to its line, and nothing is counted. A job that was found twice otherwise is a
+//! suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own: after three
+//! more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the same, a
+//! revocation, waits from then on, twice as long from crash to crash.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
 //! [`Delivery::stop`]; whatever it says then matches no claim (but a last word is told if nobody holds the job, for a flush
@@ -83,6 +86,7 @@
 //! | t7 a worker that neither runs nor returns | `an_apalis_worker_that_ends_or_goes_deaf_is_built_anew_under_a_fresh_name` |
 //! | t12 a waiter misses its notice | `a_notice_lost_with_the_connection_is_made_up_for_when_it_is_back`, `a_job_that_ended_before_its_waiter_listened_is_found_in_its_row` |
 //! | an outage taken for everybody's death | `an_outage_of_redis_is_not_the_death_of_its_workers` |
+//! | jobs that wait for the budget are taken for poison | `three_deaths_make_no_suspect_of_a_job_that_only_waited` |
 //! | an unknown kind is thrown away in a rolling deploy | `an_unknown_kind_is_left_for_a_worker_that_knows_it` |
 //! | Redis is full, and the consumers stop too | `a_full_redis_refuses_pushes_but_not_the_work_that_is_there` |
 //! | a reconnect loop logs a million lines | `an_outage_is_logged_once_and_costs_no_caller_a_wait_and_shows_no_password` |
@@ -110,6 +114,7 @@ mod pool;
 mod signals;
 mod slots;
 mod waiter;
+mod waiting;
 
 use std::time::Duration;
 
@@ -126,6 +131,7 @@ pub use gates::Gates;
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use waiter::{Waiter, Watching};
+pub use waiting::Waiting;
 
 use crate::ids::JobId;
 use crate::turns::{Group, Spent};
@@ -237,6 +243,8 @@ pub struct Delivery {
     pub interactive: watch::Receiver<bool>,
     /// Where the handler counts the requests that the job spends: its group's next turns come later by as many.
     pub spent: Spent,
+    /// Through which the handler waits for what others have to give.
+    pub waiting: Waiting,
 }
 
 impl Delivery {

@@ -47,6 +47,12 @@ enum Step {
         process: Index,
         held: Index,
     },
+    /// A job begins to wait for its turn at something, or has it.
+    Wait {
+        process: Index,
+        held: Index,
+        over: bool,
+    },
     Beat {
         process: Index,
     },
@@ -81,6 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (index(), index(), prop::bool::weighted(0.2))
             .prop_map(|(process, held, dies)| Step::Finish { process, held, dies }),
         2 => (index(), index()).prop_map(|(process, held)| Step::Retry { process, held }),
+        2 => (index(), index(), any::<bool>()).prop_map(|(process, held, over)| Step::Wait { process, held, over }),
         3 => index().prop_map(|process| Step::Beat { process }),
         2 => index().prop_map(|process| Step::Crash { process }),
         2 => index().prop_map(|process| Step::Pause { process }),
@@ -157,6 +164,18 @@ impl Process {
         }
     }
 
+    async fn wait(&mut self, held: Index, over: bool) {
+        if !self.held.is_empty() {
+            let held = held.get(&self.held);
+            let claims = &self.claims[at(held.lane)];
+            if over {
+                claims.go_on(held.claim.number).await.unwrap();
+            } else {
+                claims.wait(&held.claim).await.unwrap();
+            }
+        }
+    }
+
     /// Drops what others have by now. As in the heartbeat, an epoch that changed means a flush.
     async fn beat(&mut self) {
         for lane in Lane::ALL {
@@ -188,7 +207,7 @@ impl World {
                 id: JobId::new(),
                 kind: "sync".into(),
                 trace: None,
-                group: (number % 3 > 0).then(|| Group::from(ProjectId::new())),
+                group: (!number.is_multiple_of(3)).then(|| Group::from(ProjectId::new())),
             },
             cost: 1 + number / 2,
             lane: Lane::Bulk,
@@ -228,6 +247,11 @@ impl World {
             }
             Step::Finish { process, held, dies } => self.end(process, held, None, dies).await?,
             Step::Retry { process, held } => self.end(process, held, Some(Duration::ZERO), false).await?,
+            Step::Wait { process, held, over } => {
+                if let Some(process) = self.pick(process, Life::Running) {
+                    self.processes[process].wait(held, over).await;
+                }
+            }
             Step::Beat { process } => {
                 if let Some(process) = self.pick(process, Life::Running) {
                     self.processes[process].beat().await;
@@ -287,11 +311,11 @@ impl World {
     }
 
     async fn fetch(&mut self, process: usize, lane: Lane, slots: usize) -> Result<usize, TestCaseError> {
-        let fetcher = &mut self.processes[process];
-        let free_for_suspect = !fetcher.held.iter().any(|held| held.suspect);
-        let first = fetcher.numbers;
-        fetcher.numbers += slots as u64;
-        let fetched = fetcher.claims[at(lane)].fetch(first, slots, free_for_suspect).await.unwrap();
+        let taker = &mut self.processes[process];
+        let free_for_suspect = !taker.held.iter().any(|held| held.suspect);
+        let first = taker.numbers;
+        taker.numbers += slots as u64;
+        let fetched = taker.claims[at(lane)].fetch(first, slots, free_for_suspect).await.unwrap();
         prop_assert!(fetched.jobs.len() <= slots);
         let count = fetched.jobs.len();
         for job in fetched.jobs {
@@ -439,12 +463,13 @@ impl World {
                 &lane_keys.delayed,
                 &lane_keys.claims,
                 &lane_keys.crashes,
+                &lane_keys.waiting,
             ];
             keys.extend(jobs.map(|key| (lane, key.clone())));
             let workers = self.processes.iter().map(|process| &process.claims[at(lane)].worker);
             keys.extend(workers.map(|worker| (lane, lane_keys.inflight(worker))));
             if all {
-                keys.extend([&lane_keys.workers, &lane_keys.epoch].map(|key| (lane, key.clone())));
+                keys.extend([&lane_keys.workers, &lane_keys.epoch, &lane_keys.reached].map(|key| (lane, key.clone())));
             }
         }
         keys

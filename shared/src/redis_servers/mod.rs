@@ -70,6 +70,23 @@ impl fmt::Debug for RedisServers {
     }
 }
 
+/// The hosts and ports that the URL names, and the master's name; nothing secret.
+impl fmt::Display for RedisServers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |addresses: Vec<String>| addresses.join(", ");
+        match &self.0.kind {
+            Kind::One(client) => write!(f, "{}", address_of(client)),
+            Kind::Sentinel { sentinels, master } => {
+                let sentinels = sentinels.iter().map(|client| address_of(client).to_string()).collect();
+                write!(f, "{master}, by the Sentinels {}", list(sentinels))
+            }
+            Kind::Cluster { seeds } => {
+                write!(f, "the cluster of {}", list(seeds.iter().map(ToString::to_string).collect()))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)

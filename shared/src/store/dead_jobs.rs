@@ -172,6 +172,10 @@ impl Store {
                         jobs::attempts.eq(0),
                         jobs::run_at.eq(now),
                         jobs::finished_at.eq(None::<DateTime<Utc>>),
+                        // Of the tries before: a client would read them as what is wrong now.
+                        jobs::error_code.eq(None::<String>),
+                        jobs::error.eq(None::<String>),
+                        jobs::log_id.eq(None::<String>),
                     ))
                     .execute(connection)
                     .await?;

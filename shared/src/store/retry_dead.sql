@@ -25,14 +25,16 @@ judged AS (
 ),
 opened AS (
     -- Nobody waits for them, so they wait in Postgres and the feeder takes them to Redis, a few at a time.
-    UPDATE jobs SET state = 'waiting', lane = 'bulk', attempts = 0, run_at = now(), finished_at = NULL
+    UPDATE jobs SET state = 'waiting', lane = 'bulk', attempts = 0, run_at = now(), finished_at = NULL,
+        error_code = NULL, error = NULL, log_id = NULL
     FROM judged
     WHERE jobs.id = judged.id AND verdict = 'retried' AND kind = 'sync'
     RETURNING 1
 ),
 pushed AS (
     -- Of a kind that has a lane of its own: the sweeper finds them there.
-    UPDATE jobs SET state = 'enqueued', attempts = 0, run_at = now(), finished_at = NULL
+    UPDATE jobs SET state = 'enqueued', attempts = 0, run_at = now(), finished_at = NULL,
+        error_code = NULL, error = NULL, log_id = NULL
     FROM judged
     WHERE jobs.id = judged.id AND verdict = 'retried' AND kind <> 'sync'
     RETURNING 1

@@ -1,7 +1,7 @@
 //! The gauges that somebody has to go and read: of the fleet, of this process, of its connections.
 //!
 //! What is of the fleet every process reads for itself, so that no one process must live for it to be known: all show the
-//! same, give or take a few seconds. It costs Redis some ten commands every five seconds and Postgres one bounded query every
+//! same, give or take a few seconds. It costs Redis some fifteen commands every five seconds and Postgres one bounded query every
 //! fifteen, and nothing at all where nobody has scraped for five minutes.
 
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use metrics::{Unit, describe_gauge, gauge};
 
 use super::{Metrics, process};
+use crate::platforms::tiktok::TikTok;
 use crate::queue::{Depth, Lane, Queue, QueueError};
 use crate::store::fleet::Backlog;
 use crate::store::{Store, StoreError};
@@ -31,7 +32,7 @@ const MOST_CONNECTIONS: &str = "metriqlab_postgres_connections_max";
 const WAITING: &str = "metriqlab_postgres_waiting";
 
 /// Keeps the gauges of a process that serves `metrics` current, until it is dropped.
-pub async fn watch(metrics: Metrics, store: Store, queue: Queue) {
+pub async fn watch(metrics: Metrics, store: Store, queue: Queue, tiktok: TikTok) {
     describe();
     process::describe();
     let mut turn: u32 = 0;
@@ -41,6 +42,7 @@ pub async fn watch(metrics: Metrics, store: Store, queue: Queue) {
         show_pool(&store);
         if metrics.unscraped_for() < UNWATCHED {
             show_redis(read_redis(&queue).await);
+            tiktok.measure().await;
             if turn.is_multiple_of(POSTGRES_TURN) {
                 show_postgres(store.backlog().await);
             }

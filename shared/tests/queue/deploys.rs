@@ -44,7 +44,7 @@ async fn a_message_with_fields_of_a_later_version_runs_and_signals_of_one_harm_n
     let mut later = serde_json::to_value(&known).unwrap();
     later["priority"] = serde_json::json!({"of": ["the", "next", "version"]});
     let watching = waiter.watch(known.id);
-    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
     let mut add = redis::pipe();
     add.hset(key("jobs"), known.id.to_string(), later.to_string());
     // Due now: a worker takes it from there whatever the line of those ready looks like.

@@ -174,7 +174,7 @@ async fn a_panic_is_a_retry_and_ends_no_worker() {
 async fn what_cannot_be_read_harms_nobody() {
     let (queue, prefix) = fresh_queue();
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
     let strange = message("noop").id.to_string();
     let mut pipe = redis::pipe();
     let mut next = 0;

@@ -202,7 +202,7 @@ async fn a_claim_whose_answer_was_lost_is_given_back_and_runs() {
     let pool = worker(&queue, quick(), &seen, DONE);
     let job = message("noop");
     // As a fetch leaves it that Redis carried out and whose answer never came.
-    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
     let number = 1_u64 << 40;
     let mut pipe = redis::pipe();
     pipe.atomic()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::ids::JobId;
 use shared::queue::{
-    CRASHES_OF_A_POISON, Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool, WorkerSettings,
+    CRASHES_OF_A_POISON, Delivery, Final, Lane, Message, Outcome, Queue, Waiter, Waiting, WorkerPool, WorkerSettings,
 };
 use shared::turns::Spent;
 
@@ -174,6 +174,7 @@ fn a_revocation_is_never_poison() {
         stop: tokio_util::sync::CancellationToken::new(),
         interactive,
         spent: Spent::default(),
+        waiting: Waiting::default(),
     };
     assert!(!delivery.is_poison());
     delivery.lane = Lane::Sync;
@@ -220,7 +221,7 @@ async fn a_stop_gives_back_to_the_front_in_order_without_a_crash_and_signs_off()
     pool.stop(Duration::from_millis(100)).await;
     assert_eq!(told.len(), 4, "each was told to stop");
     let mut connection = raw(&redis_url()).await;
-    let key = |name: &str| format!("{{{prefix}:sync}}:v2:{name}");
+    let key = |name: &str| format!("{{{prefix}:sync}}:v1:{name}");
     let line: HashMap<String, String> =
         redis::cmd("HGETALL").arg(key("lines")).query_async(&mut connection).await.unwrap();
     assert_eq!((&*line[":first"], &*line[":next"]), ("0", "6"));
@@ -273,15 +274,17 @@ async fn an_outage_of_redis_is_not_the_death_of_its_workers() {
     redis.kill();
     tokio::time::sleep(dead_after + Duration::from_millis(500)).await;
     redis.up().await;
-    // The fast one is back first, and finds a heartbeat of the slow one that is too old.
-    until("both are heard again", async || {
+    // One that did not see the outage must not take it for a death, either.
+    let fresh = stuck_worker(&queue, fast, &others);
+    // The fast ones are there first, and find a heartbeat of the slow one that is too old.
+    until("all are heard", async || {
         let workers = queue.workers().await.unwrap_or_default();
-        workers.len() == 2 && workers.iter().all(|worker| worker.last_heartbeat < dead_after)
+        workers.len() == 3 && workers.iter().all(|worker| worker.last_heartbeat < dead_after)
     })
     .await;
     tokio::time::sleep(dead_after).await;
     assert_eq!((seen.len(), others.len()), (1, 0));
-    assert_eq!((holder.running(), other.running()), (1, 0));
+    assert_eq!((holder.running(), other.running(), fresh.running()), (1, 0, 0));
 }
 
 /// What [`WorkerProcess`] runs in a process of its own; alone it does nothing.

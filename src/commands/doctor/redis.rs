@@ -31,7 +31,7 @@ pub(super) async fn check(queue: Option<&Queue>) -> Examined {
             } else {
                 "start it, or correct REDIS_URL; meanwhile syncs are accepted, and wait in Postgres"
             };
-            Examined { checks: vec![Check::fail(NAME, error, remedy)], clock: None }
+            Examined { checks: vec![Check::fail(NAME, format!("{}: {error}", queue.place()), remedy)], clock: None }
         }
     }
 }

@@ -247,6 +247,9 @@ impl Overview {
                 "windowSeconds": quota.window.as_secs_f64(),
                 "used": quota.snapshot.map(|snapshot| snapshot.used),
                 "pausedSeconds": quota.snapshot.and_then(|snapshot| snapshot.paused_for).map(|pause| pause.as_secs_f64()),
+                "ceiling": quota.snapshot.map(|snapshot| snapshot.ceiling),
+                "breaker": quota.snapshot.map(|snapshot| if snapshot.probe_in().is_some() { "open" } else { "closed" }),
+                "probeSeconds": quota.snapshot.and_then(|snapshot| snapshot.probe_in()).map(|wait| wait.as_secs_f64()),
                 "forecastPercent": quota.forecast,
             })
         });

@@ -29,7 +29,11 @@ With --json, one object (with --watch one a line, each second):
              waiting (in Postgres), dead, oldestSeconds (null if nothing waits)
   workers    name, jobs, lastHeartbeatSeconds; null without Redis
   quota      endpoint, quota, windowSeconds, used (null if not known),
-             pausedSeconds (null if it is open, or not known), forecastPercent
+             pausedSeconds (null if it is open, or not known),
+             ceiling (what is granted: the quota, or less for a while after a
+             429), breaker (open during an outage, else closed), probeSeconds
+             (until the next look whether it is over; null if closed),
+             forecastPercent
   creators   active, reauthorizationRequired, disconnecting, due
   forecast   creators, syncsPerMinute, pagesPerMinute, fits
 Fields may be added. Exit status 1 without Postgres; without Redis it is 0, and

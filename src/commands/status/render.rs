@@ -81,7 +81,10 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
     lines.extend(workers(overview.workers.as_deref(), paint));
     lines.push(String::new());
     lines.push(paint.dim(&format!("QUOTA{:>54}{:>20}", "IN USE", "THE CADENCE NEEDS")));
-    lines.extend(overview.quota.iter().map(|quota| quota_line(quota, paint)));
+    for quota in &overview.quota {
+        lines.push(quota_line(quota, paint));
+        lines.extend(limits(quota).iter().map(|line| paint.red(line)));
+    }
     if !overview.app_is_set {
         lines.push(paint.dim("What is in use is known where TIKTOK_CLIENT_KEY is set."));
     }
@@ -150,6 +153,17 @@ fn quota_line(view: &QuotaView, paint: Paint) -> String {
         None => needs,
     };
     format!("{:<11} {drawn} {in_use:>20}   {needs}", view.endpoint)
+}
+
+/// What holds an endpoint back beside its quota.
+fn limits(view: &QuotaView) -> Vec<String> {
+    let Some(snapshot) = view.snapshot else { return Vec::new() };
+    let held = snapshot.probe_in().map(|wait| format!("held: TikTok fails (next look in {})", age(wait)));
+    let ceiling = (snapshot.ceiling < snapshot.quota).then(|| {
+        let (ceiling, quota) = (grouped(snapshot.ceiling.into()), grouped(snapshot.quota.into()));
+        format!("ceiling {ceiling} of {quota} after a 429")
+    });
+    held.into_iter().chain(ceiling).map(|text| format!("{:<11} {text}", "")).collect()
 }
 
 fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
@@ -269,7 +283,7 @@ mod tests {
 
     fn overview(many: i64) -> Overview {
         let number = positive(many);
-        let depth = Depth { ready: number, delayed: number, running: number, oldest: None };
+        let depth = Depth { ready: number, suspects: 0, delayed: number, running: number, oldest: None };
         let lane = |lane| LaneView {
             lane,
             setting: LaneSetting { state: LaneState::Draining, changed_at: None },
@@ -285,9 +299,9 @@ mod tests {
             snapshot: Some(Snapshot {
                 used: 999_999,
                 quota: 1_000_000,
-                ceiling: 1_000_000,
+                ceiling: 999_998,
                 paused_for: None,
-                breaker: BreakerState::Closed,
+                breaker: BreakerState::Open { probe_in: Duration::from_secs(3599) },
             }),
             forecast: 12_345.6,
         };
@@ -333,6 +347,24 @@ mod tests {
         let mut fits = overview(5);
         fits.quota.iter_mut().for_each(|quota| quota.forecast = 99.0);
         assert!(warning(&fits).is_empty());
+    }
+
+    #[test]
+    fn an_outage_and_a_lowered_ceiling_are_said_under_the_quota() {
+        let said = |change: fn(&mut Snapshot)| {
+            let mut view = overview(5).quota.remove(0);
+            let mut snapshot =
+                Snapshot { used: 1, quota: 600, ceiling: 600, paused_for: None, breaker: BreakerState::Closed };
+            change(&mut snapshot);
+            view.snapshot = Some(snapshot);
+            limits(&view).iter().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert!(said(|_| {}).is_empty());
+        assert_eq!(said(|snapshot| snapshot.ceiling = 420), ["ceiling 420 of 600 after a 429"]);
+        let open = |snapshot: &mut Snapshot| {
+            snapshot.breaker = BreakerState::Open { probe_in: Duration::from_secs(12) };
+        };
+        assert_eq!(said(open), ["held: TikTok fails (next look in 12s)"]);
     }
 
     #[test]

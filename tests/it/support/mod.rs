@@ -14,7 +14,7 @@ pub use client::Client;
 pub use system::System;
 
 /// How long a test waits for a condition before it fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until `check` gives a value; fails with `what` after [`DEADLINE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, check: impl FnMut() -> F) -> T {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shared::platforms::{Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::Delivery;
+use shared::platforms::{Caller, Elapsed, PageCursor, PlatformError, Profile, Scopes, VideoPage};
+use shared::queue::{Delivery, Waiting};
 use shared::store::credentials::Credential;
 use shared::store::jobs::Job;
 use shared::store::syncs::SyncTarget;
@@ -36,6 +36,7 @@ pub(super) struct Calls<'a> {
     interactive: watch::Receiver<bool>,
     group: Option<Group>,
     spent: Spent,
+    waiting: Waiting,
     /// Which try it is, of those that somebody waits for.
     attempt: i32,
     target: &'a SyncTarget,
@@ -44,6 +45,10 @@ pub(super) struct Calls<'a> {
     renewed: bool,
     /// 429s since the last good answer.
     refusals: u32,
+    /// How long this start has waited for the platform's answers, its tokens' included.
+    answering: Elapsed,
+    /// The first page is here, and others follow: a large creator's walk takes as long as it takes.
+    walks: bool,
 }
 
 impl<'a> Calls<'a> {
@@ -61,10 +66,26 @@ impl<'a> Calls<'a> {
         let waited_for = job.lane.is_interactive();
         let interactive = if waited_for { watch::channel(true).1 } else { delivery.interactive.clone() };
         let attempt = if waited_for { job.attempts } else { 1 };
-        let limit = interactive.borrow().then(|| policy::answer_limit(attempt));
-        let token = within(limit, context.tokens.usable_as_read(tokens)).await?;
+        let answering = Elapsed::default();
+        let limit = interactive.borrow().then(|| policy::answer_limit(attempt, answering.get()));
+        // Boxed: a renewal is large, and rare.
+        let token = answering.of(within(limit, Box::pin(context.tokens.usable_as_read(tokens)))).await?;
         let (group, spent) = (delivery.message.group.clone(), delivery.spent.clone());
-        Ok(Self { context, interactive, group, spent, attempt, target, token, renewed: false, refusals: 0 })
+        let waiting = delivery.waiting.clone();
+        Ok(Self {
+            context,
+            interactive,
+            group,
+            spent,
+            waiting,
+            attempt,
+            target,
+            token,
+            renewed: false,
+            refusals: 0,
+            answering,
+            walks: false,
+        })
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -85,12 +106,15 @@ impl<'a> Calls<'a> {
             timeout: self.limit(),
             group: self.group.clone(),
             spent: self.spent.clone(),
+            waiting: self.waiting.clone(),
+            answering: self.answering.clone(),
         }
     }
 
-    /// How long an answer may take, if somebody waits.
+    /// How long an answer may take, if somebody waits: what the try has left, until it has come to the listing.
     fn limit(&self) -> Option<Duration> {
-        self.is_waited_for().then(|| policy::answer_limit(self.attempt))
+        let waited = if self.walks { Duration::ZERO } else { self.answering.get() };
+        self.is_waited_for().then(|| policy::answer_limit(self.attempt, waited))
     }
 
     /// What the creator granted, by the newest token.
@@ -118,6 +142,7 @@ impl<'a> Calls<'a> {
             match self.context.tiktok.videos(&self.token.access, cursor, &self.caller()).await {
                 Ok(page) => {
                     self.succeeded();
+                    self.walks = true;
                     return Ok(Page::Videos(page));
                 }
                 Err(PlatformError::ScopeMissing { scopes, .. }) => return Ok(Page::ScopeMissing(scopes)),
@@ -155,7 +180,8 @@ impl<'a> Calls<'a> {
             // There is a newer pair that this start has not tried: the next one will.
             return Err(refused.into());
         }
-        self.token = match within(self.limit(), tokens.renewed(credential, version)).await {
+        self.token = match self.answering.of(within(self.limit(), Box::pin(tokens.renewed(credential, version)))).await
+        {
             // There was nothing to renew it with: then this refusal was the last word.
             Err(Halt::Fail(mut failure)) => {
                 failure.log_id = failure.log_id.or_else(|| refused.log_id().map(str::to_owned));

@@ -3,6 +3,9 @@
 use chrono::{DateTime, Utc};
 use shared::platforms::{Next, PageCursor, Scopes, Video, VideoPage};
 
+/// How far back a page can repeat what the one before it showed: twice what a page holds.
+const OVERLAP: usize = 40;
+
 /// How far a walk has come.
 #[derive(Debug, Clone)]
 pub(super) enum Reached {
@@ -19,7 +22,7 @@ pub(super) enum Reached {
 /// A walk and what it found. Memory: one batch, however many videos there are.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// Videos that no checkpoint has written yet. Pages can overlap: some may be there twice.
+    /// Videos that no checkpoint has written yet.
     pub unwritten: Vec<Video>,
     /// How far it came.
     pub reached: Reached,
@@ -59,7 +62,12 @@ impl Listing {
         for video in page.videos {
             self.disordered |= edge.is_some_and(|edge| video.published_at > edge);
             self.oldest = Some(self.oldest.map_or(video.published_at, |oldest| oldest.min(video.published_at)));
-            self.unwritten.push(video);
+            // The second in which a page ended comes again with the next one: of two that say the same the later counts.
+            let mut last = self.unwritten.iter_mut().rev().take(OVERLAP);
+            match last.find(|known| known.external_id == video.external_id) {
+                Some(known) => *known = video,
+                None => self.unwritten.push(video),
+            }
         }
         self.reached = match page.next {
             Next::Page(next) => Reached::Page(next),
@@ -106,6 +114,7 @@ mod tests {
         listing.add(page(&[90, 80], more()));
         // The second in which a page ended may come again.
         listing.add(page(&[80, 70], more()));
+        assert_eq!(listing.unwritten.len(), 3);
         let at = |second| DateTime::from_timestamp(second, 0);
         assert_eq!(listing.down_to(), at(70));
         assert!(listing.is_beyond(at(71)) && !listing.is_beyond(at(70)) && !listing.is_beyond(None));

@@ -100,6 +100,10 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt,
         Halt::Held(_) if job.kind == JobKind::Sync && is_waited_for(delivery, job) => {
             retry(context, delivery, job, &held(), took).await
         }
+        Halt::Held(_) if job.kind == JobKind::Revoke => {
+            let delay = policy::held_revocation(job);
+            postpone(context, delivery, job, delay).await
+        }
         Halt::NotNow(delay) | Halt::Held(delay) => postpone(context, delivery, job, delay).await,
         Halt::Retry(failure) => retry(context, delivery, job, &failure, took).await,
         Halt::Refused(failure) => refused(context, delivery, job, &failure).await,

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use rand::Rng as _;
 use shared::queue::Lane;
 use shared::store::jobs::{Failure, Job, JobKind};
@@ -14,9 +15,11 @@ use shared::store::jobs::{Failure, Job, JobKind};
 const INTERACTIVE: &[Duration] = &[Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 /// At most so long after its start comes the next try. With the last try's answer, 15 s in all.
 const STEPS: &[Duration] = &[Duration::from_millis(5_500), Duration::from_secs(4), Duration::from_millis(3_500)];
-/// How long each of these tries waits for an answer. The first gives a slow platform a chance; the others have to fit.
+/// How long each of these tries waits for its answers, all together. The first gives a slow platform a chance; the others have to fit.
 const ANSWERS: &[Duration] =
-    &[Duration::from_secs(5), Duration::from_secs(3), Duration::from_secs(2), Duration::from_secs(2)];
+    &[Duration::from_secs(5), Duration::from_secs(3), Duration::from_secs(2), Duration::from_millis(1_500)];
+/// What is left for an answer at least, where those before it took all the time: after tokens and profile, for two answers.
+const LEAST: Duration = Duration::from_millis(250);
 /// The same for one that nobody waits for: 53 min in all, for 8 tries.
 const BULK: &[Duration] = &[
     Duration::from_secs(25),
@@ -31,6 +34,10 @@ const BULK: &[Duration] = &[
 const REVOKE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3600));
 /// A revocation that failed this often needs somebody to look.
 const STUCK: i32 = 5;
+/// So does one that is this old and can't be tried, because the platform is out of order.
+const STUCK_AGE: Duration = Duration::from_secs(15 * 60);
+/// How soon, and how late at most, a revocation asks again whether the platform is back.
+const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How long to wait after the failed try number `attempts`, which took so long; `None`: it was the last one.
 pub(super) fn next_try(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Option<Duration> {
@@ -54,9 +61,11 @@ fn longest_wait(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Opt
     }
 }
 
-/// How long try number `attempts` of a sync that somebody waits for waits for an answer.
-pub(super) fn answer_limit(attempts: i32) -> Duration {
-    ANSWERS.get(failed_before(attempts)).or(ANSWERS.last()).copied().unwrap_or(Duration::from_secs(2))
+/// How long try number `attempts` of a sync that somebody waits for waits for its next answer, after it has waited for
+/// others for so long.
+pub(super) fn answer_limit(attempts: i32, waited: Duration) -> Duration {
+    let all = ANSWERS.get(failed_before(attempts)).or(ANSWERS.last()).copied().unwrap_or_default();
+    all.saturating_sub(waited).max(LEAST)
 }
 
 fn failed_before(attempts: i32) -> usize {
@@ -81,6 +90,22 @@ pub(super) fn warn_if_stuck(job: &Job, attempts: i32, failure: &Failure, delay: 
     }
 }
 
+/// How long a revocation waits that the platform's outage holds, and the alarm if it has for too long: no try of it fails,
+/// so no other alarm would sound.
+pub(super) fn held_revocation(job: &Job) -> Duration {
+    let age = (Utc::now() - job.created_at).to_std().unwrap_or_default();
+    if age > STUCK_AGE {
+        crate::measure::revocation_is_stuck();
+        tracing::warn!(job = %job.id, creator = %job.creator_id, ?age, "an authorization can't be revoked: the platform is out of order");
+    }
+    held_pause(age).mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// A new one has a client that waits. Of the old ones there may be many, and an outage may last for days.
+fn held_pause(age: Duration) -> Duration {
+    (age / 10).clamp(HELD.0, HELD.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +121,17 @@ mod tests {
 
     #[test]
     fn an_interactive_sync_tries_four_times_within_fifteen_seconds_whether_the_platform_fails_or_hangs() {
-        for answer in [|_| Duration::ZERO, answer_limit, |attempts| answer_limit(attempts) / 2] {
+        // Tokens, profile and the first page: the first answer takes a part of the time, the others all that they are given.
+        let slow = |part: f64| {
+            move |attempts| {
+                let first = answer_limit(attempts, Duration::ZERO).mul_f64(part);
+                let second = answer_limit(attempts, first);
+                first + second + answer_limit(attempts, first + second)
+            }
+        };
+        let mut answers: Vec<Box<dyn Fn(i32) -> Duration>> = vec![Box::new(|_| Duration::ZERO)];
+        answers.extend([0.0, 0.5, 0.98, 1.0].map(|part| Box::new(slow(part)) as Box<dyn Fn(i32) -> Duration>));
+        for answer in answers {
             let (tries, longest) = tries(JobKind::Sync, Lane::Sync, answer);
             assert_eq!(tries, 4);
             assert!(longest <= Duration::from_secs(15), "{longest:?}");
@@ -125,6 +160,12 @@ mod tests {
             prop_assert_eq!(wait.is_some(), longest.is_some());
             prop_assert!(wait <= longest);
         }
+    }
+
+    #[test]
+    fn a_held_revocation_asks_soon_while_a_client_may_wait_and_never_too_often() {
+        let pauses = [0, 5, 60, 600, 86_400].map(|age| held_pause(Duration::from_secs(age)).as_secs());
+        assert_eq!(pauses, [1, 1, 6, 60, 60]);
     }
 
     #[test]

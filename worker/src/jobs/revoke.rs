@@ -80,7 +80,7 @@ impl Held {
     }
 
     /// The lease was lost under a call to the platform. Whoever connected the account meanwhile may have got a grant that
-    /// this call has ended: a sync finds out. ARCHITECTURE: never silently dead.
+    /// this call has ended: a sync finds out. docs/internals.md: never silently dead.
     async fn ask_for_a_verdict(&self) {
         if let Err(error) = self.sync_who_is_connected().await {
             tracing::error!(%error, "a connection may be dead, and no sync of it could be asked for");

@@ -147,3 +147,23 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     assert_eq!(system.videos(creator).await.len(), usize::try_from(VIDEOS).expect("a size"));
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_says_that_it_waits_for_its_turn_and_that_it_goes_on() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    // Short enough that the job keeps its slot.
+    system.pause("video_list", 3).await;
+    let worker = system.worker();
+    let id = bulk_sync(&system, creator).await;
+    wait_for("the mark", async || (system.waiting(Lane::Bulk).await == 1).then_some(())).await;
+    assert_eq!(pages(&system, &open_id).await, listed);
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 500, "times": 1 })).await;
+    wait_for("its turn, and the mark's end", async || (system.waiting(Lane::Bulk).await == 0).then_some(())).await;
+    assert_eq!(system.job(id).await.state, JobState::Running, "it is not its end that took the mark");
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(pages(&system, &open_id).await - listed, full);
+    assert_eq!(system.job(id).await.claim, 1);
+    worker.stop().await;
+}

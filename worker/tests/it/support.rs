@@ -32,7 +32,7 @@ use worker::{Worker, WorkerConfig};
 pub const SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
 const APP: &str = "sandbox-client-key";
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct System {
     pub store: Store,
@@ -295,6 +295,14 @@ impl System {
         let state = format!("{}:budget:{{{APP}:{endpoint}}}:state", self.prefix);
         let opens = (now + seconds) * 1_000_000;
         redis::cmd("HSET").arg(state).arg("opens").arg(opens).exec_async(&mut connection).await.expect("set");
+    }
+
+    /// Jobs of a lane that say that they wait for their turn at something.
+    pub async fn waiting(&self, lane: Lane) -> u64 {
+        let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+        let key = format!("{{{}:{lane}}}:v2:waiting", self.prefix);
+        redis::cmd("SCARD").arg(key).query_async(&mut connection).await.expect("a count")
     }
 
     /// Ends every connection to the database, as a restart of Postgres does.

@@ -93,7 +93,7 @@ impl TikTok {
         };
         let (permit, admission) = self.leave_to_send(endpoint, caller).await?;
         caller.spent.count();
-        let reply = http::send(endpoint, request).await;
+        let reply = caller.answering.of(http::send(endpoint, request)).await;
         permit.settle().await;
         let result = reply.and_then(|reply| read(&reply));
         if let Err(PlatformError::RateLimited { retry_after, .. }) = &result {
@@ -116,8 +116,15 @@ impl TikTok {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
-            let permit = self.budget.permit(endpoint.as_str(), group, interactive, left).await;
+            let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);
+            let (permit, is_at_work) = caller.waiting.during(turn).await;
             let permit = permit.map_err(no_permit)?;
+            if is_at_work.is_err() {
+                // A worker that dies of this call would count for nothing. Redis is away just now, so the permit is worth
+                // little: the job comes back, as it would without one.
+                permit.give_back().await;
+                return Err(PlatformError::BudgetUnavailable);
+            }
             let class = if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk };
             match self.budget.admit(endpoint.as_str(), class).await {
                 Ok(admission) if permit.fresh() => return Ok((permit, admission)),

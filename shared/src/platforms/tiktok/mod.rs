@@ -38,6 +38,14 @@ pub use webhook::{RemovalReason, WebhookError, WebhookEvent};
 /// The endpoints that the budget counts, by the names that it and the metrics have for them.
 pub const LIMITED_ENDPOINTS: [&str; 2] = [Endpoint::UserInfo.as_str(), Endpoint::VideoList.as_str()];
 
+/// All that are called, and have a breaker each.
+pub const ENDPOINTS: [&str; 4] = [
+    Endpoint::OauthToken.as_str(),
+    Endpoint::OauthRevoke.as_str(),
+    Endpoint::UserInfo.as_str(),
+    Endpoint::VideoList.as_str(),
+];
+
 /// TikTok documents no limit of its OAuth endpoints. These let a process refresh 36,000 creators an hour, and keep one
 /// that went wrong from flooding them.
 const OAUTH_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -98,6 +106,13 @@ impl TikTok {
     /// What TikTok allows of each endpoint.
     pub fn quota(&self) -> budget::Quota {
         self.budget.quota()
+    }
+
+    /// Reads how the fleet's calls of each endpoint stand, and sets the gauges of it.
+    pub(crate) async fn measure(&self) {
+        for endpoint in ENDPOINTS {
+            self.budget.measure(endpoint, LIMITED_ENDPOINTS.contains(&endpoint)).await;
+        }
     }
 
     /// What creators are asked to grant.

@@ -59,7 +59,8 @@ impl TikTok {
     /// what was wanted; if not, it may only have expired while the grant lives on: refresh, and try once more.
     pub async fn revoke(&self, access: &AccessToken) -> Result<(), PlatformError> {
         let form = [("token", access.0.expose_secret())];
-        self.ask(Endpoint::OauthRevoke, &form, Some(Class::Bulk), &access.0, OAUTH_TURN, revoked).await
+        // A client's DELETE may wait for it: it goes out as soon as TikTok is back.
+        self.ask(Endpoint::OauthRevoke, &form, Some(Class::Interactive), &access.0, OAUTH_TURN, revoked).await
     }
 
     /// Sends a request about `token`, if the breaker lets one of this `class` pass; `None`: whatever it says.

@@ -1,6 +1,6 @@
 -- How much there is in a lane. No part costs more for a longer line.
 -- KEYS: lines, turns, solo, delayed, claims
--- Answers: ready (suspects included), delayed, running, now in ms, the first of each line, of at most 100 groups
+-- Answers: ready (suspects included), suspects, delayed, running, now in ms, the first of each line, of at most 100 groups
 local time = redis.call('TIME')
 local groups = redis.call('ZRANGE', KEYS[2], 0, 99)
 local fields = {}
@@ -15,9 +15,11 @@ if #fields > 0 then
   heads = redis.call('HMGET', KEYS[1], unpack(heads))
 end
 heads[#heads + 1] = redis.call('LINDEX', KEYS[3], 0) or nil
+local suspects = redis.call('LLEN', KEYS[3])
 return {
   -- Two fields of each line are its ends.
-  redis.call('HLEN', KEYS[1]) - 2 * redis.call('ZCARD', KEYS[2]) + redis.call('LLEN', KEYS[3]),
+  redis.call('HLEN', KEYS[1]) - 2 * redis.call('ZCARD', KEYS[2]) + suspects,
+  suspects,
   redis.call('ZCARD', KEYS[4]),
   redis.call('HLEN', KEYS[5]),
   time[1] * 1000 + math.floor(time[2] / 1000),

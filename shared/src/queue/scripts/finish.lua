@@ -1,5 +1,5 @@
 -- Ends claims, each only if it is still the one that holds the job.
--- KEYS: those of lines.lua, delayed, claims, crashes, inflight of this worker
+-- KEYS: those of lines.lua, delayed, claims, crashes, inflight of this worker, waiting
 -- ARGV: done channel, wake channel, lane, worker, number of claims (at most 500), then for each claim: id, number, verb, value
 --         verb `final`: the job leaves Redis and value is its notice; `gone`: it leaves without one; `delay`: it comes back in
 --         value ms;
@@ -14,13 +14,15 @@ for n = 1, count do
   ids[n] = ARGV[2 + 4 * n]
 end
 local holders = redis.call('HMGET', KEYS[7], unpack(ids))
-local lost, ours, ended, leaving, notices, due = {}, {}, {}, {}, {}, {}
+local lost, ours, ended, marks, leaving, notices, due = {}, {}, {}, {}, {}, {}, {}
 for n, id in ipairs(ids) do
   local at = 2 + 4 * n
   local verb, value = ARGV[at + 2], ARGV[at + 3]
-  if holders[n] == ARGV[4] .. ':' .. ARGV[at + 1] then
+  local claim = ARGV[4] .. ':' .. ARGV[at + 1]
+  if holders[n] == claim then
     ours[n] = true
     ended[#ended + 1] = id
+    marks[#marks + 1] = claim
     if verb == 'delay' then
       due[#due + 1] = now + tonumber(value)
       due[#due + 1] = id
@@ -42,6 +44,9 @@ end
 if #ended > 0 then
   redis.call('HDEL', KEYS[7], unpack(ended))
   redis.call('ZREM', KEYS[9], unpack(ended))
+  if redis.call('EXISTS', KEYS[10]) == 1 then
+    redis.call('SREM', KEYS[10], unpack(marks))
+  end
 end
 if #leaving > 0 then
   redis.call('HDEL', KEYS[1], unpack(leaving))
@@ -69,6 +74,6 @@ for i = 6 + 4 * count, #ARGV, 3 do
 end
 -- Nothing is left to do: nobody is ahead of anybody, and nothing of it stays.
 if #ended > 0 and redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[6]) == 0 then
-  redis.call('DEL', KEYS[4], KEYS[5])
+  redis.call('DEL', KEYS[4], KEYS[5], KEYS[10])
 end
 return lost

@@ -1,5 +1,6 @@
--- Takes what a dead worker held back to the front of its groups' lines, at most 500 jobs a call, and counts the crash.
--- KEYS: those of lines.lua, workers, solo, claims, crashes, inflight of the dead worker, delayed
+-- Takes what a dead worker held back to the front of its groups' lines, at most 500 jobs a call, and counts the crash: but
+-- not against a job that only waited, for it ran nothing that a worker could have died of.
+-- KEYS: those of lines.lua, workers, solo, claims, crashes, inflight of the dead worker, delayed, waiting
 -- ARGV: wake channel, lane, dead worker, ms without a heartbeat after which it is dead, crashes that make a suspect,
 --       crashes while alone after which a job waits, twice as long from crash to crash, an hour at most
 -- Answers: jobs taken back, 1 if there are more.
@@ -13,15 +14,16 @@ end
 local members = redis.call('ZREVRANGE', KEYS[10], 0, 499, 'WITHSCORES')
 local back, comers = 0, {}
 for i = 1, #members, 2 do
-  local id = members[i]
-  if redis.call('HGET', KEYS[8], id) == worker .. ':' .. members[i + 1] then
+  local id, claim = members[i], worker .. ':' .. members[i + 1]
+  local waited = redis.call('SREM', KEYS[12], claim) == 1
+  if redis.call('HGET', KEYS[8], id) == claim then
     redis.call('HDEL', KEYS[8], id)
     local payload = redis.call('HGET', KEYS[1], id)
     if payload then
       -- A suspect runs alone, so from there on each crash is its own.
-      local crashes = redis.call('HINCRBY', KEYS[9], id, 1)
+      local crashes = waited and tonumber(redis.call('HGET', KEYS[9], id) or 0) or redis.call('HINCRBY', KEYS[9], id, 1)
       local beyond = crashes - tonumber(ARGV[5]) - tonumber(ARGV[6])
-      if beyond > 0 then
+      if beyond > 0 and not waited then
         -- It is poison and runs all the same: a revocation. It must not take one worker after the other with it.
         redis.call('ZADD', KEYS[11], now + math.min(2 ^ math.min(beyond, 20), 3600) * 1000, id)
       elseif crashes >= tonumber(ARGV[5]) then

@@ -1,13 +1,14 @@
 -- Gives claims back to the front of their groups' lines, in their order; no crash is counted.
--- KEYS: those of lines.lua, solo, claims, crashes, inflight of this worker
+-- KEYS: those of lines.lua, solo, claims, crashes, inflight of this worker, waiting
 -- ARGV: wake channel, lane, worker, crashes that make a suspect, then for at most 500 claims, oldest first: id, number
 -- Answers how many were given back.
 local back, comers = 0, {}
 for i = #ARGV - 1, 5, -2 do
-  local id = ARGV[i]
-  if redis.call('HGET', KEYS[7], id) == ARGV[3] .. ':' .. ARGV[i + 1] then
+  local id, claim = ARGV[i], ARGV[3] .. ':' .. ARGV[i + 1]
+  if redis.call('HGET', KEYS[7], id) == claim then
     redis.call('HDEL', KEYS[7], id)
     redis.call('ZREM', KEYS[9], id)
+    redis.call('SREM', KEYS[10], claim)
     local payload = redis.call('HGET', KEYS[1], id)
     if payload then
       if tonumber(redis.call('HGET', KEYS[8], id) or 0) >= tonumber(ARGV[4]) then
