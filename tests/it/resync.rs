@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{System, within};
+use crate::support::{System, eventually, within};
 
 /// Creators, all of them synced once; our ids, and TikTok's.
 async fn connect(system: &System, number: usize) -> Vec<(String, String)> {
@@ -174,15 +174,12 @@ async fn a_backlog_goes_on_at_once_though_its_worker_is_killed_again_and_again()
     // Two crashes make a suspect, and of suspects a worker would hold one.
     for life in 1..=3 {
         let name = format!("-{}-", system.add_worker().pid());
-        within(Duration::from_secs(10), "the jobs are in the new worker's hands", async || {
+        eventually("the jobs are in the new worker's hands", async || {
             let workers = queue.workers().await.ok()?;
             workers.iter().any(|worker| worker.name.contains(&name) && worker.running >= 10).then_some(())
         })
         .await;
-        within(Duration::from_secs(10), "they wait for their turns", async || {
-            (marked(&system, &name).await >= 10).then_some(())
-        })
-        .await;
+        eventually("they wait for their turns", async || (marked(&system, &name).await >= 10).then_some(())).await;
         if life < 3 {
             system.workers.last_mut().unwrap().kill().await;
         }
@@ -196,7 +193,7 @@ async fn marked(system: &System, worker: &str) -> usize {
     let prefix = system.variables.iter().find(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").unwrap();
     let client = redis::Client::open(system.redis_url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let key = format!("{{{}:bulk}}:v2:waiting", prefix.1);
+    let key = format!("{{{}:bulk}}:v1:waiting", prefix.1);
     let claims: Vec<String> = redis::cmd("SMEMBERS").arg(key).query_async(&mut connection).await.unwrap();
     claims.iter().filter(|claim| claim.contains(worker)).count()
 }

@@ -301,7 +301,7 @@ impl System {
     pub async fn waiting(&self, lane: Lane) -> u64 {
         let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
         let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
-        let key = format!("{{{}:{lane}}}:v2:waiting", self.prefix);
+        let key = format!("{{{}:{lane}}}:v1:waiting", self.prefix);
         redis::cmd("SCARD").arg(key).query_async(&mut connection).await.expect("a count")
     }
 
