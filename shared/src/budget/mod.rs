@@ -240,7 +240,7 @@ impl Budget {
     }
 
     /// Asks the breaker of `endpoint`, which may have no quota, before a request is sent. `Err`: it is held after an outage;
-    /// when to come back. See [`breaker`] for who is held and who is let through.
+    /// when to come back. `budget/breaker.rs` says who is held and who is let through.
     pub async fn admit(&self, endpoint: &'static str, class: Class) -> Result<Admission, Duration> {
         self.breaker(endpoint).admit(class).await
     }
