@@ -54,7 +54,7 @@ async fn after_the_last_try_the_platform_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_platform_that_hangs_costs_the_last_try_two_seconds() {
+async fn a_platform_that_hangs_costs_the_last_try_a_second_and_a_half() {
     let system = System::start().await;
     let open_id = system.account(3).await;
     let connected = system.connect(&open_id).await;
@@ -64,7 +64,8 @@ async fn a_platform_that_hangs_costs_the_last_try_two_seconds() {
     let began = Instant::now();
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, failed("platform_error"));
     let took = began.elapsed();
-    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    // Far from the ten seconds of a request that nobody waits for, and the twenty of this answer.
+    assert!((Duration::from_millis(1500)..Duration::from_secs(8)).contains(&took), "{took:?}");
     worker.stop().await;
 }
 
