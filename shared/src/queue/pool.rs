@@ -155,19 +155,13 @@ impl WorkerPool {
         self.liveness().last_fetch_age()
     }
 
-    /// [`last_fetch_age`](Self::last_fetch_age) for a health check that outlives the pool.
-    pub fn fetch_age(&self) -> impl Fn() -> Duration + Clone + Send + Sync + 'static {
-        let lanes: Vec<Arc<LaneState>> = self.lanes.iter().map(|lane| lane.state.clone()).collect();
-        move || lanes.iter().map(|lane| lane.last_fetch_age()).max().unwrap_or_default()
-    }
-
     /// Jobs that this worker holds.
     pub fn running(&self) -> usize {
         self.lanes.iter().map(|lane| lane.state.running().len()).sum()
     }
 
-    /// Stops: takes nothing new, waits up to `grace` for what runs, then tells it to stop
-    /// ([`Delivery::stop`]) and gives back to the front of the lines what has not ended.
+    /// Stops: takes nothing new, waits up to `grace` for what runs, then tells it to stop ([`Delivery::stop`]). What then says
+    /// nothing is given back to the front of the lines; what says when it wants to go on comes back as it says.
     pub async fn stop(self, grace: Duration) {
         for lane in &self.lanes {
             lane.control.stop.cancel();
