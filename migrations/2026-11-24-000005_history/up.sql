@@ -55,7 +55,7 @@ BEGIN
     RETURN made;
 END
 $$;
-SELECT make_history_partitions(now(), now() + interval '3 months');
+SELECT make_history_partitions(now(), now() + interval '92 days');
 
 -- Drops the partitions whose last instant lies before `before`. It waits half a second at most for who reads or writes, since
 -- others then wait behind it, and is tried again a minute later. It gives their number.

@@ -12,6 +12,7 @@ mod creators;
 mod errors;
 mod harness;
 mod health;
+mod history;
 mod jobs;
 mod limits;
 mod openapi;

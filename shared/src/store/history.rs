@@ -17,7 +17,7 @@ use super::time::{ago, from_now, present};
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, ProjectId, VideoId};
 
-/// How many months lie ready behind the present one: what a fleet may be stopped for, and start again as if nothing was.
+/// So far ahead the partitions lie ready, as the migration makes them first: a fleet may be stopped for as long.
 const AHEAD: Duration = Duration::from_secs(92 * 86_400);
 /// Videos whose history one statement erases.
 const ERASED_AT_A_TIME: usize = 100;
@@ -224,4 +224,44 @@ pub(super) async fn record_creator(
         .bind(creator.into_sql::<SqlUuid>())
         .execute(&mut &*connection)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeDelta, Timelike as _, Weekday};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn begins(interval: Interval, at: DateTime<Utc>) -> bool {
+        let midnight = at.num_seconds_from_midnight() == 0 && at.nanosecond() == 0;
+        match interval {
+            Interval::Raw => true,
+            Interval::Day => midnight,
+            Interval::Week => midnight && at.weekday() == Weekday::Mon,
+            Interval::Month => midnight && at.day() == 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_interval_ends_where_the_next_one_begins(micros in -62_135_596_800_000_000_i64..253_402_300_800_000_000) {
+            let at = DateTime::from_timestamp_micros(micros).expect("within the years");
+            let longest = [(Interval::Raw, 0), (Interval::Day, 1), (Interval::Week, 7), (Interval::Month, 31)];
+            for (interval, days) in longest {
+                let end = interval.end(at);
+                let within = end > at && end - at <= TimeDelta::days(days).max(TimeDelta::microseconds(1));
+                prop_assert!(within && begins(interval, end), "{interval} of {at} ends {end}");
+                let last = end - TimeDelta::microseconds(1);
+                prop_assert_eq!(interval.end(last), end, "and its last instant is in it");
+            }
+        }
+    }
+
+    #[test]
+    fn at_the_end_of_time_nothing_panics() {
+        for interval in [Interval::Raw, Interval::Day, Interval::Week, Interval::Month] {
+            assert_eq!(interval.end(DateTime::<Utc>::MAX_UTC), DateTime::<Utc>::MAX_UTC);
+        }
+    }
 }
