@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::scope::scope;
 
+use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -117,6 +118,7 @@ pub fn build(
         .service(health::show_openapi)
         .split_for_parts();
     app.app_data(Data::new(Document::new(&document)))
+        .service(assets::resource())
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
         .wrap(from_fn(observe))

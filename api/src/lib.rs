@@ -4,6 +4,7 @@
 //! waited for. [`start`] runs it.
 
 mod app;
+mod assets;
 mod auth;
 mod body;
 mod cursor;
