@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod cursor;
 mod dispatch;
+mod docs;
 mod envelope;
 mod error;
 mod limits;
