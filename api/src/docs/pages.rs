@@ -52,7 +52,7 @@ const WRITTEN: [Written; 15] = [
     Written {
         slug: "",
         group: Group::Start,
-        title: "MetriqLab documentation",
+        title: "Overview",
         summary: "One API for what TikTok knows about a creator: connect an account, sync it, read it, disconnect it.",
         source: include_str!("../../docs-pages/overview.md"),
     },

@@ -34,6 +34,7 @@ pub struct Reference {
 /// A method on a path.
 struct Operation {
     id: String,
+    title: String,
     method: String,
     path: String,
     summary: String,
@@ -95,7 +96,7 @@ impl Reference {
     pub fn headings(&self) -> Vec<Heading> {
         let heading = |operation: &Operation| Heading {
             id: operation.id.clone(),
-            text: operation.title().to_owned(),
+            text: operation.title.clone(),
             level: 2,
         };
         self.operations.iter().map(heading).collect()
@@ -121,9 +122,9 @@ fn written(rendered: askama::Result<String>) -> String {
 }
 
 impl Operation {
-    /// Its summary, as a title: without the full stop.
-    fn title(&self) -> &str {
-        self.summary.trim_end_matches('.')
+
+    fn summary_html(&self) -> String {
+        inline(&self.summary)
     }
 
     fn about_html(&self) -> String {
@@ -237,6 +238,7 @@ impl<'a> Raw<'a> {
         let (method, parameters) = (self.method.to_uppercase(), self.parameters(schemas));
         let request = request(&method, self.path, body.as_ref());
         Operation {
+            title: title(&self.text("operationId")),
             id: self.text("operationId"),
             path: self.path.to_owned(),
             summary: self.text("summary"),
@@ -299,11 +301,17 @@ fn content<'a>(schemas: Schemas<'a>, owner: &'a Value) -> Option<Content> {
     let schema = media.get("schema")?;
     let fields = schemas.fields(schema);
     let sample = match content_type.as_str() {
-        "application/json" if !fields.is_empty() => media.get("example").cloned().unwrap_or_else(|| schemas.sample(schema)),
-        _ => Value::Null,
+        "application/json" if !fields.is_empty() => schemas.sample(schema),
+        _ => String::new(),
     };
-    let sample = if sample.is_null() { String::new() } else { format!("{sample:#}") };
     Some(Content { content_type: content_type.clone(), about: text(owner, "description"), fields, sample })
+}
+
+/// An operation's name for people: `list_creators` is "List creators".
+fn title(id: &str) -> String {
+    let words = id.replace('_', " ").replace("tiktok", "TikTok").replace("openapi", "OpenAPI");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A request as [`samples`] reads it. A body that may be left out is left out.

@@ -1,6 +1,8 @@
 //! JSON schemas of the API's document, as a reader wants them: a list of fields, and a sample.
 
-use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
 
 use super::markdown::inline;
 
@@ -56,15 +58,14 @@ impl<'a> Schemas<'a> {
         if let Some(items) = schema.get("items") {
             return self.collect(items, &format!("{above}[]"), depth, fields);
         }
-        let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        for (name, field, required) in properties(schema) {
+            let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
             let about = [field, self.resolve(field)].into_iter().find_map(|one| one.get("description")?.as_str());
             fields.push(Field {
-                name: name.clone(),
+                name: name.to_owned(),
                 depth,
                 kind: self.kind(field),
-                required: required.iter().any(|one| one == name.as_str()),
+                required,
                 about: about.unwrap_or_default().to_owned(),
                 path: path.clone(),
             });
@@ -116,42 +117,68 @@ impl<'a> Schemas<'a> {
         kinds.join(" or ") + &values.unwrap_or_default()
     }
 
-    /// A value as `schema` describes it.
-    pub fn sample(self, schema: &'a Value) -> Value {
-        self.value("", schema, 0)
+    /// A value as `schema` describes it, in JSON.
+    pub fn sample(self, schema: &'a Value) -> String {
+        let mut text = String::new();
+        self.write(&mut text, "", schema, 0);
+        text
     }
 
-    fn value(self, name: &str, schema: &'a Value, depth: usize) -> Value {
+    fn write(self, text: &mut String, name: &str, schema: &'a Value, depth: usize) {
+        let resolved = self.resolve(schema);
+        let (outer, inner) = ("  ".repeat(depth), "  ".repeat(depth + 1));
+        let known = self.known_value(name, schema);
+        let mut fields = properties(resolved).peekable();
+        if let Some(value) = known {
+            text.push_str(&value.to_string());
+        } else if depth > DEEPEST {
+            text.push_str("null");
+        } else if fields.peek().is_some() {
+            text.push_str("{\n");
+            let mut separator = "";
+            for (name, field, _) in fields {
+                let _ = write!(text, "{separator}{inner}{}: ", json!(name));
+                self.write(text, name, field, depth + 1);
+                separator = ",\n";
+            }
+            let _ = write!(text, "\n{outer}}}");
+        } else if let Some(items) = resolved.get("items") {
+            let _ = write!(text, "[\n{inner}");
+            self.write(text, name, items, depth + 1);
+            let _ = write!(text, "\n{outer}]");
+        } else {
+            text.push_str(&json!(text_named(name)).to_string());
+        }
+    }
+
+    /// The value that the schema or its type names; `None` for texts, lists and objects without an example.
+    fn known_value(self, name: &str, schema: &'a Value) -> Option<Value> {
         let resolved = self.resolve(schema);
         let example = [schema, resolved].into_iter().find_map(|one| one.get("example"));
-        if let Some(example) = example.or_else(|| resolved.get("examples")?.as_array()?.first()) {
-            return example.clone();
+        let first = |word: &str| resolved.get(word)?.as_array()?.first();
+        if let Some(value) = example.or_else(|| first("examples")).or_else(|| first("enum")) {
+            return Some(value.clone());
         }
-        if let Some(first) = resolved.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
-            return first.clone();
+        match self.kind(resolved).split(' ').next() {
+            // What is usual while all is well.
+            _ if matches!(name, "statusReason" | "error" | "finishedAt") => Some(Value::Null),
+            Some("timestamp") => Some(json!("2026-06-13T01:50:23.102Z")),
+            Some("integer" | "number") => Some(json!(0)),
+            Some("boolean") => Some(json!(false)),
+            _ => None,
         }
-        if depth > DEEPEST {
-            return Value::Null;
-        }
-        if let Some(fields) = resolved.get("properties").and_then(Value::as_object) {
-            let fields = fields.iter().map(|(name, field)| (name.clone(), self.value(name, field, depth + 1)));
-            return Value::Object(fields.collect::<Map<_, _>>());
-        }
-        if let Some(items) = resolved.get("items") {
-            return json!([self.value(name, items, depth + 1)]);
-        }
-        let kind = self.kind(resolved);
-        if kind.starts_with("timestamp") {
-            return json!("2026-06-13T01:50:23.102Z");
-        }
-        if kind.starts_with("integer") || kind.starts_with("number") {
-            return json!(0);
-        }
-        if kind.starts_with("boolean") {
-            return json!(false);
-        }
-        json!(text_named(name))
     }
+}
+
+/// An object's fields as it was declared: in the order of `required`, which says whether each must be there; the others
+/// come last.
+fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value, bool)> {
+    let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let fields = schema.get("properties").and_then(Value::as_object);
+    let place = |name: &str| required.iter().position(|one| one == name);
+    let mut fields: Vec<_> = fields.into_iter().flatten().map(|(name, field)| (name.as_str(), field)).collect();
+    fields.sort_by_key(|(name, _)| place(name).unwrap_or(required.len()));
+    fields.into_iter().map(move |(name, field)| (name, field, place(name).is_some()))
 }
 
 /// The parts of a schema that is one of several.
@@ -199,12 +226,14 @@ mod tests {
         let schemas = Schemas(&document);
         let schema = json!({"$ref": "#/components/schemas/A"});
         let fields = schemas.fields(&schema);
-        let [at, b, n, again, ..] = fields.as_slice() else { panic!("{fields:?}") };
+        let [b, n, again, ..] = fields.as_slice() else { panic!("{fields:?}") };
+        let at = fields.iter().find(|field| field.path == "at").expect("it is there");
         assert_eq!((at.path.as_str(), at.kind.as_str(), at.required), ("at", "timestamp or null", false));
         assert_eq!((b.kind.as_str(), b.required, b.about_html().as_str()), ("array of objects", true, "All of <code>them</code>."));
         assert_eq!((n.path.as_str(), n.depth), ("b[].n", 1));
         assert_eq!(again.kind, "object");
-        assert_eq!(schemas.sample(&schema).pointer("/b/0/n"), Some(&json!(5)));
+        let sample: Value = serde_json::from_str(&schemas.sample(&schema)).expect("JSON");
+        assert_eq!(sample.pointer("/b/0/n"), Some(&json!(5)));
         let circle = json!({"$ref": "#/components/schemas/C"});
         let document = json!({"components": {"schemas": {"C": {"$ref": "#/components/schemas/C"}}}});
         assert!(Schemas(&document).fields(&circle).is_empty(), "a circle ends");
