@@ -69,8 +69,22 @@ impl Language {
         match self {
             Self::Curl | Self::Shell => &["curl", "export", "cat", "make"],
             Self::JavaScript => &[
-                "addEventListener", "async", "await", "const", "do", "else", "for", "function", "if", "import", "let",
-                "new", "null", "of", "return", "while",
+                "addEventListener",
+                "async",
+                "await",
+                "const",
+                "do",
+                "else",
+                "for",
+                "function",
+                "if",
+                "import",
+                "let",
+                "new",
+                "null",
+                "of",
+                "return",
+                "while",
             ],
             Self::Python => &["None", "True", "def", "for", "from", "if", "import", "in", "not", "while", "yield"],
             Self::Json => &["false", "null", "true"],
@@ -136,7 +150,8 @@ fn token(language: Language, rest: &str, first: char, before: char) -> (&'static
     }
     if matches!(first, '"' | '\'' | '`') && (first == '"' || language != Language::Json) {
         let length = string(rest, first);
-        let is_name = language == Language::Json && rest.get(length..).is_some_and(|after| after.trim_start().starts_with(':'));
+        let is_name =
+            language == Language::Json && rest.get(length..).is_some_and(|after| after.trim_start().starts_with(':'));
         return (if is_name { "a" } else { "s" }, length);
     }
     if first == '$' && language.is_shell() {

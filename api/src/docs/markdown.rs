@@ -39,14 +39,8 @@ pub fn escape(text: &str) -> String {
 
 /// A text of ours as HTML, with its headings. `base` is the public URL, for the samples.
 pub fn render(markdown: &str, base: &str) -> (String, Vec<Heading>) {
-    let mut writer = Writer {
-        base,
-        events: Vec::new(),
-        headings: Vec::new(),
-        ids: HashSet::new(),
-        links: Vec::new(),
-        groups: 0,
-    };
+    let mut writer =
+        Writer { base, events: Vec::new(), headings: Vec::new(), ids: HashSet::new(), links: Vec::new(), groups: 0 };
     let mut parser = Parser::new_ext(markdown, Options::ENABLE_TABLES).peekable();
     while let Some(event) = parser.next() {
         match event {
@@ -183,7 +177,12 @@ impl<'a> Writer<'a> {
         let mut words = info.split_whitespace();
         if words.next() == Some("request") {
             self.groups += 1;
-            let html = sample_tabs(code.trim_end(), self.base, &format!("samples-{}", self.groups), words.next() == Some("run"));
+            let html = sample_tabs(
+                code.trim_end(),
+                self.base,
+                &format!("samples-{}", self.groups),
+                words.next() == Some("run"),
+            );
             self.html(html);
         } else {
             self.html(code_block(Language::read(info), code));

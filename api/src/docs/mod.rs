@@ -107,7 +107,9 @@ async fn show(request: HttpRequest, site: Data<Site>) -> HttpResponse {
     }
     // `/docs/connect/` is `/docs/connect`. Only a path that is known is ever told as a place to go to.
     match files.by_path.get_key_value(path.trim_end_matches('/')) {
-        Some((known, _)) => HttpResponse::PermanentRedirect().insert_header((header::LOCATION, known.as_str())).finish(),
+        Some((known, _)) => {
+            HttpResponse::PermanentRedirect().insert_header((header::LOCATION, known.as_str())).finish()
+        }
         None => page(StatusCode::NOT_FOUND).content_type(HTML).body(files.not_found.clone()),
     }
 }
@@ -122,7 +124,9 @@ fn respond(request: &HttpRequest, file: &File) -> HttpResponse {
 /// Another deploy may have other words: a browser asks each time, and is told if nothing changed.
 fn page(status: StatusCode) -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY)).insert_header((header::CACHE_CONTROL, "no-cache"));
+    response
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
     response
 }
 

@@ -3,9 +3,9 @@
 use askama::Template;
 use serde_json::Value;
 
+use super::highlight::Language;
 use super::markdown::{Heading, code_block, inline, sample_tabs};
 use super::samples;
-use super::highlight::Language;
 use super::schema::{Field, Schemas};
 
 /// The parts in the order in which they are read, each with what it is about. A part that is not listed comes last.
@@ -94,11 +94,8 @@ struct AsMarkdown<'a> {
 impl Reference {
     /// The operations, for the page's own contents.
     pub fn headings(&self) -> Vec<Heading> {
-        let heading = |operation: &Operation| Heading {
-            id: operation.id.clone(),
-            text: operation.title.clone(),
-            level: 2,
-        };
+        let heading =
+            |operation: &Operation| Heading { id: operation.id.clone(), text: operation.title.clone(), level: 2 };
         self.operations.iter().map(heading).collect()
     }
 
@@ -122,7 +119,6 @@ fn written(rendered: askama::Result<String>) -> String {
 }
 
 impl Operation {
-
     fn summary_html(&self) -> String {
         inline(&self.summary)
     }
@@ -175,7 +171,6 @@ impl Answer {
     fn error_html(&self) -> String {
         inline(&with_links(&self.about))
     }
-
 }
 
 /// Each code of an error as a link to it. Codes are the only words in backquotes that are all lower case.

@@ -229,7 +229,10 @@ mod tests {
         let [b, n, again, ..] = fields.as_slice() else { panic!("{fields:?}") };
         let at = fields.iter().find(|field| field.path == "at").expect("it is there");
         assert_eq!((at.path.as_str(), at.kind.as_str(), at.required), ("at", "timestamp or null", false));
-        assert_eq!((b.kind.as_str(), b.required, b.about_html().as_str()), ("array of objects", true, "All of <code>them</code>."));
+        assert_eq!(
+            (b.kind.as_str(), b.required, b.about_html().as_str()),
+            ("array of objects", true, "All of <code>them</code>.")
+        );
         assert_eq!((n.path.as_str(), n.depth), ("b[].n", 1));
         assert_eq!(again.kind, "object");
         let sample: Value = serde_json::from_str(&schemas.sample(&schema)).expect("JSON");

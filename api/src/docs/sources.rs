@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_included_is_there() {
-        for name in ["readme-api", "readme-tiktok", "readme-running", "tiktok-user", "tiktok-video", "tiktok-left-out"] {
+        for name in ["readme-api", "readme-tiktok", "readme-running", "tiktok-user", "tiktok-video", "tiktok-left-out"]
+        {
             let text = included(&format!("{{{{{name}}}}}")).expect(name);
             assert!(text.len() > 200, "{name}: {text}");
         }
