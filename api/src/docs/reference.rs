@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::highlight::Language;
 use super::markdown::{Heading, code_block, inline, sample_tabs};
 use super::samples;
-use super::schema::{Field, Schemas};
+use super::schema::{Extent, Field, Schemas};
 
 /// The parts in the order in which they are read, each with what it is about. A part that is not listed comes last.
 const PARTS: [(&str, &str); 6] = [
@@ -228,7 +228,7 @@ impl<'a> Raw<'a> {
 
     fn read(&self, document: &'a Value) -> Operation {
         let schemas = Schemas(document);
-        let body = self.value.get("requestBody").and_then(|body| content(schemas, body));
+        let body = self.value.get("requestBody").and_then(|body| content(schemas, body, Extent::All));
         let (answers, errors) = self.answers(schemas).partition(|answer| answer.status.starts_with(['2', '3']));
         let (method, parameters) = (self.method.to_uppercase(), self.parameters(schemas));
         let request = request(&method, self.path, body.as_ref());
@@ -276,7 +276,7 @@ impl<'a> Raw<'a> {
             status: status.clone(),
             about: text(answer, "description"),
             headers: headers(answer),
-            content: content(schemas, answer),
+            content: content(schemas, answer, if status == "202" { Extent::All } else { Extent::Usual }),
         })
     }
 }
@@ -291,12 +291,12 @@ fn headers(answer: &Value) -> Vec<Header> {
 }
 
 /// The first of the types that a body or an answer has: ours have one.
-fn content<'a>(schemas: Schemas<'a>, owner: &'a Value) -> Option<Content> {
+fn content<'a>(schemas: Schemas<'a>, owner: &'a Value, extent: Extent) -> Option<Content> {
     let (content_type, media) = owner.get("content")?.as_object()?.iter().next()?;
     let schema = media.get("schema")?;
     let fields = schemas.fields(schema);
     let sample = match content_type.as_str() {
-        "application/json" if !fields.is_empty() => schemas.sample(schema),
+        "application/json" if !fields.is_empty() => schemas.sample(schema, extent),
         _ => String::new(),
     };
     Some(Content { content_type: content_type.clone(), about: text(owner, "description"), fields, sample })

@@ -38,6 +38,15 @@ impl Field {
     }
 }
 
+/// How much of a schema a sample shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The fields that are always there: an answer when all is well.
+    Usual,
+    /// All fields: a body, or an answer to what goes on.
+    All,
+}
+
 /// Reads the schemas of one document.
 #[derive(Clone, Copy)]
 pub struct Schemas<'a>(pub &'a Value);
@@ -118,17 +127,18 @@ impl<'a> Schemas<'a> {
     }
 
     /// A value as `schema` describes it, in JSON.
-    pub fn sample(self, schema: &'a Value) -> String {
+    pub fn sample(self, schema: &'a Value, extent: Extent) -> String {
         let mut text = String::new();
-        self.write(&mut text, "", schema, 0);
+        self.write(&mut text, ("", schema), extent, 0);
         text
     }
 
-    fn write(self, text: &mut String, name: &str, schema: &'a Value, depth: usize) {
+    fn write(self, text: &mut String, (name, schema): (&str, &'a Value), extent: Extent, depth: usize) {
         let resolved = self.resolve(schema);
         let (outer, inner) = ("  ".repeat(depth), "  ".repeat(depth + 1));
-        let known = self.known_value(name, schema);
-        let mut fields = properties(resolved).peekable();
+        let known = self.known_value(name, schema, extent);
+        let shown = |required: bool| required || extent == Extent::All;
+        let mut fields = properties(resolved).filter(|(.., required)| shown(*required)).peekable();
         if let Some(value) = known {
             text.push_str(&value.to_string());
         } else if depth > DEEPEST {
@@ -138,13 +148,13 @@ impl<'a> Schemas<'a> {
             let mut separator = "";
             for (name, field, _) in fields {
                 let _ = write!(text, "{separator}{inner}{}: ", json!(name));
-                self.write(text, name, field, depth + 1);
+                self.write(text, (name, field), extent, depth + 1);
                 separator = ",\n";
             }
             let _ = write!(text, "\n{outer}}}");
         } else if let Some(items) = resolved.get("items") {
             let _ = write!(text, "[\n{inner}");
-            self.write(text, name, items, depth + 1);
+            self.write(text, (name, items), extent, depth + 1);
             let _ = write!(text, "\n{outer}]");
         } else {
             text.push_str(&json!(text_named(name)).to_string());
@@ -152,7 +162,7 @@ impl<'a> Schemas<'a> {
     }
 
     /// The value that the schema or its type names; `None` for texts, lists and objects without an example.
-    fn known_value(self, name: &str, schema: &'a Value) -> Option<Value> {
+    fn known_value(self, name: &str, schema: &'a Value, extent: Extent) -> Option<Value> {
         let resolved = self.resolve(schema);
         let example = [schema, resolved].into_iter().find_map(|one| one.get("example"));
         let first = |word: &str| resolved.get(word)?.as_array()?.first();
@@ -164,7 +174,8 @@ impl<'a> Schemas<'a> {
             _ if matches!(name, "statusReason" | "error" | "finishedAt") => Some(Value::Null),
             Some("timestamp") => Some(json!("2026-06-13T01:50:23.102Z")),
             Some("integer" | "number") => Some(json!(0)),
-            Some("boolean") => Some(json!(false)),
+            // What was asked for is done, or it goes on; `success` is true of both.
+            Some("boolean") => Some(json!(extent == Extent::Usual || name == "success")),
             _ => None,
         }
     }
@@ -235,7 +246,7 @@ mod tests {
         );
         assert_eq!((n.path.as_str(), n.depth), ("b[].n", 1));
         assert_eq!(again.kind, "object");
-        let sample: Value = serde_json::from_str(&schemas.sample(&schema)).expect("JSON");
+        let sample: Value = serde_json::from_str(&schemas.sample(&schema, Extent::All)).expect("JSON");
         assert_eq!(sample.pointer("/b/0/n"), Some(&json!(5)));
         let circle = json!({"$ref": "#/components/schemas/C"});
         let document = json!({"components": {"schemas": {"C": {"$ref": "#/components/schemas/C"}}}});
