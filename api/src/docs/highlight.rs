@@ -1,6 +1,8 @@
 //! Colours for code: what a reader's eye needs to find strings, comments and words of the language. A scanner of a few
 //! rules, not a parser; what it does not know stays as it is. Everything is escaped.
 
+use std::fmt::Write as _;
+
 use super::markdown::escape;
 
 /// What a block of code is written in.
@@ -115,7 +117,7 @@ fn console(code: &str) -> String {
             }
             let text = command.unwrap_or(line);
             goes_on = text.trim_end().ends_with('\\');
-            html.push_str(&format!("<span class=\"cmd\">{}</span>", scan(Language::Shell, text)));
+            let _ = write!(html, "<span class=\"cmd\">{}</span>", scan(Language::Shell, text));
         } else {
             html.push_str(&escape(line));
         }
@@ -134,7 +136,7 @@ fn scan(language: Language, code: &str) -> String {
         if class.is_empty() {
             html.push_str(&escape(text));
         } else {
-            html.push_str(&format!("<span class=\"{class}\">{}</span>", escape(text)));
+            let _ = write!(html, "<span class=\"{class}\">{}</span>", escape(text));
         }
         before = text.chars().last().unwrap_or(before);
         rest = after;

@@ -139,10 +139,12 @@ impl<'a> Writer<'a> {
 
     fn heading(&mut self, level: HeadingLevel, inside: Vec<Event<'a>>) {
         let text = text_of(&inside);
-        let id = self.free_id(slug(&text));
+        let id = self.free_id(&slug(&text));
         let name = level.to_string();
         self.html(format!("<{name} id=\"{id}\">"));
-        inside.into_iter().for_each(|event| self.push(event));
+        for event in inside {
+            self.push(event);
+        }
         let label = escape(&text);
         self.html(format!(" <a class=\"anchor\" href=\"#{id}\" aria-label=\"Link to “{label}”\">#</a></{name}>\n"));
         if matches!(level, HeadingLevel::H2 | HeadingLevel::H3) {
@@ -150,8 +152,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn free_id(&mut self, wanted: String) -> String {
-        let mut id = wanted.clone();
+    fn free_id(&mut self, wanted: &str) -> String {
+        let mut id = wanted.to_owned();
         let mut number = 1;
         while !self.ids.insert(id.clone()) {
             id = format!("{wanted}-{number}");
@@ -165,7 +167,9 @@ impl<'a> Writer<'a> {
             return self.html(picture);
         }
         self.events.push(Event::Start(Tag::Paragraph));
-        inside.into_iter().for_each(|event| self.push(event));
+        for event in inside {
+            self.push(event);
+        }
         self.events.push(Event::End(TagEnd::Paragraph));
     }
 

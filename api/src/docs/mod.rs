@@ -16,8 +16,8 @@ mod sources;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, EntityTag};
-use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
@@ -131,8 +131,9 @@ fn page(status: StatusCode) -> actix_web::HttpResponseBuilder {
 }
 
 async fn refuse(request: HttpRequest, site: Data<Site>) -> Result<HttpResponse, ApiError> {
-    match site.files().by_path.contains_key(request.path()) {
-        true => Err(ApiError::MethodNotAllowed { allow: format!("{}, {}", Method::GET, Method::HEAD) }),
-        false => Err(ApiError::NotFound("route")),
+    if site.files().by_path.contains_key(request.path()) {
+        Err(ApiError::MethodNotAllowed { allow: "GET, HEAD".to_owned() })
+    } else {
+        Err(ApiError::NotFound("route"))
     }
 }

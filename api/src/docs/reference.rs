@@ -60,7 +60,7 @@ struct Parameter {
 
 /// What a body or an answer holds.
 struct Content {
-    content_type: String,
+    media_type: String,
     about: String,
     fields: Vec<Field>,
     /// As it looks; empty if it is no JSON.
@@ -292,14 +292,14 @@ fn headers(answer: &Value) -> Vec<Header> {
 
 /// The first of the types that a body or an answer has: ours have one.
 fn content<'a>(schemas: Schemas<'a>, owner: &'a Value, extent: Extent) -> Option<Content> {
-    let (content_type, media) = owner.get("content")?.as_object()?.iter().next()?;
+    let (media_type, media) = owner.get("content")?.as_object()?.iter().next()?;
     let schema = media.get("schema")?;
     let fields = schemas.fields(schema);
-    let sample = match content_type.as_str() {
+    let sample = match media_type.as_str() {
         "application/json" if !fields.is_empty() => schemas.sample(schema, extent),
         _ => String::new(),
     };
-    Some(Content { content_type: content_type.clone(), about: text(owner, "description"), fields, sample })
+    Some(Content { media_type: media_type.clone(), about: text(owner, "description"), fields, sample })
 }
 
 /// An operation's name for people: `list_creators` is "List creators".

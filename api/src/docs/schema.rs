@@ -110,7 +110,7 @@ impl<'a> Schemas<'a> {
         }
         for kind in &mut kinds {
             match (kind.as_str(), resolved.get("format").and_then(Value::as_str)) {
-                ("string", Some("date-time")) => *kind = "timestamp".to_owned(),
+                ("string", Some("date-time")) => "timestamp".clone_into(kind),
                 ("array", _) => {
                     let items = resolved.get("items").map_or_else(|| "any".to_owned(), |items| self.kind(items));
                     *kind = format!("array of {items}s");
