@@ -98,6 +98,8 @@ pub fn build(
         .service(creators::bulk::sync_creators)
         .service(creators::profile::show_profile)
         .service(creators::videos::list_videos)
+        .service(creators::history::show_creator_history)
+        .service(creators::history::show_video_history)
         .service(creators::sync::sync_creator)
         .service(creators::one::show_creator)
         .service(creators::change::change_creator)

@@ -13,6 +13,7 @@ mod docs;
 mod errors;
 mod harness;
 mod health;
+mod history;
 mod jobs;
 mod limits;
 mod openapi;
