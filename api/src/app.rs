@@ -21,7 +21,9 @@ use tracing::Instrument as _;
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::scope::scope;
 
+use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
+use crate::docs::{self, Site};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::observe::observe;
@@ -105,6 +107,7 @@ pub fn build(
         .service(batches::show_batch)
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
+    let public_url = api.settings.public_url.clone();
     let (app, document) = App::new()
         .app_data(api)
         .into_utoipa_app()
@@ -119,6 +122,9 @@ pub fn build(
         .service(health::show_openapi)
         .split_for_parts();
     app.app_data(Data::new(Document::new(&document)))
+        .app_data(Data::new(Site::new(&document, &public_url)))
+        .service(assets::resource())
+        .configure(docs::configure)
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
         .wrap(from_fn(observe))

@@ -4,10 +4,12 @@
 //! waited for. [`start`] runs it.
 
 mod app;
+mod assets;
 mod auth;
 mod body;
 mod cursor;
 mod dispatch;
+mod docs;
 mod envelope;
 mod error;
 mod limits;

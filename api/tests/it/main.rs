@@ -9,6 +9,7 @@ mod callback;
 mod connect;
 mod consent;
 mod creators;
+mod docs;
 mod errors;
 mod harness;
 mod health;
