@@ -103,7 +103,7 @@ pub fn build(
         .service(batches::show_batch)
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
-    let (app, document) = App::new()
+    let (app, mut document) = App::new()
         .app_data(api)
         .into_utoipa_app()
         .openapi(openapi::base())
@@ -116,6 +116,7 @@ pub fn build(
         .service(health::show_metrics)
         .service(health::show_openapi)
         .split_for_parts();
+    openapi::add_scopes(&mut document);
     app.app_data(Data::new(Document::new(&document)))
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
