@@ -6,10 +6,14 @@
 mod app;
 mod auth;
 mod body;
+mod conventions;
 mod cursor;
 mod dispatch;
 mod envelope;
 mod error;
+mod error_docs;
+mod etag;
+mod idempotency;
 mod limits;
 mod observe;
 mod openapi;
@@ -24,6 +28,7 @@ mod strangers;
 mod trace;
 mod views;
 mod waiting;
+mod words;
 
 pub use routes::oauth::tiktok_callback::PATH as CALLBACK_PATH;
 pub use server::{ApiConfig, ApiServer, start, start_on};

@@ -1,5 +1,5 @@
-//! The pruner: forgets finished jobs after a week, finished batches after a month, consents that nobody finished, and how far
-//! syncs had come that were given up.
+//! The pruner: forgets finished jobs after a week, finished batches after a month, consents that nobody finished, how far
+//! syncs had come that were given up, and answers that were kept for an `Idempotency-Key` after a day.
 
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ async fn prune(store: &Store) -> Result<(), StoreError> {
     while is_full(store.prune_batches(BATCH).await?) {}
     while is_full(store.prune_states(BATCH).await?) {}
     while is_full(store.prune_checkpoints(BATCH).await?) {}
+    while is_full(store.prune_requests(BATCH).await?) {}
     Ok(())
 }
 

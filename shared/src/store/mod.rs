@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod dead_jobs;
 pub mod disconnects;
 pub mod fleet;
+pub mod idempotency;
 pub mod inspect;
 pub mod jobs;
 pub mod keys;
