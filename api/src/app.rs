@@ -104,7 +104,7 @@ pub fn build(
         .service(batches::show_batch)
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
-    let (app, document) = App::new()
+    let (app, mut document) = App::new()
         .app_data(api)
         .into_utoipa_app()
         .openapi(openapi::base())
@@ -117,6 +117,7 @@ pub fn build(
         .service(health::show_metrics)
         .service(health::show_openapi)
         .split_for_parts();
+    openapi::add_scopes(&mut document);
     app.app_data(Data::new(Document::new(&document)))
         .service(assets::resource())
         .default_service(web::to(no_route))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use shared::key_scopes::KeyScope;
 use shared::store::StoreError;
 
 use crate::envelope::{ErrorBody, Failure};
@@ -23,9 +24,12 @@ pub enum ApiError {
     /// No `x-api-key`.
     #[error("send your API key in the x-api-key header")]
     MissingApiKey,
-    /// An `x-api-key` that is unknown, mistyped or revoked.
-    #[error("the API key is unknown, malformed or revoked")]
+    /// An `x-api-key` that is unknown, mistyped, revoked or expired.
+    #[error("the API key is unknown, malformed, revoked or expired")]
     InvalidApiKey,
+    /// A good key that may do other things.
+    #[error("this API key lacks the scope `{0}`")]
+    Forbidden(KeyScope),
     /// No such route, or an id that does not exist or is another project's: from outside they look alike.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -83,6 +87,7 @@ impl ApiError {
             Self::InvalidRequest(_) | Self::BodyTimeout => "invalid_request",
             Self::MissingApiKey => "missing_api_key",
             Self::InvalidApiKey => "invalid_api_key",
+            Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::ReauthorizationRequired => "reauthorization_required",
@@ -131,6 +136,7 @@ impl ResponseError for ApiError {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MissingApiKey | Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ReauthorizationRequired => StatusCode::CONFLICT,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::Method;
 use bytes::Bytes;
 use utoipa::openapi::path::PathItem;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi as _};
 
@@ -24,6 +25,9 @@ use crate::routes::oauth::tiktok_callback;
 )]
 struct Base;
 
+/// How the document calls a key.
+const SCHEME: &str = "apiKey";
+
 struct Security;
 
 impl Modify for Security {
@@ -32,13 +36,31 @@ impl Modify for Security {
         document
             .components
             .get_or_insert_default()
-            .add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+            .add_security_scheme(SCHEME, SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
 /// The document without its routes, which add themselves.
 pub fn base() -> OpenApi {
     Base::openapi()
+}
+
+/// Says of every operation which scope of a key it needs: as a role, as OpenAPI 3.1 has it for keys.
+pub fn add_scopes(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            // Those without a key have no `security`.
+            let Some(security) = operation.as_mut().and_then(|operation| operation.security.as_mut()) else { continue };
+            let scope = auth::scope_of(&method, path).to_string();
+            *security = vec![SecurityRequirement::new(SCHEME, [scope])];
+        }
+    }
 }
 
 /// The finished document.
@@ -116,49 +138,49 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for ReadErrors {
     fn responses() -> Responses {
-        errors(&[401, 404, 429, 500, 503])
+        errors(&[401, 403, 404, 429, 500, 503])
     }
 }
 
 impl IntoResponses for QueryErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ListErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 429, 500, 503])
+        errors(&[400, 401, 403, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 408, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 408, 413, 415, 429, 500, 503])
     }
 }
 
 impl IntoResponses for BulkErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 413, 415, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ChangeErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 413, 415, 429, 500, 503])
     }
 }
 
 impl IntoResponses for SyncErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 408, 409, 413, 415, 429, 500, 502, 503])
+        errors(&[400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 502, 503])
     }
 }
 
 impl IntoResponses for DisconnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 408, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 408, 413, 415, 429, 500, 503])
     }
 }
 
@@ -180,6 +202,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "`invalid_request`: malformed; the message names the field",
         401 => "`missing_api_key`, `invalid_api_key`",
+        403 => "`forbidden`: the key lacks the scope that this needs; the message names it",
         404 => "`not_found`: no such id, or another project's",
         408 => "`invalid_request`: the body did not arrive in time",
         409 => "`reauthorization_required`: the creator must connect again",

@@ -18,6 +18,8 @@ diesel::table! {
         prefix -> Text,
         created_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+        scopes -> Nullable<Array<Text>>,
+        expires_at -> Nullable<Timestamptz>,
     }
 }
 
