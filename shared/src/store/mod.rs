@@ -2,6 +2,7 @@
 //!
 //! Lock order everywhere: credential, creator, job, videos. No transaction stays open across a call to a platform.
 
+pub mod audit;
 pub mod batches;
 pub mod budget_use;
 pub mod checkpoints;
@@ -12,15 +13,19 @@ pub mod dead_jobs;
 pub mod disconnects;
 pub mod fleet;
 pub mod inspect;
+pub mod invitations;
 pub mod jobs;
 pub mod keys;
 pub mod lanes;
+pub mod members;
 pub mod overview;
 mod pool;
 mod prepared;
+pub mod project_keys;
 pub mod schedule;
 pub mod schema;
 pub mod sealed;
+pub mod sessions;
 pub mod single_flight;
 pub mod states;
 pub mod syncs;
@@ -29,6 +34,7 @@ mod text;
 mod time;
 mod tls;
 mod unnamed;
+pub mod users;
 pub mod videos;
 
 use std::time::{Duration, Instant};
