@@ -23,6 +23,7 @@ use utoipa_actix_web::scope::scope;
 
 use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
+use crate::console::{self, Console};
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::observe::observe;
@@ -56,6 +57,8 @@ pub struct Api {
     pub limits: Limits,
     /// What is known about keys.
     pub keys: KeyCache,
+    /// What the dashboard keeps in memory.
+    pub console: Console,
     /// What `readyz` has found out.
     pub readiness: health::Probe,
     /// Set when the server stops: who waits for a job is answered 202.
@@ -120,6 +123,8 @@ pub fn build(
     openapi::add_scopes(&mut document);
     app.app_data(Data::new(Document::new(&document)))
         .service(assets::resource())
+        .service(console::scope())
+        .route("/", web::get().to(console::front_door))
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
         .wrap(from_fn(observe))

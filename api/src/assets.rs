@@ -21,8 +21,18 @@ const CSS: &str = "text/css; charset=utf-8";
 /// The documentation's style.
 pub static DOCS_CSS: Asset = Asset::new("docs.css", CSS, include_bytes!("../static/docs.css"));
 
+/// The dashboard's style.
+pub static CONSOLE_CSS: Asset = Asset::new("metriqlab.css", CSS, include_bytes!("../static/metriqlab.css"));
+
+/// What the dashboard's pages do better with JavaScript.
+pub static CONSOLE_JS: Asset =
+    Asset::new("console.js", "text/javascript; charset=utf-8", include_bytes!("../static/console.js"));
+
+/// The icon of all pages.
+pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
+
 /// All of them, for the route.
-static ALL: [&Asset; 1] = [&DOCS_CSS];
+static ALL: [&Asset; 4] = [&CONSOLE_CSS, &CONSOLE_JS, &DOCS_CSS, &ICON];
 
 /// A file that pages load.
 #[derive(Debug)]

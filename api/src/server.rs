@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Api, build};
 use crate::auth::KeyCache;
+use crate::console::Console;
 use crate::limits::Limits;
 use crate::observe::describe_metrics;
 use crate::routes::health::Probe;
@@ -97,6 +98,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
     Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
+        console: Console::default(),
         readiness: Probe::default(),
         settings: config.settings,
         store: config.store,
@@ -114,6 +116,7 @@ async fn keep_up(api: Data<Api>) {
     loop {
         tokio::time::sleep(UPKEEP).await;
         api.limits.forget_quiet();
+        api.console.forget_quiet();
     }
 }
 
