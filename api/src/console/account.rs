@@ -23,7 +23,10 @@ struct AccountPage {
 
 struct SessionLine {
     id: SessionId,
+    /// What the browser calls itself, in full.
     browser: String,
+    /// The same in two words.
+    called: String,
     address: String,
     began: Moment,
     seen: Moment,
@@ -77,14 +80,62 @@ pub async fn end_others(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, C
 }
 
 async fn page(api: &Api, who: &SignedIn, layout: Layout) -> Result<HttpResponse, ConsoleError> {
+    let layout = layout.with_projects(api.within(api.store.memberships(who.user)).await?);
     let sessions = api.within(api.store.sessions(who.user)).await?;
     let sessions = sessions.into_iter().map(|session| SessionLine {
         is_this: session.id == who.session,
         id: session.id,
-        browser: if session.browser.is_empty() { "Unknown browser".into() } else { session.browser },
+        called: called(&session.browser),
+        browser: session.browser,
         address: session.address,
         began: Moment::of(session.created_at),
         seen: Moment::of(session.seen_at),
     });
     answer(layout.problem.is_some(), &AccountPage { sessions: sessions.collect(), layout })
+}
+
+/// A browser's two words, as far as it tells: Edge also calls itself Chrome, and Chrome Safari.
+fn called(agent: &str) -> String {
+    let first_of = |known: &[(&str, &'static str)]| {
+        known.iter().find(|(sign, _)| agent.contains(sign)).map(|(_, name)| *name)
+    };
+    let browser = first_of(&[
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("CriOS/", "Chrome"),
+        ("Safari/", "Safari"),
+    ]);
+    let system = first_of(&[
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    match (browser, system) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(known), None) | (None, Some(known)) => known.to_owned(),
+        (None, None) if agent.is_empty() => "Unknown browser".to_owned(),
+        (None, None) => agent.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::called;
+
+    #[test]
+    fn browsers_are_called_by_two_words() {
+        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
+        assert_eq!(called(chrome), "Chrome on Linux");
+        assert_eq!(called(&format!("{chrome} Edg/156.0")), "Edge on Linux");
+        let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 Version/19.0 Safari/604.1";
+        assert_eq!(called(iphone), "Safari on iPhone");
+        assert_eq!(called("curl/8.0"), "curl/8.0");
+        assert_eq!(called(""), "Unknown browser");
+    }
 }

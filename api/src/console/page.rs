@@ -63,6 +63,11 @@ impl Layout {
         Self { project: Some(member.membership.clone()), others, ..Self::signed_in(&member.who, title, active) }
     }
 
+    /// With the projects to switch to, beside any.
+    pub fn with_projects(self, others: Vec<Membership>) -> Self {
+        Self { others, ..self }
+    }
+
     /// With a word about what was just done, if the query names something.
     pub fn with_notice(self, request: &HttpRequest) -> Self {
         Self { notice: notice(&query(request, "done")), ..self }

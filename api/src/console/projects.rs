@@ -45,7 +45,7 @@ pub async fn home(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, Console
 /// `GET /console/projects`.
 pub async fn list(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let memberships = api.within(api.store.memberships(who.user)).await?;
-    let layout = Layout::signed_in(&who, "Projects", "projects");
+    let layout = Layout::signed_in(&who, "Projects", "projects").with_projects(memberships.clone());
     answer(false, &ProjectsPage { layout, memberships, name: String::new() })
 }
 
@@ -60,7 +60,8 @@ pub async fn create(who: SignedIn, form: Form, api: Data<Api>) -> Result<HttpRes
         },
     };
     let memberships = api.within(api.store.memberships(who.user)).await?;
-    let layout = Layout::signed_in(&who, "Projects", "projects").with_problem(problem);
+    let layout = Layout::signed_in(&who, "Projects", "projects").with_projects(memberships.clone());
+    let layout = layout.with_problem(problem);
     answer(true, &ProjectsPage { layout, memberships, name: typed.to_owned() })
 }
 

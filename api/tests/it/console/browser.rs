@@ -10,7 +10,7 @@ use crate::harness::{Answer, World, send};
 
 pub const PASSWORD: &str = "correct horse battery";
 /// What every user-set field is tried with.
-pub const XSS: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}"#;
+pub const XSS: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7777*7777}}"#;
 
 pub struct Browser {
     pub base: String,

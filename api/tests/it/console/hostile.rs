@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use shared::api_key::ApiKey;
-use shared::people::Role;
+use shared::people::{Email, Role};
 use shared::store::members::Actor;
 
 use super::browser::{Browser, XSS, csrf};
@@ -166,18 +166,12 @@ async fn nothing_that_somebody_has_named_is_more_than_text() {
     let mut pages = vec![owner.submit(&keys, &keys, &fields).await];
     let key = world.sql().await.query_one("SELECT id::text FROM api_keys WHERE name IS NOT NULL", &[]).await.unwrap();
     owner.submit(&settings, &settings, &[("name", XSS)]).await;
-    // An address that our own check would have refused, as the tables could have it.
-    let evil = format!("UPDATE users SET email = 'a@{}'", XSS.replace('\'', "''"));
-    world.sql().await.batch_execute(&evil).await.expect("an evil address");
-    let agent = owner.request(Method::GET, "/console/sign-in").header("user-agent", XSS);
-    send(agent).await;
-    world
-        .sql()
-        .await
-        .execute("UPDATE sessions SET browser = $1, address = $1", &[&XSS])
-        .await
-        .expect("an evil browser");
-    world.sql().await.execute("UPDATE audit_log SET action = $1", &[&XSS]).await.expect("an evil action");
+    let sql = world.sql().await;
+    let evil = r#"<script>alert(1)</script>"'@example.com"#;
+    assert!(evil.parse::<Email>().is_ok(), "an address may look like this");
+    sql.execute("UPDATE users SET email = $1", &[&evil]).await.expect("an evil address");
+    sql.execute("UPDATE sessions SET browser = $1, address = $1", &[&XSS]).await.expect("an evil browser");
+    sql.execute("UPDATE audit_log SET action = $1", &[&XSS]).await.expect("an evil action");
     pages.push(owner.get(&keys).await);
     pages.push(owner.get(&format!("{keys}/{}", key.get::<_, String>(0))).await);
     for path in ["members", "settings", "audit"] {
@@ -200,7 +194,7 @@ async fn nothing_that_somebody_has_named_is_more_than_text() {
     }
     for page in pages {
         assert!(!page.text.contains("<script>alert") && !page.text.contains("<img src=x"), "{}", page.text);
-        assert!(!page.text.contains("49"), "no template is evaluated: {}", page.text);
+        assert!(!page.text.contains("60481729"), "no template is evaluated: {}", page.text);
     }
 }
 
@@ -237,7 +231,7 @@ async fn odd_bodies_and_queries_are_refused_or_ignored() {
     let large = owner.post(&settings, &[("csrf", token.as_str()), ("name", &"x".repeat(70_000))]).await;
     assert_eq!(large.status, 413, "{}", large.text);
     let bytes = owner.request(Method::POST, &settings).body(vec![0xff, 0x00, b'=', b'&', 0xfe]);
-    assert_eq!(send(bytes).await.status, 400);
+    assert_eq!(send(bytes).await.status, 403);
     let audit = format!("/console/projects/{}/audit", world.project);
     for query in ["before=nonsense", "before=%00", "before='"] {
         assert_eq!(owner.get(&format!("{audit}?{query}")).await.status, 404, "{query}");

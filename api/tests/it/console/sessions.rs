@@ -24,9 +24,9 @@ async fn a_sign_in_makes_a_new_cookie_that_scripts_cannot_read() {
         browser.http.get(format!("{}/console/account", world.base)).header("cookie", format!("metriqlab={planted}"));
     assert_eq!(send(fixed).await.header("location"), Some("/console/sign-in?next=%2Fconsole%2Faccount"));
     assert_eq!(browser.get("/console/account").await.status, 200);
-    let found =
-        world.sql().await.query("SELECT 1 FROM sessions WHERE hash = sha256($1)", &[&browser.cookie.as_bytes()]);
-    assert_eq!(found.await.expect("sessions").len(), 1, "only its hash is stored");
+    let sql = world.sql().await;
+    let found = sql.query("SELECT 1 FROM sessions WHERE hash = sha256($1)", &[&browser.cookie.as_bytes()]).await;
+    assert_eq!(found.expect("sessions").len(), 1, "only its hash is stored");
 
     // Signing in once more in the same browser ends the session that it had.
     let before = browser.cookie.clone();
