@@ -26,8 +26,21 @@ for (const time of document.querySelectorAll('time[datetime]')) {
   if (!Number.isNaN(at.getTime())) time.title = at.toLocaleString(undefined, { dateStyle: 'full', timeStyle: 'long' });
 }
 
+// A consent in a popup: its last page tells us how it went. If popups are blocked, the form goes on in this window.
+for (const form of document.querySelectorAll('form[data-popup]')) {
+  form.addEventListener('submit', () => {
+    const popup = open('', 'metriqlab-connect', 'popup,width=520,height=760');
+    if (popup) form.target = 'metriqlab-connect';
+    else form.removeAttribute('target');
+  });
+  addEventListener('message', ({ origin, data }) => {
+    if (origin !== location.origin || data?.source !== 'metriqlab') return;
+    if (data.status === 'connected') location.assign(`${location.pathname}?done=connected`);
+  });
+}
+
 // A form that is sent twice by a double click would make two keys.
-for (const form of document.querySelectorAll('form[method=post]')) {
+for (const form of document.querySelectorAll('form[method=post]:not([data-popup])')) {
   form.addEventListener('submit', (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = 'yes';

@@ -64,3 +64,6 @@ CREATE INDEX audit_log_by_project ON audit_log (project_id, id DESC);
 
 -- `last_used_at` is written once a minute at most.
 ALTER TABLE api_keys ADD COLUMN name text, ADD COLUMN last_used_at timestamptz;
+
+-- Finds creators by how their names begin.
+CREATE INDEX creators_by_username ON creators (project_id, lower(username) text_pattern_ops) WHERE disconnecting_at IS NULL;

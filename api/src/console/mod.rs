@@ -6,6 +6,7 @@
 mod account;
 mod audit;
 mod cookie;
+mod creators;
 mod csrf;
 mod error;
 mod form;
@@ -65,6 +66,12 @@ pub fn scope() -> Scope<
 > {
     let project = web::scope("/projects/{project}")
         .service(resource("").route(get().to(projects::open)))
+        .service(resource("/creators").route(get().to(creators::list)))
+        .service(resource("/creators/connect").route(post().to(creators::connect)))
+        .service(resource("/creators/connected").route(get().to(creators::connected)))
+        .service(resource("/creators/{creator}").route(get().to(creators::show)))
+        .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
+        .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
         .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
         .service(resource("/keys/{key}").route(get().to(keys::show)))
         .service(resource("/keys/{key}/reroll").route(post().to(keys::reroll)))

@@ -105,6 +105,11 @@ fn notice(done: &str) -> Option<&'static str> {
     match done {
         "revoked" => Some("The key is revoked. Within a second no request with it is answered."),
         "renamed" => Some("The project is renamed."),
+        "connected" => Some("The creator is connected. Profile and videos are being read now."),
+        "syncing" => Some("The sync is queued. Reload the page to see how far it is."),
+        "disconnected" => {
+            Some("The creator is disconnected. The authorization is being revoked, and the data deleted.")
+        }
         "role" => Some("The role is changed."),
         "removed" => Some("The member is removed."),
         "withdrawn" => Some("The invitation is withdrawn: its link works no longer."),

@@ -7,6 +7,7 @@ pub mod batches;
 pub mod budget_use;
 pub mod checkpoints;
 pub mod connections;
+pub mod creator_list;
 pub mod creators;
 pub mod credentials;
 pub mod dead_jobs;

@@ -10,8 +10,14 @@ use crate::harness::{World, send};
 
 /// Every route below a project, with something of that project's in its place. A route that is missing here fails the test
 /// below that reads the source.
-const PROJECT_ROUTES: [(&str, &str); 13] = [
+const PROJECT_ROUTES: [(&str, &str); 20] = [
     ("GET", ""),
+    ("GET", "/creators"),
+    ("POST", "/creators/connect"),
+    ("GET", "/creators/connected"),
+    ("GET", "/creators/{creator}"),
+    ("POST", "/creators/{creator}/sync"),
+    ("POST", "/creators/{creator}/disconnect"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("GET", "/keys/{key}"),
@@ -24,6 +30,7 @@ const PROJECT_ROUTES: [(&str, &str); 13] = [
     ("POST", "/invitations/{invitation}/withdraw"),
     ("GET", "/settings"),
     ("POST", "/settings"),
+    ("GET", "/audit"),
 ];
 
 #[test]
@@ -37,13 +44,8 @@ fn the_walk_knows_every_route() {
         found.extend(routes.matches("get().to").map(|_| ("GET", path)));
         found.extend(routes.matches("post().to").map(|_| ("POST", path)));
     }
-    let known: Vec<_> = routes().collect();
-    assert_eq!(found, known);
+    assert_eq!(found, PROJECT_ROUTES);
     assert!(!rest.contains("{project}"), "all of a project's routes are in its scope");
-}
-
-fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PROJECT_ROUTES.into_iter().chain([("GET", "/audit")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,12 +59,16 @@ async fn another_projects_things_do_not_exist() {
     let key = id("SELECT id::text FROM api_keys").await;
     let user = id("SELECT user_id::text FROM members").await;
     let invitation = id("SELECT id::text FROM invitations").await;
+    let creator = world.creator("open-1").await.to_string();
     let (mut stranger, own) = Browser::stranger(&world).await;
     let page = stranger.get("/console/account").await.text;
     let token = csrf(&page).expect("a token");
     let before = state(&world).await;
-    let filled = |path: &str| path.replace("{key}", &key).replace("{user}", &user).replace("{invitation}", &invitation);
-    for (method, path) in routes() {
+    let filled = |path: &str| {
+        let path = path.replace("{key}", &key).replace("{user}", &user).replace("{creator}", &creator);
+        path.replace("{invitation}", &invitation)
+    };
+    for (method, path) in PROJECT_ROUTES {
         // Theirs by its own address, and theirs by the address of one's own project.
         let mut addresses = vec![format!("/console/projects/{}{}", world.project, filled(path))];
         if path.contains('{') {
@@ -102,7 +108,8 @@ async fn state(world: &World) -> String {
     let query = "SELECT concat(
         (SELECT json_agg(p ORDER BY id) FROM projects p), (SELECT json_agg(m ORDER BY user_id) FROM members m),
         (SELECT json_agg(i ORDER BY id) FROM invitations i), (SELECT json_agg(a ORDER BY id) FROM audit_log a),
-        (SELECT json_agg(json_build_array(id, revoked_at, expires_at) ORDER BY id) FROM api_keys))";
+        (SELECT json_agg(j ORDER BY id) FROM jobs j), (SELECT json_agg(c ORDER BY id) FROM creators c),
+        (SELECT count(*) FROM oauth_states), (SELECT json_agg(json_build_array(id, revoked_at, expires_at) ORDER BY id) FROM api_keys))";
     world.sql().await.query_one(query, &[]).await.expect("a row").get(0)
 }
 
