@@ -96,9 +96,8 @@ async fn page(api: &Api, who: &SignedIn, layout: Layout) -> Result<HttpResponse,
 
 /// A browser's two words, as far as it tells: Edge also calls itself Chrome, and Chrome Safari.
 fn called(agent: &str) -> String {
-    let first_of = |known: &[(&str, &'static str)]| {
-        known.iter().find(|(sign, _)| agent.contains(sign)).map(|(_, name)| *name)
-    };
+    let first_of =
+        |known: &[(&str, &'static str)]| known.iter().find(|(sign, _)| agent.contains(sign)).map(|(_, name)| *name);
     let browser = first_of(&[
         ("Edg", "Edge"),
         ("OPR/", "Opera"),
@@ -130,10 +129,12 @@ mod tests {
 
     #[test]
     fn browsers_are_called_by_two_words() {
-        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
         assert_eq!(called(chrome), "Chrome on Linux");
         assert_eq!(called(&format!("{chrome} Edg/156.0")), "Edge on Linux");
-        let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 Version/19.0 Safari/604.1";
+        let iphone =
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 Version/19.0 Safari/604.1";
         assert_eq!(called(iphone), "Safari on iPhone");
         assert_eq!(called("curl/8.0"), "curl/8.0");
         assert_eq!(called(""), "Unknown browser");

@@ -183,11 +183,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
 fn search(request: &HttpRequest) -> Search {
     // U+0000 is in no name, and Postgres can't compare with it.
     let text = query(request, "q").trim().replace('\0', "").chars().take(MAX_SEARCH).collect();
-    Search {
-        text,
-        status: query(request, "state").parse().ok(),
-        oldest_first: query(request, "order") == "oldest",
-    }
+    Search { text, status: query(request, "state").parse().ok(), oldest_first: query(request, "order") == "oldest" }
 }
 
 fn next_query(search: &Search, after: CreatorPosition) -> String {
@@ -327,7 +323,8 @@ mod tests {
         let query = next_query(&Search::default(), after);
         let (_, written) = query.split_once("after=").unwrap();
         assert_eq!(position(written), Some(after));
-        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775807.x"), &URL_SAFE_NO_PAD.encode("1.x")] {
+        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775807.x"), &URL_SAFE_NO_PAD.encode("1.x")]
+        {
             assert_eq!(position(wrong), None, "{wrong}");
         }
     }
