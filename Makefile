@@ -38,14 +38,14 @@ demo: servers
 # BENCHES="queue sync"`. Without Node the queue's are shown alone.
 bench: servers
 	-scripts/install-bullmq
-	cargo build --locked --release --workspace --all-targets
+	cargo build --locked --release --workspace --bins --examples
 	$(TARGET)/release/examples/with-servers cargo bench --locked --workspace $(addprefix --bench ,$(BENCHES))
 	$(TARGET)/release/examples/with-servers cargo test --locked --release --workspace --lib -- --ignored --nocapture simulation
 
 # Ten minutes of a fleet that is killed, paused and robbed of its servers while clients go on asking; the table at the end
 # shows what was lost, done twice or answered wrongly: nothing. `SOAK_SECONDS=120 make soak` is shorter.
 soak: servers
-	cargo build --locked --release --workspace --all-targets
+	cargo build --locked --release --workspace --bins
 	cargo test --locked --release --workspace --test soak -- --ignored --nocapture
 
 # Postgres and Redis, installed if they are missing.

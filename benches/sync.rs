@@ -21,7 +21,7 @@ use support::servers::{PrivatePostgres, PrivateRedis};
 use support::{System, within};
 use tokio_postgres::Client as Sql;
 
-const CREATORS: usize = 400;
+const CREATORS: usize = 1_000;
 const VIDEOS: usize = 20;
 const ROUNDS: usize = 3;
 /// Callers at a time who connect creators.

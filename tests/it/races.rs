@@ -223,12 +223,15 @@ async fn a_revoked_key_stops_working_within_a_second_on_every_process() {
     system.run(&["keys", "revoke", prefix]).await;
     let revoked = std::time::Instant::now();
     for client in &clients {
-        within(Duration::from_secs(2), "the key stops working", async || {
-            (client.get("/api/v1/creators").await.status == 401).then_some(())
-        })
-        .await;
+        loop {
+            // What counts is when it was asked, however long a busy machine takes to answer.
+            let asked = revoked.elapsed();
+            if client.get("/api/v1/creators").await.status == 401 {
+                break;
+            }
+            assert!(asked <= Duration::from_secs(1), "the key still works after {asked:?}");
+        }
     }
-    assert!(revoked.elapsed() <= Duration::from_millis(1200), "{:?}", revoked.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

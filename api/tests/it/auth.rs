@@ -46,8 +46,13 @@ async fn a_revoked_key_stops_within_a_second_and_a_new_one_works_at_once() {
     let prefix = ApiKey::parse(&world.client.key).expect("a key").prefix().to_owned();
     world.store.revoke_key(&prefix).await.expect("revoked");
     let revoked = Instant::now();
-    while world.client.get("/api/v1/creators").await.status != 401 {
-        assert!(revoked.elapsed() < Duration::from_secs(1), "the key still works");
+    loop {
+        // What counts is when it was asked, however long a busy machine takes to answer.
+        let asked = revoked.elapsed();
+        if world.client.get("/api/v1/creators").await.status == 401 {
+            break;
+        }
+        assert!(asked <= Duration::from_secs(1), "the key still works after {asked:?}");
     }
     world.stranger().await.get("/api/v1/creators").await.data(200);
 }

@@ -31,15 +31,29 @@ struct Figures {
     p99: f64,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    // On a thread of the pool, where the work of a process is done: the main thread would be one more.
-    tokio::spawn(measure()).await?
-}
-
-async fn measure() -> Result<(), Failure> {
+/// Node runs BullMQ on one thread. Beside it so do we; what a thread for each core makes of it is told apart.
+fn main() -> Result<(), Failure> {
     let url = std::env::var("METRIQLAB_TEST_REDIS_URL")
         .map_err(|_| "METRIQLAB_TEST_REDIS_URL is not set: run `make bench`")?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    println!("with a thread for each of {cores} cores");
+    on_threads(cores, some_latency(url.clone()))?;
+    println!("on one thread, as BullMQ");
+    on_threads(1, measure(url))
+}
+
+/// On threads of a pool, where the work of a process is done: the main thread would be one more.
+fn on_threads(threads: usize, work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(async { tokio::spawn(work).await? })
+}
+
+async fn some_latency(url: String) -> Result<(), Failure> {
+    let queue = Queue::connect(&url, &format!("bench-{}", JobId::new()))?;
+    latency(&queue).await.map(|_| ())
+}
+
+async fn measure(url: String) -> Result<(), Failure> {
     let queue = Queue::connect(&url, &format!("bench-{}", JobId::new()))?;
     queue.ping().await?;
     let before = memory(&url).await?;

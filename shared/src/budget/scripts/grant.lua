@@ -2,10 +2,10 @@
 -- what is free. It is atomic, and the only place where an entry is spent, so no two processes can spend the same one.
 --
 -- KEYS 1 log      zset, permit -> the instant at which its entry is free again
---      2 state    hash, `used` (when a permit was last granted), `opens` (nothing is granted before), `bulk` (no bulk
---                 permit is granted before), `pause` (the length of the last pause that had no length given), `ceiling`
---                 and `raised_from` (close.lua: what is granted in a window since the last 429, and the instant from which
---                 on that grows again)
+--      2 state    hash, `used` (when a permit was last granted), `opens` (nothing is granted before), `bulk` and `paced`
+--                 (no bulk permit is granted before either: the even pace, and twice that), `pause` (the length of the last
+--                 pause that had no length given), `ceiling` and `raised_from` (close.lua: what is granted in a window since
+--                 the last 429, and the instant from which on that grows again)
 --      3 waiting  zset, process -> the instant until which its interactive callers hold bulk grants back
 -- ARGV 1 the clock; empty: the server's own     8 the number of the first permit to grant
 --      2 quota, permits in a window             9 how many from there on were perhaps granted by a turn whose
@@ -49,8 +49,8 @@ end
 redis.call('PEXPIRE', log, math.ceil(hold / 1000))
 
 -- Lost: flushed or never there; or restored from an older copy, or from a clock that ran ahead.
-local kept = redis.call('HMGET', state, 'used', 'opens', 'bulk', 'ceiling', 'raised_from')
-local used, opens, bulk = tonumber(kept[1]), tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
+local kept = redis.call('HMGET', state, 'used', 'opens', 'bulk', 'ceiling', 'raised_from', 'paced')
+local used, opens, bulk, paced = tonumber(kept[1]), tonumber(kept[2]) or 0, tonumber(kept[3]) or 0, tonumber(kept[6]) or 0
 local last = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
 if not used or used < seen or (last[2] and tonumber(last[2]) > now + hold) then
   return false
@@ -87,20 +87,23 @@ else
 end
 local held_back = redis.call('ZCARD', waiting) > 0
 
--- Bulk grants are `interval` apart. One that comes a little late, for a timer or a full log, is caught up with; after a
--- longer pause the spacing starts anew, or else the pause would end in a burst.
+-- Bulk grants are `interval` apart. What a worker's death, a timer or a full log has kept back, up to a thirtieth of the
+-- window, is made up for at twice that pace, or else it would be lost in this window and all that follow; after a longer
+-- pause the spacing starts anew, and nothing ever ends in a burst of more than a few.
 local first_bulk = number
-bulk = math.min(bulk, now + interval)
-while open and not held_back and number - first_bulk < want_bulk and entries < ceiling and now >= bulk do
+local behind = math.max(4 * interval, window / 30)
+bulk, paced = math.min(bulk, now + interval), math.min(paced, now + interval)
+while open and not held_back and number - first_bulk < want_bulk and entries < ceiling and now >= bulk and now >= paced do
   grant()
-  bulk = (bulk > now - 4 * interval and bulk or now) + interval
+  bulk = (bulk > now - behind and bulk or now) + interval
+  paced = (paced > now - 2 * interval and paced or now) + interval / 2
 end
 local granted_bulk = number - first_bulk
 
 if number > first then
   used = math.max(used, now)
   redis.call('PEXPIRE', log, math.ceil(hold / 1000))
-  redis.call('HSET', state, 'used', used, 'bulk', math.floor(bulk))
+  redis.call('HSET', state, 'used', used, 'bulk', math.floor(bulk), 'paced', math.floor(paced))
   -- Longer than any entry, any pause and any way back of the ceiling: whoever finds no state may then ask how long ago it
   -- was used.
   redis.call('PEXPIRE', state, math.ceil((math.max(opens - now, 0) + 2 * hold + 20 * window + 60000000) / 1000))
@@ -112,7 +115,7 @@ if entries >= ceiling then
   local free = redis.call('ZRANGE', log, entries - ceiling, entries - ceiling, 'WITHSCORES')
   wait = math.max(wait, tonumber(free[2]) - now)
 end
-local wait_bulk = math.max(wait, bulk - now)
+local wait_bulk = math.max(wait, bulk - now, paced - now)
 if held_back then
   -- The interactive caller takes the next entry within milliseconds, or its registration ends.
   wait_bulk = math.max(wait_bulk, math.min(interval, 100000))
