@@ -17,22 +17,24 @@ use sha2::{Digest as _, Sha256};
 use crate::error::ApiError;
 
 const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The documentation's style.
 pub static DOCS_CSS: Asset = Asset::new("docs.css", CSS, include_bytes!("../static/docs.css"));
 
+/// What the documentation does where there is JavaScript.
+pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("../static/docs.js"));
+/// The dashboard of a fleet, as the handbook shows it.
+pub static FLEET_PNG: Asset = Asset::new("fleet.png", "image/png", include_bytes!("../../docs/images/fleet.png"));
+/// The sign in a browser's tab.
+pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
 /// The dashboard's style.
 pub static CONSOLE_CSS: Asset = Asset::new("metriqlab.css", CSS, include_bytes!("../static/metriqlab.css"));
-
 /// What the dashboard's pages do better with JavaScript.
-pub static CONSOLE_JS: Asset =
-    Asset::new("console.js", "text/javascript; charset=utf-8", include_bytes!("../static/console.js"));
-
-/// The icon of all pages.
-pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
+pub static CONSOLE_JS: Asset = Asset::new("console.js", JAVASCRIPT, include_bytes!("../static/console.js"));
 
 /// All of them, for the route.
-static ALL: [&Asset; 4] = [&CONSOLE_CSS, &CONSOLE_JS, &DOCS_CSS, &ICON];
+static ALL: [&Asset; 6] = [&CONSOLE_CSS, &CONSOLE_JS, &DOCS_CSS, &DOCS_JS, &FLEET_PNG, &ICON];
 
 /// A file that pages load.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Asset {
 }
 
 /// Whether the client says that it has this version (RFC 9110, section 13.1.2).
-fn has(request: &HttpRequest, tag: &EntityTag) -> bool {
+pub fn has(request: &HttpRequest, tag: &EntityTag) -> bool {
     match IfNoneMatch::parse(request) {
         Ok(IfNoneMatch::Any) => request.headers().contains_key(header::IF_NONE_MATCH),
         Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(tag)),

@@ -18,6 +18,7 @@ use crate::error::ApiError;
 const VERSION: u8 = 1;
 const CREATORS: u8 = 1;
 const VIDEOS: u8 = 2;
+const HISTORY: u8 = 3;
 const SUM_BYTES: usize = 4;
 const BODY_BYTES: usize = 26;
 
@@ -41,6 +42,16 @@ pub fn after_video(creator: CreatorId, position: VideoPosition) -> String {
 pub fn video_position(creator: CreatorId, cursor: &str) -> Result<Option<VideoPosition>, ApiError> {
     let place = decode(VIDEOS, creator.uuid(), cursor)?;
     Ok(place.map(|(published_at, id)| VideoPosition { published_at, id: VideoId::from(id) }))
+}
+
+/// Where the next page of a history starts: at this instant. `owner` is the creator or the video whose history it is.
+pub fn history_from(owner: Uuid, at: DateTime<Utc>) -> String {
+    encode(HISTORY, owner, at, Uuid::nil())
+}
+
+/// Reads what [`history_from`] made for the same owner; an empty text is the first page.
+pub fn history_start(owner: Uuid, cursor: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
+    Ok(decode(HISTORY, owner, cursor)?.map(|(at, _)| at))
 }
 
 fn encode(list: u8, owner: Uuid, at: DateTime<Utc>, id: Uuid) -> String {
@@ -107,6 +118,9 @@ mod tests {
             let position = VideoPosition { published_at: at, id: VideoId::from(Uuid::from_u128(id)) };
             prop_assert_eq!(video_position(creator, &after_video(creator, position)).expect("good"), Some(position));
             prop_assert!(video_position(creator, &cursor).is_err(), "a cursor of creators does not page videos");
+            let cursor = history_from(creator.uuid(), at);
+            prop_assert_eq!(history_start(creator.uuid(), &cursor).expect("good"), Some(at));
+            prop_assert!(video_position(creator, &cursor).is_err(), "nor does one of a history");
         }
 
         #[test]

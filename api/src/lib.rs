@@ -10,6 +10,7 @@ mod body;
 mod console;
 mod cursor;
 mod dispatch;
+mod docs;
 mod envelope;
 mod error;
 mod limits;

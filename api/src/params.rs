@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
 use shared::platforms::Platform;
 
 use crate::error::ApiError;
@@ -54,6 +55,18 @@ impl Params {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let limit = digits.then(|| text.parse().ok()).flatten().filter(|limit| range.contains(limit));
         limit.map(Some).ok_or_else(wrong)
+    }
+
+    /// An instant in RFC 3339, or a date, which stands for its first moment in UTC.
+    pub fn instant(&self, name: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let wrong =
+            || ApiError::field(name, "must be a time such as `2026-05-01T00:00:00Z`, or a date such as `2026-05-01`");
+        // A `+` that was not encoded arrives as a space.
+        let at = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).map(|at| at.with_timezone(&Utc)).ok();
+        let at = at.or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc()));
+        // Postgres knows fewer years than chrono.
+        at.filter(|at| (1..=9999).contains(&at.year())).map(Some).ok_or_else(wrong)
     }
 
     /// `platform`, if it is there.

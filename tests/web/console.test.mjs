@@ -1,77 +1,39 @@
 // The dashboard in a real browser, with JavaScript and without: from the first start's link to a key that works, a creator
 // that is connected, and back out. The system is the real program, `metriqlab up`, in a folder of its own.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { startBrowser, startSystem, watchedContext } from './system.mjs';
 
-const PROGRAM = process.env.METRIQLAB_PROGRAM;
-const BROWSER = process.env.METRIQLAB_BROWSER ?? '/usr/bin/chromium';
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync'];
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const PASSWORD = 'correct horse battery';
 const EMAIL = 'ada@example.com';
 
-let folder, system, base, invitation, browser;
+let system, base, browser;
 
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'metriqlab-console-'));
-  const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
-  system = spawn(PROGRAM, ['up'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  const ready = new Promise((resolve, reject) => {
-    const read = (chunk) => {
-      said += chunk;
-      const link = said.match(/Dashboard {2,}(http:\/\/\S+)\n/)?.[1];
-      if (link) resolve(link);
-    };
-    system.stdout.on('data', read);
-    system.stderr.on('data', read);
-    system.on('exit', () => reject(new Error(`the system ended: ${said}`)));
-  });
-  invitation = await ready;
-  base = new URL(invitation).origin;
-  browser = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+  system = await startSystem();
+  base = system.api;
+  browser = await startBrowser();
 });
 
 after(async () => {
   await browser?.close();
-  if (system && system.exitCode === null) {
-    system.kill('SIGTERM');
-    await once(system, 'exit');
-  }
-  if (folder) rmSync(folder, { recursive: true, force: true });
+  await system?.stop();
 });
 
-/** A context whose pages must say nothing on the console, break no policy and ask no other host. */
-async function watchedContext(options = {}) {
-  const context = await browser.newContext(options);
-  const complaints = [];
-  context.on('page', (page) => {
-    page.on('console', (message) => {
-      // The pages of the consent have no icon: browsers look for one by themselves.
-      const favicon = message.location().url?.endsWith('/favicon.ico');
-      if (message.type() === 'error' && !favicon) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(String(error)));
-    page.on('request', (request) => {
-      if (!/^(http:\/\/(127\.0\.0\.1|localhost)[:/]|about:|data:)/.test(request.url())) complaints.push(request.url());
-    });
-  });
-  return { context, complaints };
-}
-
-/** No page may be wider than its window. */
-async function fits(page) {
-  for (const width of [1280, 390]) {
+/** A page is no wider than its window, and accessible, on a light desktop and on a dark phone. */
+async function looks(page) {
+  for (const [width, colorScheme] of [[390, 'dark'], [1280, 'light']]) {
     await page.setViewportSize({ width, height: 844 });
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${page.url()} at ${width}`);
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+    const found = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+    assert.deepEqual(found.map(({ id, nodes }) => [id, nodes[0].html]), [], page.url());
   }
-  await page.setViewportSize({ width: 1280, height: 844 });
 }
 
 async function ask(key) {
@@ -87,10 +49,10 @@ async function makeKey(page, name) {
 }
 
 test('the first start makes an owner, who makes a key, connects a creator and lets go of both', async () => {
-  const { context, complaints } = await watchedContext();
+  const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
-  await page.goto(invitation);
-  await fits(page);
+  await page.goto(system.invitation);
+  await looks(page);
   await page.getByLabel('Your email').fill(EMAIL);
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await page.getByLabel('The same again').fill(PASSWORD);
@@ -99,7 +61,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
 
   const key = await makeKey(page, 'Backend');
   assert.equal(await ask(key), 200);
-  await fits(page);
+  await looks(page);
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.locator('[data-copy=key]').click();
   await page.getByRole('button', { name: 'Copied' }).waitFor();
@@ -118,9 +80,9 @@ test('the first start makes an owner, who makes a key, connects a creator and le
     return text.includes('>Active</span>');
   });
   await page.reload();
-  await fits(page);
+  await looks(page);
   await page.locator('a.row').first().click();
-  await fits(page);
+  await looks(page);
   await page.getByRole('button', { name: 'Sync now' }).click();
   await page.getByText('The sync is queued.').waitFor();
   await page.getByRole('button', { name: 'Disconnect' }).click();
@@ -142,16 +104,17 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   for (const name of ['Members', 'Audit log', 'Settings', EMAIL]) {
     await page.getByRole('link', { name, exact: true }).click();
     await page.getByRole('heading', { level: 1 }).waitFor();
-    await fits(page);
+    await looks(page);
   }
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await looks(page);
   assert.deepEqual(complaints, []);
   await context.close();
 });
 
 test('without JavaScript the same is possible', async () => {
-  const { context, complaints } = await watchedContext({ javaScriptEnabled: false, viewport: { width: 390, height: 844 } });
+  const { context, complaints } = await watchedContext(browser, { javaScriptEnabled: false, viewport: { width: 390, height: 844 } });
   const page = await context.newPage();
   await page.goto(base);
   await page.getByLabel('Email').fill(EMAIL);

@@ -1,6 +1,6 @@
 //! Postgres: what was promised and what is true. Queries by diesel, named for what they return.
 //!
-//! Lock order everywhere: credential, creator, job, videos. No transaction stays open across a call to a platform.
+//! Lock order everywhere: credential, creator, job, videos, history. No transaction stays open across a call to a platform.
 
 pub mod audit;
 pub mod batches;
@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod dead_jobs;
 pub mod disconnects;
 pub mod fleet;
+pub mod history;
 pub mod inspect;
 pub mod invitations;
 pub mod jobs;

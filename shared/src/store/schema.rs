@@ -244,6 +244,29 @@ diesel::table! {
 }
 
 diesel::table! {
+    creator_history (creator_id, at) {
+        creator_id -> Uuid,
+        at -> Timestamptz,
+        followers -> Nullable<Int8>,
+        following -> Nullable<Int8>,
+        likes -> Nullable<Int8>,
+        video_count -> Nullable<Int8>,
+        views -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    video_history (video_id, at) {
+        video_id -> Uuid,
+        at -> Timestamptz,
+        views -> Nullable<Int8>,
+        likes -> Nullable<Int8>,
+        comments -> Nullable<Int8>,
+        shares -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
     lanes (lane) {
         lane -> Text,
         state -> Text,
