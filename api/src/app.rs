@@ -23,8 +23,11 @@ use tracing::Instrument as _;
 use utoipa_actix_web::AppExt as _;
 use utoipa_actix_web::scope::scope;
 
+use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
+use crate::console::{self, Console};
 use crate::conventions;
+use crate::docs::{self, Site};
 use crate::error::ApiError;
 use crate::error_docs::ErrorDocs;
 use crate::idempotency;
@@ -64,6 +67,8 @@ pub struct Api {
     pub limits: Limits,
     /// What is known about keys.
     pub keys: KeyCache,
+    /// What the dashboard keeps in memory.
+    pub console: Console,
     /// What `readyz` has found out.
     pub readiness: health::Probe,
     /// Set when the server stops: who waits for a job is answered 202.
@@ -105,6 +110,8 @@ pub fn build(
         .service(creators::bulk::sync_creators)
         .service(creators::profile::show_profile)
         .service(creators::videos::list_videos)
+        .service(creators::history::show_creator_history)
+        .service(creators::history::show_video_history)
         .service(creators::sync::sync_creator)
         .service(creators::one::show_creator)
         .service(creators::change::change_creator)
@@ -112,6 +119,7 @@ pub fn build(
         .service(batches::show_batch)
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
+    let public_url = api.settings.public_url.clone();
     let (app, mut document) = App::new()
         .app_data(api)
         .into_utoipa_app()
@@ -127,6 +135,11 @@ pub fn build(
         .split_for_parts();
     conventions::apply(&mut document);
     app.app_data(Data::new(Document::new(&document)))
+        .app_data(Data::new(Site::new(&document, &public_url)))
+        .service(assets::resource())
+        .service(console::scope())
+        .route("/", web::get().to(console::front_door))
+        .configure(docs::configure)
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
         .wrap(from_fn(observe))

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
-use shared::ids::{BatchId, CreatorId, JobId};
+use shared::ids::{BatchId, CreatorId, JobId, VideoId};
 use tracing::Span;
 
 use crate::error::ApiError;
@@ -13,6 +13,10 @@ use crate::error::ApiError;
 /// The creator that a path names.
 #[derive(Debug, Clone, Copy)]
 pub struct CreatorPath(pub CreatorId);
+
+/// The creator that a path names, and its video.
+#[derive(Debug, Clone, Copy)]
+pub struct VideoPath(pub CreatorId, pub VideoId);
 
 /// The batch that a path names.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +31,17 @@ impl FromRequest for CreatorPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let id = id::<CreatorId>(request);
-        if let Some(id) = id {
-            Span::current().record("creator_id", tracing::field::display(id));
-        }
-        ready(id.map(Self).ok_or(ApiError::NotFound("creator")))
+        ready(creator(request).map(Self))
+    }
+}
+
+impl FromRequest for VideoPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let video = request.match_info().get("videoId").and_then(parse_id);
+        ready(creator(request).and_then(|creator| Ok(Self(creator, video.ok_or(ApiError::NotFound("video"))?))))
     }
 }
 
@@ -51,6 +61,12 @@ impl FromRequest for BatchPath {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(id(request).map(Self).ok_or(ApiError::NotFound("batch")))
     }
+}
+
+fn creator(request: &HttpRequest) -> Result<CreatorId, ApiError> {
+    let id = id::<CreatorId>(request).ok_or(ApiError::NotFound("creator"))?;
+    Span::current().record("creator_id", tracing::field::display(id));
+    Ok(id)
 }
 
 fn id<T: FromStr + ToString>(request: &HttpRequest) -> Option<T> {

@@ -610,7 +610,8 @@ async fn the_schema_in_code_is_the_one_in_the_database() {
     let rows = sql
         .query(
             "SELECT table_name::text, column_name::text, udt_name::text, is_nullable::text FROM information_schema.columns \
-             WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%'",
+             WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%' \
+             AND to_regclass(table_name) NOT IN (SELECT inhrelid FROM pg_inherits)",
             &[],
         )
         .await

@@ -16,6 +16,7 @@ mod support;
 mod cluster;
 mod doctor;
 mod faults;
+mod history;
 mod lanes;
 mod metrics;
 mod operators;

@@ -111,7 +111,7 @@ async fn connect_list_sync_read_disconnect() {
 /// Postgres holds nothing of a creator that was disconnected, and Redis nothing of jobs that are done.
 async fn nothing_is_left(system: &System, client: &Client) {
     let sql = system.sql().await;
-    for table in ["creators", "videos", "credentials"] {
+    for table in ["creators", "videos", "credentials", "creator_history", "video_history"] {
         let rows: i64 = sql.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
         assert_eq!(rows, 0, "{table}");
     }

@@ -1,50 +1,22 @@
 // The connect flow in a real browser: the consent page, the callback page in a popup and without one, with JavaScript and
 // without. The system is the real program, `metriqlab up`, in a folder of its own.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { startBrowser, startSystem, watchedContext } from './system.mjs';
 
-const PROGRAM = process.env.METRIQLAB_PROGRAM;
-const BROWSER = process.env.METRIQLAB_BROWSER ?? '/usr/bin/chromium';
-// Nothing but the page itself may make requests.
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync'];
-
-let folder, system, api, key, browser;
+let system, api, key, browser;
 
 before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
-  const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
-  system = spawn(PROGRAM, ['up'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  const ready = new Promise((resolve, reject) => {
-    const read = (chunk) => {
-      said += chunk;
-      const url = said.match(/API {2,}(http:\/\/\S+)/)?.[1];
-      const found = said.match(/API key {2,}(mlk_\w+)/)?.[1];
-      if (url && found) resolve([url, found]);
-    };
-    system.stdout.on('data', read);
-    system.stderr.on('data', read);
-    system.on('exit', () => reject(new Error(`the system ended: ${said}`)));
-  });
-  [api, key] = await ready;
-  browser = await chromium.launch({ executablePath: BROWSER, args: QUIET });
+  system = await startSystem();
+  ({ api, key } = system);
+  browser = await startBrowser();
 });
 
 after(async () => {
   await browser?.close();
-  if (system && system.exitCode === null) {
-    system.kill('SIGTERM');
-    await once(system, 'exit');
-  }
-  if (folder) rmSync(folder, { recursive: true, force: true });
+  await system?.stop();
 });
 
 /** What the API answers. */
@@ -53,23 +25,6 @@ async function ask(method, path, body) {
   if (body) headers['content-type'] = 'application/json';
   const response = await fetch(api + path, { method, headers, body: body && JSON.stringify(body) });
   return (await response.json()).data;
-}
-
-/** A context whose pages must say nothing on the console, break no policy and ask no other host. */
-async function watchedContext(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 520, height: 760 }, ...options });
-  const complaints = [];
-  context.on('page', (page) => {
-    page.on('console', (message) => {
-      const favicon = message.location().url?.endsWith('/favicon.ico');
-      if (message.type() === 'error' && !favicon) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(String(error)));
-    page.on('request', (request) => {
-      if (!/^(http:\/\/(127\.0\.0\.1|localhost)[:/]|about:|data:)/.test(request.url())) complaints.push(request.url());
-    });
-  });
-  return { context, complaints };
 }
 
 /** A developer's app on an origin of its own: a page that listens, and a place to return to. */
@@ -101,7 +56,7 @@ async function consentInPopup(context, page, authUrl, action) {
 
 test('a creator connects in a popup, and the app that opened it is told', async (t) => {
   const app = await developersApp(t);
-  const { context, complaints } = await watchedContext();
+  const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
   await page.goto(app);
   const { authUrl } = await ask('POST', '/api/v1/connect/tiktok', { redirectUrl: `${app}/back` });
@@ -124,7 +79,7 @@ test('a creator connects in a popup, and the app that opened it is told', async 
 
 test('another page that opened the popup hears nothing', async (t) => {
   const stranger = await developersApp(t);
-  const { context } = await watchedContext();
+  const { context } = await watchedContext(browser);
   const page = await context.newPage();
   await page.goto(stranger);
   const { authUrl } = await ask('POST', '/api/v1/connect/tiktok', { redirectUrl: 'http://localhost:9/elsewhere' });
@@ -137,7 +92,7 @@ test('another page that opened the popup hears nothing', async (t) => {
 });
 
 test('a creator who declines reads so in plain words', async () => {
-  const { context, complaints } = await watchedContext();
+  const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
   const { authUrl } = await ask('POST', '/api/v1/connect/tiktok');
   await page.goto(authUrl);
@@ -150,7 +105,7 @@ test('a creator who declines reads so in plain words', async () => {
 
 test('without JavaScript the browser returns to the app all the same', async (t) => {
   const app = await developersApp(t);
-  const { context } = await watchedContext({ javaScriptEnabled: false });
+  const { context } = await watchedContext(browser, { javaScriptEnabled: false });
   const page = await context.newPage();
   const { authUrl } = await ask('POST', '/api/v1/connect/tiktok', { redirectUrl: `${app}/back?x=1` });
   await page.goto(authUrl);
@@ -160,7 +115,7 @@ test('without JavaScript the browser returns to the app all the same', async (t)
 });
 
 test('what a stranger writes into the address is never markup', async () => {
-  const { context, complaints } = await watchedContext();
+  const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
   const hostile = encodeURIComponent('"><script>window.hit=1</script><img src=x onerror="window.hit=1">');
   const answer = await page.goto(`${api}/oauth/tiktok/callback?code=${hostile}&state=${hostile}&error=${hostile}`);

@@ -100,7 +100,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates, held)));
     let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes);
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
-    background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store)));
+    background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store, settings.history_keep)));
     Ok(Worker { pool, tokens, grace, stopping, background, health })
 }
 

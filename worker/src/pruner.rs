@@ -1,5 +1,6 @@
 //! The pruner: forgets finished jobs after a week, finished batches after a month, consents that nobody finished, how far
-//! syncs had come that were given up, and answers that were kept for an `Idempotency-Key` after a day.
+//! syncs had come that were given up, answers that were kept for an `Idempotency-Key` after a day, and history that is older
+//! than it is kept. It also makes the next months' partitions.
 
 use std::time::Duration;
 
@@ -11,15 +12,35 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(45), Duration::from_sec
 /// Rows of one statement: locks few, and lets others in between.
 const BATCH: i64 = 500;
 
-/// Prunes until it is dropped. An outage of Postgres ends a round, nothing more.
-pub(crate) async fn run(store: Store) {
+/// Prunes until it is dropped, and keeps history for so long; `None`: for ever. An outage of Postgres ends a round, nothing
+/// more.
+pub(crate) async fn run(store: Store, history_keep: Option<Duration>) {
     loop {
+        // At once at the start: a fleet that was stopped for months has nowhere to write to.
+        if let Err(error) = turn_months(&store, history_keep).await {
+            tracing::debug!(%error, "the partitions of history stay as they are this time");
+        }
         let pause = rand::rng().random_range(PAUSE.0..=PAUSE.1);
         tokio::time::sleep(pause).await;
         if let Err(error) = prune(&store).await {
             tracing::debug!(%error, "nothing is pruned this time");
         }
     }
+}
+
+/// Makes the partitions of history ahead, and drops those that are too old.
+async fn turn_months(store: &Store, keep: Option<Duration>) -> Result<(), StoreError> {
+    let made = store.make_history_partitions().await?;
+    if made > 0 {
+        tracing::info!(made, "partitions of history are made");
+    }
+    if let Some(keep) = keep {
+        let dropped = store.drop_history_partitions(keep).await?;
+        if dropped > 0 {
+            tracing::info!(dropped, ?keep, "partitions of history are dropped");
+        }
+    }
+    Ok(())
 }
 
 async fn prune(store: &Store) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 mod batch;
 mod callback_page;
 mod creator;
+mod history;
 mod job;
 mod video;
 
@@ -12,6 +13,7 @@ use serde::Serializer;
 pub use batch::BatchView;
 pub use callback_page::{CallbackPage, ConsentOutcome};
 pub use creator::{CreatorView, ProfileView};
+pub use history::{CreatorHistoryView, CreatorPointView, VideoHistoryView, VideoPointView};
 pub use job::{JobStatus, JobView};
 pub use video::{VideoPageView, VideoView};
 

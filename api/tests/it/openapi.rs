@@ -37,8 +37,10 @@ async fn the_document_holds_every_route_and_its_errors() {
         "GET /api/v1/batches/{id}",
         "GET /api/v1/creators",
         "GET /api/v1/creators/{id}",
+        "GET /api/v1/creators/{id}/history",
         "GET /api/v1/creators/{id}/profile",
         "GET /api/v1/creators/{id}/videos",
+        "GET /api/v1/creators/{id}/videos/{videoId}/history",
         "GET /api/v1/jobs/{id}",
         "GET /healthz",
         "GET /metrics",
@@ -106,6 +108,7 @@ async fn every_route_answers_as_its_schema_says() {
     let mut seen = Seen { document: &document, operations: BTreeSet::new() };
     let creator = world.creator("open-1").await;
     world.add_videos(creator, 3, Utc::now()).await;
+    let video = crate::history::write(&world, creator, &["2026-05-01T10:00:00Z", "2026-05-02T10:00:00Z"]).await;
     let (get, bare) =
         (|path: String| world.client.request(Method::GET, &path), |path| world.client.bare(Method::GET, path));
     let path = format!("/api/v1/creators/{creator}");
@@ -120,6 +123,13 @@ async fn every_route_answers_as_its_schema_says() {
         ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos"))),
         ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos?limit=2"))),
         ("GET /api/v1/creators/{id}/videos", get(format!("{path}/videos?cursor=x"))),
+        ("GET /api/v1/creators/{id}/history", get(format!("{path}/history?from=2026-05-01&limit=1"))),
+        ("GET /api/v1/creators/{id}/history", get(format!("{path}/history?interval=x"))),
+        (
+            "GET /api/v1/creators/{id}/videos/{videoId}/history",
+            get(format!("{path}/videos/{video}/history?from=2026-05-01")),
+        ),
+        ("GET /api/v1/creators/{id}/videos/{videoId}/history", get(format!("{path}/videos/x/history"))),
         ("GET /healthz", bare("/healthz")),
         ("GET /readyz", bare("/readyz")),
         ("GET /metrics", bare("/metrics")),

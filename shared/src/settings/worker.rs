@@ -17,6 +17,12 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const RESYNC_EVERY: &str = "METRIQLAB_RESYNC_EVERY";
 const DEFAULT_RESYNC_EVERY: &str = "24h";
 const OFF: &str = "off";
+const HISTORY_KEEP: &str = "METRIQLAB_HISTORY_KEEP";
+const FOREVER: &str = "forever";
+/// The shortest: what a history shows if nobody says from when.
+const SHORTEST_KEEP: Duration = Duration::from_secs(30 * 86_400);
+/// The longest that has an end.
+const LONGEST_KEEP: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// A worker process.
 #[derive(Args, Clone)]
@@ -31,6 +37,9 @@ pub struct WorkerArgs {
     /// The schedule.
     #[command(flatten)]
     pub resync: ResyncArgs,
+    /// How long history is kept, such as `400days`, or `forever`. What is older is dropped by whole months.
+    #[arg(long, value_name = "TIME", env = HISTORY_KEEP, default_value = FOREVER)]
+    pub history_keep: String,
 }
 
 /// The schedule's default.
@@ -50,6 +59,8 @@ pub struct WorkerSettings {
     pub metrics_bind: Option<SocketAddr>,
     /// How old a creator's data may get before it is synced again, where nobody says otherwise; `None`: as old as it likes.
     pub resync_every: Option<Duration>,
+    /// How long history is kept; `None`: for ever.
+    pub history_keep: Option<Duration>,
 }
 
 impl WorkerArgs {
@@ -61,6 +72,8 @@ impl WorkerArgs {
             concurrency: number(CONCURRENCY, concurrency, 1, MAX_CONCURRENCY)?,
             metrics_bind: if metrics_bind == OFF { None } else { Some(address(METRICS_BIND, metrics_bind)?) },
             resync_every: self.resync.check()?,
+            history_keep: history_keep(or_default(&self.history_keep, FOREVER))
+                .map_err(|problem| SettingsError::wrong(HISTORY_KEEP, problem))?,
         })
     }
 }
@@ -96,6 +109,17 @@ pub fn resync_every_text(seconds: i64) -> String {
     }
 }
 
+/// How long history is kept: from 30 days to a century, or `forever`, which is `None`. The error says what would be right.
+fn history_keep(text: &str) -> Result<Option<Duration>, String> {
+    if text == FOREVER {
+        return Ok(None);
+    }
+    match humantime::parse_duration(text) {
+        Ok(keep) if (SHORTEST_KEEP..=LONGEST_KEEP).contains(&keep) => Ok(Some(keep)),
+        _ => Err(format!("{} is not from 30 days to 100 years; write `400days`, or `forever`", quoted(text))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +134,16 @@ mod tests {
         assert_eq!(resync_every_text(0), "off");
         for wrong in ["", "0s", "999ms", "-1h", "6", "never", "OFF", "367days", "99999999999999999999h"] {
             assert!(resync_every(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn history_is_kept_for_ever_or_for_a_month_at_least() {
+        assert_eq!(history_keep("forever"), Ok(None));
+        assert_eq!(history_keep("30days"), Ok(Some(SHORTEST_KEEP)));
+        assert_eq!(history_keep("2years").map(|keep| keep.is_some()), Ok(true));
+        for wrong in ["", "29days", "0s", "off", "400", "-1y", "200years", "99999999999999999999years"] {
+            assert!(history_keep(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Raw SQL that is prepared once a connection. Diesel's own `sql_query` and `sql` are prepared, and planned, anew at each use:
 //! for a statement of the hot path that is a round trip and more work than its execution.
 
+use std::marker::PhantomData;
+
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 
 /// A statement whose binds stand where its text says `{}`, in their order.
 pub(super) struct Prepared<'a> {
@@ -21,6 +23,29 @@ impl<'a> Prepared<'a> {
         self.binds.push(Box::new(value));
         self
     }
+
+    /// The statement as one that gives rows, of these types.
+    pub(super) fn rows<Types>(self) -> Rows<'a, Types> {
+        Rows(self, PhantomData)
+    }
+}
+
+/// A statement that gives rows.
+pub(super) struct Rows<'a, Types>(Prepared<'a>, PhantomData<Types>);
+
+impl<Types> Query for Rows<'_, Types> {
+    type SqlType = Types;
+}
+
+impl<Types> QueryFragment<Pg> for Rows<'_, Types> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out)
+    }
+}
+
+impl<Types> QueryId for Rows<'_, Types> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
 }
 
 impl QueryFragment<Pg> for Prepared<'_> {

@@ -9,11 +9,12 @@ use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use futures::future::try_join;
+use futures::future::{try_join, try_join3};
 
 use super::checkpoints::{count_checkpoints, delete_checkpoints};
 use super::connections::ProfileColumns;
 use super::credentials::Credential;
+use super::history::{CreatorCounters, record_creator};
 use super::jobs::{Fence, Job, JobState, fenced};
 use super::prepared::Prepared;
 use super::schedule::seconds;
@@ -125,8 +126,8 @@ impl Store {
             .optional()?)
     }
 
-    /// Writes what is left of a sync: videos, profile, what is not listed any more, the creator's next turn, and the job's
-    /// last word, in one transaction: the job is done if and only if its effect is there.
+    /// Writes what is left of a sync: videos, profile, what is not listed any more, the creator's next turn, its
+    /// history, and the job's last word, in one transaction: the job is done if and only if its effect is there.
     ///
     /// A listing that ended early is enough for the schedule alone, and a stale one for nobody who waits: if somebody does by
     /// now, it is [`WriteError::MoreWanted`], and nothing was written.
@@ -155,6 +156,7 @@ impl Store {
                 }
                 let news = result.profile.is_some_and(|profile| !before.says(profile));
                 let changed = result.changed || news || written > 0 || hidden > 0;
+                let first = before.last_synced_at.is_none();
                 let longest = cadence::longest_age(before.resync_every, project_resync_every, result.resync_every);
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
@@ -174,7 +176,15 @@ impl Store {
                     jobs::log_id.eq(None::<String>),
                 ));
                 let sharing: &AsyncPgConnection = connection;
-                try_join(creator.execute(&mut &*sharing), done.execute(&mut &*sharing)).await?;
+                let record = async {
+                    // The first one also if a consent has brought the profile already.
+                    if changed || first {
+                        let counters = before.counters_after(result.profile);
+                        record_creator(sharing, fence.creator, counters, deep.is_some()).await?;
+                    }
+                    Ok(())
+                };
+                try_join3(creator.execute(&mut &*sharing), done.execute(&mut &*sharing), record).await?;
                 Ok(())
             })
             .await
@@ -210,6 +220,24 @@ impl Before {
             && self.verified == profile.verified
             && [self.followers, self.following, self.likes, self.video_count]
                 == [profile.followers, profile.following, profile.likes, profile.video_count]
+    }
+
+    /// The counters that the row has once the profile is written; without one they stay as they are.
+    fn counters_after(&self, profile: Option<&Profile>) -> CreatorCounters {
+        match profile {
+            Some(profile) => CreatorCounters {
+                followers: profile.followers,
+                following: profile.following,
+                likes: profile.likes,
+                video_count: profile.video_count,
+            },
+            None => CreatorCounters {
+                followers: self.followers,
+                following: self.following,
+                likes: self.likes,
+                video_count: self.video_count,
+            },
+        }
     }
 
     /// The cadence's gap to store, in seconds, and the time to the next turn.
@@ -265,7 +293,8 @@ pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Re
 }
 
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
-/// time of publication stays as first seen, so that a walk through the pages shows every video once.
+/// time of publication stays as first seen, so that a walk through the pages shows every video once. Where a counter is new,
+/// the same statement appends to the video's history: who writes the same again appends nothing.
 pub(super) async fn upsert_videos(
     connection: &AsyncPgConnection,
     creator: CreatorId,

@@ -5,7 +5,9 @@ said AS (
         AS said (id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at)
 ),
 changed AS (
-    SELECT said.*
+    SELECT said.*, COALESCE(known.id, said.id) AS video_id,
+        known.id IS NULL OR (known.views, known.likes, known.comments, known.shares)
+            IS DISTINCT FROM (said.views, said.likes, said.comments, said.shares) AS counted
     FROM said
     LEFT JOIN videos AS known ON known.creator_id = said.creator_id AND known.external_id = said.external_id
     WHERE known.id IS NULL
@@ -14,6 +16,10 @@ changed AS (
         IS DISTINCT FROM
            (said.title, said.description, said.url, said.cover_url, said.duration, said.views, said.likes,
             said.comments, said.shares, true)
+),
+recorded AS (
+    INSERT INTO video_history (video_id, at, views, likes, comments, shares)
+    SELECT video_id, now(), views, likes, comments, shares FROM changed WHERE counted
 )
 INSERT INTO videos (id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments,
     shares, published_at)

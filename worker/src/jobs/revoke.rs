@@ -71,6 +71,8 @@ impl Held {
                 }
             }
         }
+        let erased = context.store.erase_video_history(leaving.id).await?;
+        tracing::debug!(creator = %leaving.id, erased, "the videos' history is erased");
         if context.store.finish_disconnect(job.fence(), leaving.credential, hold.owner()).await? {
             return Ok(());
         }

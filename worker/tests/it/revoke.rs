@@ -12,7 +12,7 @@ use shared::tokens::{NewGrant, TokenError};
 use crate::support::{SCOPES, System, wait_for};
 
 async fn assert_erased(system: &System) {
-    for table in ["creators", "videos", "credentials"] {
+    for table in ["creators", "videos", "credentials", "creator_history", "video_history"] {
         assert_eq!(system.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
     }
 }

@@ -45,6 +45,8 @@ pub struct System {
     pub database_url: String,
     /// The schedule's default of the workers that start from here on.
     pub resync_every: Option<Duration>,
+    /// How long the workers that start from here on keep history.
+    pub history_keep: Option<Duration>,
     prefix: String,
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -97,6 +99,7 @@ impl System {
             key,
             database_url,
             resync_every: None,
+            history_keep: None,
             prefix,
             sandbox,
             http,
@@ -123,7 +126,12 @@ impl System {
 
     fn worker_of(&self, metrics_bind: Option<SocketAddr>, metrics: Option<Metrics>, grace: Duration) -> Worker {
         worker::start(WorkerConfig {
-            settings: WorkerSettings { concurrency: 4, metrics_bind, resync_every: self.resync_every },
+            settings: WorkerSettings {
+                concurrency: 4,
+                metrics_bind,
+                resync_every: self.resync_every,
+                history_keep: self.history_keep,
+            },
             grace,
             store: self.store.clone(),
             queue: self.queue.clone(),

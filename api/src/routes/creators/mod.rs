@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod change;
 pub mod disconnect;
+pub mod history;
 pub mod list;
 pub mod one;
 pub mod profile;

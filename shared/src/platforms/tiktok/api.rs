@@ -13,7 +13,7 @@ use super::TikTok;
 use super::errors::{Complaint, unreadable};
 use super::http::{self, Endpoint, Reply};
 use super::listing::{self, Position};
-use super::types::{self, VIDEO_FIELDS};
+use super::types;
 use super::values::parse;
 use crate::budget::{Admission, BudgetError, Class, Permit};
 use crate::platforms::{AccessToken, Caller, PageCursor, PlatformError, Profile, Scopes, VideoPage};
@@ -63,7 +63,7 @@ impl TikTok {
             None => json!({"max_count": PAGE_SIZE}),
             Some(position) => json!({"max_count": PAGE_SIZE, "cursor": position.before}),
         };
-        let request = self.request(Method::POST, Endpoint::VideoList, access, &VIDEO_FIELDS.join(",")).json(&paging);
+        let request = self.request(Method::POST, Endpoint::VideoList, access, &types::video_fields()).json(&paging);
         self.call(Endpoint::VideoList, request, access, caller, |reply| {
             let data = data(reply, &Scopes::parse(VIDEO_LIST))?;
             let (videos, end) = types::videos(&data);

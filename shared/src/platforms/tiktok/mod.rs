@@ -5,6 +5,7 @@
 mod api;
 mod check;
 mod errors;
+pub mod fields;
 mod http;
 mod listing;
 mod oauth;

@@ -2,41 +2,25 @@
 
 use serde_json::Value;
 
+use super::fields;
 use super::listing::PageEnd;
 use super::values::{count, flag, id, integer_in, non_empty_text, text, time};
 use crate::platforms::{Profile, Scopes, Video};
 
-/// Which fields of a user a scope shows (reference: user info). TikTok refuses the whole request for one field too many.
-const USER_FIELDS: [(&str, &[&str]); 3] = [
-    (super::api::BASIC, &["open_id", "avatar_url", "display_name"]),
-    ("user.info.profile", &["username", "bio_description", "profile_deep_link", "is_verified"]),
-    ("user.info.stats", &["follower_count", "following_count", "likes_count", "video_count"]),
-];
-
-/// What is asked of a video.
-pub(super) const VIDEO_FIELDS: [&str; 11] = [
-    "id",
-    "create_time",
-    "title",
-    "video_description",
-    "share_url",
-    "cover_image_url",
-    "duration",
-    "view_count",
-    "like_count",
-    "comment_count",
-    "share_count",
-];
+/// What is asked of a video, as the request lists it.
+pub(super) fn video_fields() -> String {
+    fields::VIDEO.map(|field| field.name).join(",")
+}
 
 /// The scopes that show something of a profile.
 pub(super) fn profile_scopes() -> Scopes {
-    USER_FIELDS.iter().map(|(scope, _)| *scope).collect()
+    fields::USER.iter().map(|field| field.scope).collect()
 }
 
 /// Those of `granted` that show something of a profile, and the fields that they show.
 pub(super) fn profile_fields(granted: &Scopes) -> (Scopes, Vec<&'static str>) {
-    let fields = USER_FIELDS.iter().filter(|(scope, _)| granted.contains(scope));
-    (granted.intersection(&profile_scopes()), fields.flat_map(|(_, fields)| fields.iter().copied()).collect())
+    let shown = fields::USER.iter().filter(|field| granted.contains(field.scope));
+    (granted.intersection(&profile_scopes()), shown.map(|field| field.name).collect())
 }
 
 /// Reads `data.user`.
@@ -161,7 +145,7 @@ mod tests {
         #[test]
         fn no_value_makes_it_panic(text in ".*", number in any::<f64>(), integer in any::<i64>()) {
             for value in [json!(text), json!(number), json!(integer), json!([text]), parse(text.as_bytes()).unwrap_or_default()] {
-                let object: Value = VIDEO_FIELDS.iter().map(|field| ((*field).to_owned(), value.clone())).collect();
+                let object: Value = fields::VIDEO.iter().map(|field| (field.name.to_owned(), value.clone())).collect();
                 let _ = videos(&json!({"videos": [object], "cursor": value, "has_more": value}));
                 let _ = profile(&object);
                 let _ = profile(&value);

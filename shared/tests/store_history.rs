@@ -1,0 +1,323 @@
+//! The past of the counters: written once, read by intervals, kept in months, and gone with its creator; on a real Postgres.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test says by a panic what is wrong"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Utc};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
+use shared::platforms::{Profile, Video};
+use shared::store::Store;
+use shared::store::checkpoints::Checkpoint;
+use shared::store::history::{CreatorPoint, HistoryRange, Interval};
+use shared::store::jobs::Fence;
+use shared::store::single_flight::OpenSync;
+use shared::store::syncs::{Listed, SyncResult};
+use support::{Database, start, video};
+
+const ALL: i64 = 10_000;
+
+fn raw() -> HistoryRange {
+    HistoryRange { from: DateTime::UNIX_EPOCH, to: DateTime::<Utc>::MAX_UTC, interval: Interval::Raw }
+}
+
+struct World {
+    database: Database,
+    project: ProjectId,
+    creator: CreatorId,
+    first: JobId,
+}
+
+impl World {
+    async fn start() -> Self {
+        let database = Database::create().await;
+        let project = database.project("one").await;
+        let connected = database.connect(project, "account").await;
+        Self { database, project, creator: connected.creator, first: connected.sync.expect("a first sync") }
+    }
+
+    fn store(&self) -> &Store {
+        &self.database.store
+    }
+
+    async fn next_sync(&self) -> Fence {
+        match self.store().open_sync(self.project, self.creator, None).await.unwrap() {
+            OpenSync::New(id) => self.database.start(id).await.fence(),
+            other => panic!("no new sync: {other:?}"),
+        }
+    }
+
+    /// The last write of a sync that has listed these videos, all that there are.
+    async fn finish(&self, fence: Fence, profile: &Profile, videos: &[Video], checkpoints: i32) {
+        let ids: Vec<String> = videos.iter().map(|video| video.external_id.clone()).collect();
+        let result = SyncResult {
+            profile: Some(profile),
+            videos,
+            listing: Some(Listed { ids: &ids, down_to: None }),
+            missing_scopes: "",
+            checkpoints,
+            changed: false,
+            stale: false,
+            resync_every: None,
+        };
+        self.store().finish_sync(fence, &result).await.unwrap();
+    }
+
+    async fn history(&self) -> Vec<CreatorPoint> {
+        self.store().creator_history(self.project, self.creator, raw(), ALL).await.unwrap().expect("a creator")
+    }
+
+    async fn video_id(&self, external_id: &str) -> VideoId {
+        let query = format!("SELECT id::text FROM videos WHERE external_id = '{external_id}'");
+        let id: String = self.database.client().await.query_one(&query, &[]).await.unwrap().get(0);
+        id.parse().unwrap()
+    }
+
+    async fn views(&self, external_id: &str) -> Vec<Option<i64>> {
+        let id = self.video_id(external_id).await;
+        let points = self.store().video_history(self.project, self.creator, id, raw(), ALL).await.unwrap();
+        points.expect("a video").iter().map(|point| point.views).collect()
+    }
+}
+
+fn followed_by(followers: i64) -> Profile {
+    Profile { followers: Some(followers), likes: Some(9), ..Profile::default() }
+}
+
+fn viewed(external_id: &str, views: i64) -> Video {
+    Video { views: Some(views), ..video(external_id, 1) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_changes_something_records_it_and_no_other_does() {
+    let world = World::start().await;
+    // The consent has brought the profile: the first sync is recorded all the same.
+    world.store().save_first_profile(world.creator, &followed_by(1)).await.unwrap();
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10), viewed("b", 5)], 0).await;
+    let first = world.history().await;
+    assert_eq!(first.len(), 1);
+    assert_eq!((first[0].counters.followers, first[0].counters.likes, first[0].views), (Some(1), Some(9), Some(15)));
+    assert_eq!(first[0].counters.following, None, "never 0 for unknown");
+    let creator = world.store().creator(world.project, world.creator).await.unwrap().unwrap();
+    assert_eq!(creator.last_synced_at, Some(first[0].at));
+
+    let fence = world.next_sync().await;
+    world.finish(fence, &followed_by(1), &[viewed("a", 10), viewed("b", 5)], 0).await;
+    assert_eq!(world.history().await, first, "nothing changed");
+
+    let fence = world.next_sync().await;
+    let renamed = Video { title: Some("another".into()), ..viewed("b", 5) };
+    world.finish(fence, &followed_by(2), &[viewed("a", 12), renamed], 0).await;
+    // One that is not listed any more counts no more, and what the platform does not say is not 0.
+    let fence = world.next_sync().await;
+    world.finish(fence, &followed_by(2), &[Video { views: None, ..video("a", 1) }], 0).await;
+    let fence = world.next_sync().await;
+    world.finish(fence, &followed_by(2), &[], 0).await;
+    let history = world.history().await;
+    let views: Vec<_> = history.iter().map(|point| point.views).collect();
+    assert_eq!(views, [Some(15), Some(17), None, Some(0)]);
+    assert_eq!(history.iter().map(|point| point.counters.followers).collect::<Vec<_>>(), [1, 2, 2, 2].map(Some));
+    assert!(history.is_sorted_by_key(|point| point.at));
+    assert_eq!(world.views("a").await, [Some(10), Some(12), None]);
+    assert_eq!(world.views("b").await, [Some(5)], "another title is no other counter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_starts_again_and_goes_on_from_a_checkpoint_records_nothing_twice() {
+    let world = World::start().await;
+    let fence = world.database.start(world.first).await.fence();
+    let batch = [viewed("a", 10), viewed("b", 5)];
+    world.store().save_videos(fence, &batch, Some(&followed_by(1)), &start()).await.unwrap();
+    assert!(world.history().await.is_empty(), "a creator's point is a whole sync's");
+    // The batch was written, and its worker died before it knew.
+    let again = world.database.start(world.first).await.fence();
+    world.store().save_videos(again, &batch, Some(&followed_by(1)), &start()).await.unwrap();
+    let late = Checkpoint { part: 1, ..start() };
+    world.store().save_videos(fence, &[viewed("a", 99)], None, &late).await.unwrap_err();
+    let result = SyncResult {
+        profile: None,
+        videos: &[viewed("c", 1)],
+        listing: None,
+        missing_scopes: "",
+        checkpoints: 1,
+        changed: true,
+        stale: false,
+        resync_every: None,
+    };
+    let resumed = world.database.start(world.first).await.fence();
+    world.store().finish_sync(again, &result).await.unwrap_err();
+    world.store().finish_sync(resumed, &result).await.unwrap();
+    world.store().finish_sync(resumed, &result).await.unwrap_err();
+    assert_eq!((world.views("a").await, world.views("c").await), (vec![Some(10)], vec![Some(1)]));
+    let history = world.history().await;
+    assert_eq!(history.len(), 1);
+    // The profile was read by the start before, and is not in hand: the point has it all the same.
+    assert_eq!((history[0].counters.followers, history[0].views), (Some(1), Some(16)));
+}
+
+/// What stands for each interval, by chrono's calendar and not by Postgres's.
+fn expected(written: &[DateTime<Utc>], range: HistoryRange) -> Vec<DateTime<Utc>> {
+    let mut last = BTreeMap::new();
+    for at in written.iter().filter(|at| (range.from..range.to).contains(at)) {
+        let interval = match range.interval {
+            Interval::Day => (at.year(), at.ordinal()),
+            Interval::Week => (at.iso_week().year(), at.iso_week().week()),
+            Interval::Month => (at.year(), at.month()),
+            Interval::Raw => (at.timestamp().try_into().unwrap(), at.timestamp_subsec_micros()),
+        };
+        let known = last.entry(interval).or_insert(*at);
+        *known = (*known).max(*at);
+    }
+    last.into_values().collect()
+}
+
+/// All pages, of `limit` points each, as a client walks them.
+async fn walk(world: &World, mut range: HistoryRange, limit: i64) -> Vec<DateTime<Utc>> {
+    let mut walked = Vec::new();
+    loop {
+        let page = world.store().creator_history(world.project, world.creator, range, limit).await.unwrap().unwrap();
+        walked.extend(page.iter().map(|point| point.at));
+        match page.last() {
+            Some(last) => range.from = range.interval.end(last.at),
+            None => return walked,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_value_of_an_interval_stands_for_it_whatever_the_sessions_time_zone() {
+    let world = World::start().await;
+    let sql = world.database.client().await;
+    sql.batch_execute("SELECT make_history_partitions('2023-11-01Z', '2025-03-01Z')").await.unwrap();
+    let name: String = sql.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
+    // Half an hour off, and with a summer time.
+    sql.batch_execute(&format!("ALTER DATABASE {name} SET timezone = 'Australia/Adelaide'")).await.unwrap();
+    let world =
+        World { database: Database { store: Database::open(&world.database.url, 4), ..world.database }, ..world };
+    // Around midnights: of days, of years, of a leap day, of Mondays.
+    let midnight = |year, month, day| Utc.with_ymd_and_hms(year, month, day, 0, 0, 0).unwrap();
+    let edges = [(2024, 1, 1), (2024, 2, 29), (2024, 3, 1), (2024, 4, 1), (2024, 7, 8), (2024, 12, 30), (2025, 1, 1)]
+        .map(|(year, month, day)| midnight(year, month, day));
+    let instant = (
+        proptest::sample::select(edges.to_vec()),
+        proptest::prop_oneof![
+            -2_i64..=2,
+            -90_000_000_000_i64..90_000_000_000,
+            -3_000_000_000_000_i64..3_000_000_000_000
+        ],
+    );
+    let some = proptest::collection::btree_set(instant.prop_map(|(at, by)| at + TimeDelta::microseconds(by)), 0..40);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let clear = format!("DELETE FROM creator_history WHERE creator_id = '{}'", world.creator);
+    for _ in 0..24 {
+        let written: Vec<DateTime<Utc>> = some.new_tree(&mut runner).unwrap().current().into_iter().collect();
+        sql.batch_execute(&clear).await.unwrap();
+        for at in &written {
+            let add = format!("INSERT INTO creator_history (creator_id, at) VALUES ('{}', '{at}')", world.creator);
+            sql.batch_execute(&add).await.unwrap();
+        }
+        let bound = |place: usize, other| written.get(place).copied().unwrap_or(other);
+        for interval in [Interval::Day, Interval::Week, Interval::Month, Interval::Raw] {
+            for (from, to) in [
+                (midnight(2023, 11, 1), midnight(2025, 4, 1)),
+                (bound(3, edges[0]), bound(written.len() / 2 + 3, edges[6])),
+            ] {
+                let range = HistoryRange { from, to, interval };
+                let expected = expected(&written, range);
+                assert_eq!(walk(&world, range, ALL).await, expected, "{range:?} of {written:?}");
+                assert_eq!(walk(&world, range, 3).await, expected, "by pages: {range:?} of {written:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_what_is_not_theirs_finds_nothing() {
+    let world = World::start().await;
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+    let stranger = world.database.project("two").await;
+    let other = world.database.connect(world.project, "another").await.creator;
+    let video = world.video_id("a").await;
+    let store = world.store();
+    assert_eq!(store.creator_history(stranger, world.creator, raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.creator_history(world.project, CreatorId::new(), raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.creator_history(world.project, other, raw(), ALL).await.unwrap(), Some(Vec::new()));
+    assert_eq!(store.video_history(stranger, world.creator, video, raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.video_history(world.project, other, video, raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.video_history(world.project, world.creator, VideoId::new(), raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.video_history(world.project, world.creator, video, raw(), ALL).await.unwrap().unwrap().len(), 1);
+    store.disconnect(world.project, world.creator, None).await.unwrap();
+    assert_eq!(store.creator_history(world.project, world.creator, raw(), ALL).await.unwrap(), None);
+    assert_eq!(store.video_history(world.project, world.creator, video, raw(), ALL).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creators_history_goes_in_the_transaction_that_deletes_it_and_no_others_does() {
+    let world = World::start().await;
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10), viewed("b", 10)], 0).await;
+    let other = world.database.connect(world.project, "another").await;
+    let fence = world.database.start(other.sync.unwrap()).await.fence();
+    let other = World { creator: other.creator, ..world };
+    other.finish(fence, &followed_by(7), &[viewed("c", 10)], 0).await;
+    let mut sql = other.database.client().await;
+    let add = "INSERT INTO video_history (video_id, at) SELECT id, now() + interval '40 days' FROM videos";
+    sql.batch_execute(add).await.unwrap();
+    let gone = format!("DELETE FROM creators WHERE id <> '{}'", other.creator);
+    let undone = sql.transaction().await.unwrap();
+    undone.batch_execute(&gone).await.unwrap();
+    undone.rollback().await.unwrap();
+    let rows = "SELECT (SELECT count(*) FROM creator_history) + (SELECT count(*) FROM video_history)";
+    assert_eq!(other.database.count(rows).await, 2 + 6);
+    sql.batch_execute(&gone).await.unwrap();
+    assert_eq!(other.database.count(rows).await, 1 + 2);
+    assert_eq!(other.store().erase_video_history(other.creator).await.unwrap(), 2);
+    assert_eq!(other.history().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn months_are_made_ahead_once_and_dropped_as_a_whole() {
+    let world = World::start().await;
+    let sql = world.database.client().await;
+    let theirs = "FROM pg_inherits WHERE inhparent IN ('creator_history'::regclass, 'video_history'::regclass)";
+    let count = format!("SELECT count(*) {theirs}");
+    let partitions = || world.database.count(&count);
+    let ahead = partitions().await;
+    assert!(ahead >= 2 * 4, "this month and those of the next 92 days");
+    assert_eq!(world.store().make_history_partitions().await.unwrap(), 0, "the migration has made them");
+    sql.batch_execute("SELECT make_history_partitions(now() - interval '5 months', now())").await.unwrap();
+    assert_eq!(partitions().await, ahead + 2 * 5);
+    let old = "INSERT INTO creator_history (creator_id, at) SELECT gen_random_uuid(),
+        date_trunc('month', now() - make_interval(months => n), 'UTC') FROM generate_series(0, 5) AS n";
+    sql.batch_execute(old).await.unwrap();
+    // To the first instant of the month two before this one: the three months before that are older as a whole.
+    let keep = "SELECT extract(epoch FROM now() - date_trunc('month', now() - interval '2 months', 'UTC'))::bigint";
+    let keep = Duration::from_secs(world.database.count(keep).await.try_into().unwrap());
+    assert_eq!(world.store().drop_history_partitions(keep + Duration::from_secs(3600)).await.unwrap(), 2 * 2);
+    assert_eq!(world.store().drop_history_partitions(keep.saturating_sub(Duration::from_secs(3600))).await.unwrap(), 2);
+    assert_eq!(partitions().await, ahead + 2 * 2);
+    assert_eq!(world.database.count("SELECT count(*) FROM creator_history").await, 3);
+    // A fleet that was stopped for long finds no partition, makes it, and goes on.
+    let drop = format!(
+        "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid::regclass {theirs} LOOP
+        EXECUTE format('DROP TABLE %s', part); END LOOP; END $$"
+    );
+    sql.batch_execute(&drop).await.unwrap();
+    let (one, two) = tokio::join!(world.store().make_history_partitions(), world.store().make_history_partitions());
+    assert_eq!(i64::from(one.unwrap() + two.unwrap()), ahead, "two workers make them once");
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+    assert_eq!(world.history().await.len(), 1);
+}

@@ -1,0 +1,68 @@
+// What the browser tests share: the real program, `metriqlab up`, in a folder of its own, and browsers that are watched.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const PROGRAM = process.env.METRIQLAB_PROGRAM;
+const BROWSER = process.env.METRIQLAB_BROWSER ?? '/usr/bin/chromium';
+// Nothing but the page itself may make requests.
+const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'];
+
+/** Starts a system; `api` is its URL, `key` a key, `invitation` its first owner's link, `stop` ends it and removes its folder. */
+export async function startSystem() {
+  const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
+  const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
+  const system = spawn(PROGRAM, ['up'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  const ready = new Promise((resolve, reject) => {
+    const read = (chunk) => {
+      said += chunk;
+      const url = said.match(/API {2,}(http:\/\/\S+)/)?.[1];
+      const found = said.match(/API key {2,}(mlk_\w+)/)?.[1];
+      const link = said.match(/Dashboard {2,}(http:\/\/\S+)\n/)?.[1];
+      if (url && found && link) resolve([url, found, link]);
+    };
+    system.stdout.on('data', read);
+    system.stderr.on('data', read);
+    system.on('exit', () => reject(new Error(`the system ended: ${said}`)));
+  });
+  const stop = async () => {
+    if (system.exitCode === null) {
+      system.kill('SIGTERM');
+      await once(system, 'exit');
+    }
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    const [api, key, invitation] = await ready;
+    return { api, key, invitation, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+export function startBrowser() {
+  return chromium.launch({ executablePath: BROWSER, args: QUIET });
+}
+
+/** A context whose pages must say nothing on the console, break no policy and ask no other host. */
+export async function watchedContext(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 520, height: 760 }, ...options });
+  const complaints = [];
+  context.on('page', (page) => {
+    page.on('console', (message) => {
+      const favicon = message.location().url?.endsWith('/favicon.ico');
+      if (message.type() === 'error' && !favicon) complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('request', (request) => {
+      if (!/^(http:\/\/(127\.0\.0\.1|localhost)[:/]|about:|data:)/.test(request.url())) complaints.push(request.url());
+    });
+  });
+  return { context, complaints };
+}
