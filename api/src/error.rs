@@ -9,11 +9,13 @@ use shared::key_scopes::KeyScope;
 use shared::store::StoreError;
 
 use crate::envelope::{ErrorBody, Failure};
+use crate::error_docs::ErrorDocs;
 use crate::limits::Refusal;
 use crate::request_id;
 
-/// How long a client is asked to wait when Postgres is out of reach: pools heal within seconds.
-const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a client is asked to wait when Postgres is out of reach, since pools heal within seconds, and for the answer of a
+/// request that runs.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// An answer that is not the one that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,12 @@ pub enum ApiError {
     /// The platform refused the creator's tokens for good.
     #[error("the creator must connect again: the platform no longer accepts its authorization")]
     ReauthorizationRequired,
+    /// A request with the same `Idempotency-Key` is not answered yet.
+    #[error("the first request with this Idempotency-Key is not done yet; ask again for its answer")]
+    IdempotencyInProgress,
+    /// The same `Idempotency-Key` with another body.
+    #[error("this Idempotency-Key came with another body before: take a new key for a new request")]
+    IdempotencyMismatch,
     /// A body over [`crate::body::MAX_BODY`].
     #[error("the body is larger than 64 KiB")]
     PayloadTooLarge,
@@ -91,6 +99,8 @@ impl ApiError {
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::ReauthorizationRequired => "reauthorization_required",
+            Self::IdempotencyInProgress => "idempotency_in_progress",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::PayloadTooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RateLimited(_) => "rate_limited",
@@ -116,8 +126,8 @@ impl ApiError {
             Self::RateLimited(refusal) => refusal.headers(),
             // What still comes of the body is no request (RFC 9110, section 15.5.9).
             Self::BodyTimeout => vec![(header::CONNECTION, HeaderValue::from_static("close"))],
-            Self::Unavailable(_) => {
-                vec![(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER.as_secs()))]
+            Self::Unavailable(_) | Self::IdempotencyInProgress => {
+                vec![(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()))]
             }
             _ => Vec::new(),
         }
@@ -139,7 +149,8 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ReauthorizationRequired => StatusCode::CONFLICT,
+            Self::ReauthorizationRequired | Self::IdempotencyInProgress => StatusCode::CONFLICT,
+            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -158,6 +169,7 @@ impl ResponseError for ApiError {
             code: self.code().to_owned(),
             message: self.to_string(),
             request_id: request_id::current().to_string(),
+            docs_url: ErrorDocs::current().of(self.code()),
         };
         response.json(Failure { success: false, error })
     }

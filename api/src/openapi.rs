@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::Method;
 use bytes::Bytes;
 use utoipa::openapi::path::PathItem;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi as _};
 
@@ -26,7 +25,7 @@ use crate::routes::oauth::tiktok_callback;
 struct Base;
 
 /// How the document calls a key.
-const SCHEME: &str = "apiKey";
+pub const SCHEME: &str = "apiKey";
 
 struct Security;
 
@@ -43,24 +42,6 @@ impl Modify for Security {
 /// The document without its routes, which add themselves.
 pub fn base() -> OpenApi {
     Base::openapi()
-}
-
-/// Says of every operation which scope of a key it needs: as a role, as OpenAPI 3.1 has it for keys.
-pub fn add_scopes(document: &mut OpenApi) {
-    for (path, item) in &mut document.paths.paths {
-        let operations = [
-            (Method::GET, &mut item.get),
-            (Method::POST, &mut item.post),
-            (Method::PATCH, &mut item.patch),
-            (Method::DELETE, &mut item.delete),
-        ];
-        for (method, operation) in operations {
-            // Those without a key have no `security`.
-            let Some(security) = operation.as_mut().and_then(|operation| operation.security.as_mut()) else { continue };
-            let scope = auth::scope_of(&method, path).to_string();
-            *security = vec![SecurityRequirement::new(SCHEME, [scope])];
-        }
-    }
 }
 
 /// The finished document.
@@ -115,7 +96,7 @@ fn methods(path: &str, item: &PathItem) -> String {
     methods.iter().filter(|(_, exists)| *exists).map(|(method, _)| *method).collect::<Vec<_>>().join(", ")
 }
 
-/// Errors of a route that reads one thing by its id.
+/// What else a route says that reads one thing by its id.
 pub struct ReadErrors;
 /// Errors of a route that also has query parameters.
 pub struct QueryErrors;
@@ -138,7 +119,10 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for ReadErrors {
     fn responses() -> Responses {
-        errors(&[401, 403, 404, 429, 500, 503])
+        let unchanged = ResponseBuilder::new().description("The answer that you have is the newest").build();
+        let mut responses = errors(&[401, 403, 404, 429, 500, 503]);
+        responses.insert("304".to_owned(), RefOr::T(unchanged));
+        responses
     }
 }
 
@@ -156,13 +140,13 @@ impl IntoResponses for ListErrors {
 
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 403, 408, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
 }
 
 impl IntoResponses for BulkErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 403, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
 }
 
@@ -174,7 +158,7 @@ impl IntoResponses for ChangeErrors {
 
 impl IntoResponses for SyncErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 502, 503])
+        errors(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503])
     }
 }
 
@@ -205,9 +189,12 @@ fn meaning(status: u16) -> &'static str {
         403 => "`forbidden`: the key lacks the scope that this needs; the message names it",
         404 => "`not_found`: no such id, or another project's",
         408 => "`invalid_request`: the body did not arrive in time",
-        409 => "`reauthorization_required`: the creator must connect again",
+        409 => {
+            "`idempotency_in_progress`: the first request with this key is not done; `reauthorization_required`: the creator must connect again"
+        }
         413 => "`payload_too_large`: a body over 64 KiB (a list of creators: 512 KiB)",
         415 => "`unsupported_media_type`: a body that is not JSON",
+        422 => "`idempotency_mismatch`: this key came with another body",
         429 => {
             "`rate_limited`: the limit of the key, or of an address without one, with `Retry-After` and `RateLimit` headers"
         }

@@ -173,15 +173,12 @@ impl Store {
                     return Ok(MemberChange::LastOwner);
                 }
                 let member = members::table.find((project, user));
-                let (action, subject) = match role {
-                    Some(role) => {
-                        diesel::update(member).set(members::role.eq(role)).execute(connection).await?;
-                        (Action::RoleChanged, format!("{email}: {before} → {role}"))
-                    }
-                    None => {
-                        diesel::delete(member).execute(connection).await?;
-                        (Action::MemberRemoved, email.to_string())
-                    }
+                let (action, subject) = if let Some(role) = role {
+                    diesel::update(member).set(members::role.eq(role)).execute(connection).await?;
+                    (Action::RoleChanged, format!("{email}: {before} → {role}"))
+                } else {
+                    diesel::delete(member).execute(connection).await?;
+                    (Action::MemberRemoved, email.to_string())
                 };
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
                 Ok(MemberChange::Done)

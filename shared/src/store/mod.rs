@@ -14,6 +14,7 @@ pub mod dead_jobs;
 pub mod disconnects;
 pub mod fleet;
 pub mod history;
+pub mod idempotency;
 pub mod inspect;
 pub mod invitations;
 pub mod jobs;
