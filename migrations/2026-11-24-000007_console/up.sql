@@ -1,5 +1,11 @@
 -- People: who may open the dashboard, and what they may do in which project. Passwords are argon2id's strings; what a
--- browser or a link carries is stored as its SHA-256 alone: a reader of the tables can't act as anybody.
+-- browser or a link carries is stored as its SHA-256 alone: a reader of the tables can't act as anybody. Only adds: the
+-- version before this one knows nothing of it.
+--
+-- Where `creators` has millions of rows, make the one index on it by hand before `migrate`, outside of a transaction: then
+-- nobody's writes wait for it, and it is found here.
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_by_username
+--     ON creators (project_id, lower(username) text_pattern_ops) WHERE disconnecting_at IS NULL;
 
 -- `email` is in lower case. Without a password nobody can sign in as this user.
 CREATE TABLE users (
@@ -66,4 +72,5 @@ CREATE INDEX audit_log_by_project ON audit_log (project_id, id DESC);
 ALTER TABLE api_keys ADD COLUMN name text, ADD COLUMN last_used_at timestamptz;
 
 -- Finds creators by how their names begin.
-CREATE INDEX creators_by_username ON creators (project_id, lower(username) text_pattern_ops) WHERE disconnecting_at IS NULL;
+CREATE INDEX IF NOT EXISTS creators_by_username
+    ON creators (project_id, lower(username) text_pattern_ops) WHERE disconnecting_at IS NULL;

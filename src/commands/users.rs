@@ -3,10 +3,11 @@
 use std::io::Write as _;
 
 use clap::Subcommand;
-use shared::people::Email;
+use shared::people::{self, Email};
 use shared::secret_token::SecretToken;
 use shared::settings::{ApiArgs, DatabaseArgs, PublicUrl};
 use shared::store::Store;
+use shared::store::members::Actor;
 
 use super::kept;
 use crate::usage::UsageError;
@@ -28,6 +29,9 @@ enum Action {
         /// What that person signs in with.
         #[arg(value_name = "EMAIL")]
         email: String,
+        /// Makes that user an owner of this project, which is made if it does not exist.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
         #[command(flatten)]
         database: DatabaseArgs,
         #[command(flatten)]
@@ -36,12 +40,17 @@ enum Action {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Action::Create { email, database, api } = args.action;
+    let Action::Create { email, project, database, api } = args.action;
     let email: Email = email.parse().map_err(|_| UsageError("EMAIL: give an email address".into()))?;
+    let wrong = || UsageError("--project: a name has 1 to 100 characters, all of them visible".into());
+    let project = project.as_deref().map(|project| people::name(project).ok_or_else(wrong)).transpose()?;
     let public_url = public_url(*api)?;
     let store = Store::open(&kept::database(&database)?.url, 1)?;
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
+    if let Some(project) = project {
+        store.add_owner(Actor { user, email: &email }, project).await?;
+    }
     tracing::info!(user_id = %user, "link made: it is shown this once");
     writeln!(std::io::stdout(), "{}", public_url.with_path(&api::password_path(&token)))?;
     Ok(())

@@ -238,6 +238,7 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         project_id: project,
         platform: Platform::Tiktok,
         redirect_url: Some(back),
+        external_ref: None,
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
         external_ref: None,
     };

@@ -98,6 +98,26 @@ impl Store {
             .await
     }
 
+    /// Makes a user an owner of the project of that name, which is made if it does not exist: for the command line.
+    pub async fn add_owner(&self, actor: Actor<'_>, project: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                diesel::insert_into(projects::table)
+                    .values((projects::id.eq(ProjectId::new()), projects::name.eq(project)))
+                    .on_conflict_do_nothing()
+                    .execute(connection)
+                    .await?;
+                let project: ProjectId =
+                    projects::table.filter(projects::name.eq(project)).select(projects::id).first(connection).await?;
+                add_member(connection, project, actor.user, Role::Owner).await?;
+                let (action, subject) = (Action::MemberJoined, Role::Owner.to_string());
+                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
+            })
+            .await
+            .map_err(StoreError::from)
+    }
+
     /// Calls a project something else.
     pub async fn rename_project(&self, project: ProjectId, actor: Actor<'_>, name: &str) -> Result<Naming, StoreError> {
         let mut connection = self.connection().await?;
@@ -153,15 +173,12 @@ impl Store {
                     return Ok(MemberChange::LastOwner);
                 }
                 let member = members::table.find((project, user));
-                let (action, subject) = match role {
-                    Some(role) => {
-                        diesel::update(member).set(members::role.eq(role)).execute(connection).await?;
-                        (Action::RoleChanged, format!("{email}: {before} → {role}"))
-                    }
-                    None => {
-                        diesel::delete(member).execute(connection).await?;
-                        (Action::MemberRemoved, email.to_string())
-                    }
+                let (action, subject) = if let Some(role) = role {
+                    diesel::update(member).set(members::role.eq(role)).execute(connection).await?;
+                    (Action::RoleChanged, format!("{email}: {before} → {role}"))
+                } else {
+                    diesel::delete(member).execute(connection).await?;
+                    (Action::MemberRemoved, email.to_string())
                 };
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
                 Ok(MemberChange::Done)

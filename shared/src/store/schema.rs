@@ -247,18 +247,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    idempotency_keys (project_id, request_hash) {
-        project_id -> Uuid,
-        request_hash -> Bytea,
-        body_hash -> Bytea,
-        lease_owner -> Uuid,
-        lease_expires_at -> Timestamptz,
-        answer -> Nullable<Bytea>,
-        created_at -> Timestamptz,
-    }
-}
-
-diesel::table! {
     creator_history (creator_id, at) {
         creator_id -> Uuid,
         at -> Timestamptz,
@@ -278,6 +266,18 @@ diesel::table! {
         likes -> Nullable<Int8>,
         comments -> Nullable<Int8>,
         shares -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (project_id, request_hash) {
+        project_id -> Uuid,
+        request_hash -> Bytea,
+        body_hash -> Bytea,
+        lease_owner -> Uuid,
+        lease_expires_at -> Timestamptz,
+        answer -> Nullable<Bytea>,
+        created_at -> Timestamptz,
     }
 }
 

@@ -29,7 +29,7 @@ impl Browser {
         let token = SecretToken::generate();
         let email: Email = format!("{role}@example.com").parse().unwrap();
         // An owner's invitation, without the owner.
-        let hash: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(token.hash());
         let invite = format!(
             "INSERT INTO invitations (id, hash, project_id, role, expires_at)
             VALUES ('{}', '\\x{hash}', '{}', '{role}', now() + interval '1 day')",
@@ -95,7 +95,7 @@ impl Browser {
     fn keep(&mut self, answer: &Answer) {
         if let Some(line) = answer.header("set-cookie") {
             let (pair, _) = line.split_once(';').expect("attributes");
-            self.cookie = pair.strip_prefix("metriqlab=").expect("its name").to_owned();
+            pair.strip_prefix("metriqlab=").expect("its name").clone_into(&mut self.cookie);
         }
     }
 

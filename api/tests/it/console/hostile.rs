@@ -75,19 +75,18 @@ async fn another_projects_things_do_not_exist() {
             addresses.push(format!("/console/projects/{own}{}", filled(path)));
         }
         for address in addresses {
-            let answer = match method {
-                "GET" => stranger.get(&address).await,
-                _ => {
-                    let fields = [
-                        ("csrf", token.as_str()),
-                        ("name", "x"),
-                        ("access", "all"),
-                        ("expires", "never"),
-                        ("role", "owner"),
-                        ("overlap", "0"),
-                    ];
-                    stranger.post(&address, &fields).await
-                }
+            let answer = if method == "GET" {
+                stranger.get(&address).await
+            } else {
+                let fields = [
+                    ("csrf", token.as_str()),
+                    ("name", "x"),
+                    ("access", "all"),
+                    ("expires", "never"),
+                    ("role", "owner"),
+                    ("overlap", "0"),
+                ];
+                stranger.post(&address, &fields).await
             };
             assert_eq!(answer.status, 404, "{method} {address}: {}", answer.text);
         }
