@@ -240,7 +240,6 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         redirect_url: Some(back),
         external_ref: None,
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
-        external_ref: None,
     };
     api.within(api.store.add_state(&state_hash(state.expose()), &pending)).await?;
     let (actor, action) = (&member.who.email, Action::ConsentBegun);
