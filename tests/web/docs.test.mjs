@@ -168,11 +168,12 @@ test('the samples of the guides do what they say, as they are written', async ()
   await connect();
   const env = { KEY: key };
   let ran = 0;
-  for (const name of ['api', 'connect', 'sync', 'pagination', 'rate-limits', 'quickstart']) {
+  for (const name of ['api', 'connect', 'sync', 'pagination', 'history', 'rate-limits', 'quickstart']) {
     for (const sample of await samples(name)) {
       // A page of one's own app, and a function to build on, are no commands.
       if (!['curl', 'javascript', 'python'].includes(sample.language) || /window\.|^def get/m.test(sample.code)) continue;
       env.ID = (await ask('GET', '/api/v1/creators'))[0].id;
+      env.VIDEO_ID = (await ask('GET', `/api/v1/creators/${env.ID}/videos?limit=1`)).items[0]?.id ?? env.VIDEO_ID;
       const said = run(sample, env);
       if (/allVideos|all_videos/.test(sample.code)) {
         assert.match(said, /^\d{4}-\d\d-\d\dT.* \d+$/m);

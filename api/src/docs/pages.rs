@@ -48,7 +48,7 @@ struct Written {
     source: &'static str,
 }
 
-const WRITTEN: [Written; 14] = [
+const WRITTEN: [Written; 15] = [
     Written {
         slug: "",
         group: Group::Start,
@@ -83,6 +83,13 @@ const WRITTEN: [Written; 14] = [
         title: "Pagination",
         summary: "Walk long lists page by page, and miss nothing.",
         source: include_str!("../../docs-pages/pagination.md"),
+    },
+    Written {
+        slug: "history",
+        group: Group::Guides,
+        title: "History",
+        summary: "How a creator's and a video's numbers have changed.",
+        source: include_str!("../../docs-pages/history.md"),
     },
     Written {
         slug: "webhooks",

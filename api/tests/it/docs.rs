@@ -76,17 +76,14 @@ async fn every_link_and_anchor_leads_somewhere() {
             let target = if target.is_empty() { path } else { target };
             assert!(target.starts_with('/'), "{path} leads to another host: {link}");
             seen += 1;
-            match pages.get(target) {
-                Some(page) => {
-                    let is_there = fragment.is_empty() || values(&page.text, "id").contains(&fragment);
-                    assert!(is_there, "{path}: {link} has no such anchor");
+            if let Some(page) = pages.get(target) {
+                let is_there = fragment.is_empty() || values(&page.text, "id").contains(&fragment);
+                assert!(is_there, "{path}: {link} has no such anchor");
+            } else {
+                if !others.contains_key(target) {
+                    others.insert(target.to_owned(), get(&world, target).await.status.as_u16());
                 }
-                None => {
-                    if !others.contains_key(target) {
-                        others.insert(target.to_owned(), get(&world, target).await.status.as_u16());
-                    }
-                    assert_eq!(others[target], 200, "{path}: {link}");
-                }
+                assert_eq!(others[target], 200, "{path}: {link}");
             }
         }
     }
