@@ -17,7 +17,7 @@ test: servers pooler
 	cargo build --locked --workspace --all-targets
 	$(TARGET)/debug/examples/with-servers cargo test --locked --workspace
 
-# What needs a browser: the connect flow and the documentation in a real Chromium. Installs what is missing for it.
+# What needs a browser, Node or Python: the pages in a real Chromium, clients made of the document. Installs what is missing for it.
 test-web: servers
 	scripts/install-browser
 	cargo build --locked --workspace --all-targets

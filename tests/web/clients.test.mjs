@@ -1,0 +1,99 @@
+// The API as its document describes it: clients that public generators make of it compile and do the five-step walk, and
+// schemathesis finds no answer that the document does not.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { startSystem } from './system.mjs';
+
+const run = promisify(execFile);
+const HERE = import.meta.dirname;
+const PYTHON = join(HERE, '.venv/bin');
+const NODE = join(HERE, 'node_modules/.bin');
+
+let system, folder, environment;
+
+before(async () => {
+  system = await startSystem();
+  folder = mkdtempSync(join(tmpdir(), 'metriqlab-clients-'));
+  environment = { ...process.env, METRIQLAB_URL: system.api, METRIQLAB_API_KEY: system.key };
+});
+
+after(async () => {
+  await system?.stop();
+  if (folder) rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs a program; what it said is in the error if it fails. */
+async function said(program, parameters, cwd) {
+  try {
+    return (await run(program, parameters, { cwd, env: environment, maxBuffer: 1 << 26 })).stdout;
+  } catch (error) {
+    throw new Error(`${program} ${parameters.join(' ')}:\n${error.stdout}\n${error.stderr}`);
+  }
+}
+
+/** What the API answers. */
+async function ask(method, path, headers = {}) {
+  const response = await fetch(system.api + path, { method, headers: { 'x-api-key': system.key, ...headers } });
+  return (await response.json()).data;
+}
+
+/** What a walk must have seen. */
+function isWhole(line, externalRef) {
+  const { views, ...walk } = JSON.parse(line);
+  assert.equal(typeof walk.username, 'string');
+  assert.ok(views.length > 0 && views.every((value, at) => at === 0 || value <= views[at - 1]), `${views}`);
+  const expected = { creators: 1, username: walk.username, externalRef, disconnected: true, afterwards: 'not_found' };
+  assert.deepEqual(walk, expected);
+}
+
+test('a TypeScript client compiles and does the walk', async () => {
+  const place = join(folder, 'typescript');
+  cpSync(join(HERE, 'clients'), place, { recursive: true });
+  symlinkSync(join(HERE, 'node_modules'), join(place, 'node_modules'));
+  writeFileSync(join(place, 'package.json'), '{ "type": "module" }');
+  await said(join(NODE, 'openapi-typescript'), [`${system.api}/openapi.json`, '-o', 'schema.d.ts'], place);
+  await said(join(NODE, 'tsc'), ['-p', '.'], place);
+  isWhole(await said(process.execPath, ['walk.js'], place), 'typescript-walk');
+});
+
+test('a Python client does the walk', async () => {
+  const place = join(folder, 'python');
+  mkdirSync(place);
+  // What it would do to the code's looks needs more programs.
+  writeFileSync(join(place, 'settings.yml'), 'post_hooks: []\n');
+  const generate = ['generate', '--url', `${system.api}/openapi.json`, '--meta', 'none', '--config', 'settings.yml',
+    '--output-path', 'metriq_lab_client'];
+  await said(join(PYTHON, 'openapi-python-client'), [...generate, '--fail-on-warning'], place);
+  await said(join(PYTHON, 'python'), ['-m', 'compileall', '-q', 'metriq_lab_client'], place);
+  cpSync(join(HERE, 'clients/walk.py'), join(place, 'walk.py'));
+  isWhole(await said(join(PYTHON, 'python'), ['walk.py'], place), 'python-walk');
+});
+
+/** A creator that is connected and synced, by the sandbox's consent page; its id. */
+async function connected() {
+  const { authUrl } = await ask('POST', '/api/v1/connect/tiktok');
+  const page = await (await fetch(authUrl)).text();
+  const form = new URLSearchParams({ creator: page.match(/name="creator" value="([^"]+)"/)[1], action: 'allow' });
+  for (const [, scope] of page.matchAll(/name="scope" value="([^"]+)"/g)) form.append('scope', scope);
+  await fetch(authUrl, { method: 'POST', body: form });
+  const [creator] = await ask('GET', '/api/v1/creators');
+  await ask('POST', `/api/v1/creators/${creator.id}/sync`, { prefer: 'wait=60' });
+  return creator.id;
+}
+
+test('schemathesis finds nothing', async () => {
+  const creator = await connected();
+  const { items: [video] } = await ask('GET', `/api/v1/creators/${creator}/videos`);
+  const { jobId } = await ask('POST', `/api/v1/creators/${creator}/sync`, { prefer: 'respond-async' });
+  const { batchId } = await ask('POST', '/api/v1/creators/sync');
+  Object.assign(environment, { CREATOR: creator, VIDEO: video.id, JOB: jobId, BATCH: batchId });
+  const place = join(folder, 'schemathesis');
+  mkdirSync(place);
+  cpSync(join(HERE, 'schemathesis.toml'), join(place, 'schemathesis.toml'));
+  await said(join(PYTHON, 'schemathesis'), ['run', `${system.api}/openapi.json`, '--no-color'], place);
+});
