@@ -258,7 +258,13 @@ async fn connect(system: &System, store: &Store, number: usize) {
                 refresh_expires_in: Some(term("refresh_expires_in")),
                 scopes: requested.clone(),
             };
-            let new = NewGrant { project, grant: &grant, requested: &requested, exchanged: Instant::now() };
+            let new = NewGrant {
+                project,
+                grant: &grant,
+                requested: &requested,
+                exchanged: Instant::now(),
+                external_ref: None,
+            };
             tokens.connect(&new, None).await.expect("connected");
         })
         .await;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use shared::ids::{CreatorId, ProjectId};
 use shared::store::Store;
+use shared::store::videos::VideoQuery;
 use support::System;
 use support::servers::PrivatePostgres;
 use tokio_postgres::Client as Sql;
@@ -115,13 +116,13 @@ async fn some_creators(sql: &Sql) -> Vec<CreatorId> {
 async fn by_sql(store: &Store, project: ProjectId, creators: &[CreatorId]) -> (Duration, Duration) {
     let mut times = Vec::new();
     for creator in creators {
-        let mut after = None;
+        let mut asked = VideoQuery::default();
         loop {
             let start = Instant::now();
-            let page = store.videos(project, *creator, after, PAGE).await.expect("a page").expect("a creator");
+            let page = store.videos(project, *creator, &asked, PAGE).await.expect("a page").expect("a creator");
             times.push(start.elapsed());
             match page.last() {
-                Some(last) if page.len() == 20 => after = Some(last.position()),
+                Some(last) if page.len() == 20 => asked.after = Some(last.position(asked.sort)),
                 _ => break,
             }
         }

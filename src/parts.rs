@@ -34,6 +34,7 @@ pub struct Parts {
     queue: Queue,
     tiktok: TikTok,
     tokens: Tokens,
+    keyring: Arc<KeyRing>,
 }
 
 /// The settings that every process of the system needs.
@@ -72,8 +73,9 @@ impl Parts {
             },
             Arc::new(budget),
         )?;
-        let tokens = Tokens::new(store.clone(), tiktok.clone(), Arc::new(keyring), app_name);
-        Ok(Self { database_url: database.url, store, queue, tiktok, tokens })
+        let keyring = Arc::new(keyring);
+        let tokens = Tokens::new(store.clone(), tiktok.clone(), Arc::clone(&keyring), app_name);
+        Ok(Self { database_url: database.url, store, queue, tiktok, tokens, keyring })
     }
 
     /// Starts the API, on `listener` if that is bound to its address already.
@@ -84,7 +86,7 @@ impl Parts {
         grace: Duration,
         metrics: Metrics,
     ) -> anyhow::Result<ApiServer> {
-        let Self { database_url, queue, tiktok, tokens, .. } = self;
+        let Self { database_url, queue, tiktok, tokens, keyring, .. } = self;
         let store = Store::open_with_timeout(&database_url, CONNECTIONS, API_STATEMENT_TIMEOUT)?;
         let finals = store.clone();
         let waiter = Waiter::start(&queue, move |ids| {
@@ -93,7 +95,7 @@ impl Parts {
         });
         tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
-        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, metrics };
+        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics };
         let started = match listener {
             Some(listener) => api::start_on(listener, config).await,
             None => api::start(config).await,

@@ -148,6 +148,25 @@ fn a_key_is_revoked_by_enough_of_it_or_not_at_all() {
 }
 
 #[test]
+fn a_key_is_not_made_with_limits_that_are_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (option, value, named) in [
+        ("--scopes", "read,admin", "read,connect,sync,disconnect"),
+        ("--scopes", "", "read,connect,sync,disconnect"),
+        ("--expires", "soon", "90d"),
+        ("--expires", "0s", "90d"),
+        ("--expires", "2020-01-01T00:00:00Z", "90d"),
+        ("--expires", "100000y", "90d"),
+    ] {
+        let mut command = program(folder.path());
+        let command = command.args(["keys", "create", "--project", "a", option, value]);
+        let command = command.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+        let text = one_line(&command.output().expect("run it"), 2);
+        assert!(text.contains(&format!("{option}: ")) && text.contains(named), "{text}");
+    }
+}
+
+#[test]
 fn a_value_that_is_no_text_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = program(folder.path());

@@ -1,5 +1,6 @@
 //! What the handlers share, and the app that is built around it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_cors::Cors;
@@ -9,6 +10,7 @@ use actix_web::http::{Method, header};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
+use shared::crypto::KeyRing;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
 use shared::settings::ApiSettings;
@@ -23,8 +25,11 @@ use utoipa_actix_web::scope::scope;
 
 use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
+use crate::conventions;
 use crate::docs::{self, Site};
 use crate::error::ApiError;
+use crate::error_docs::ErrorDocs;
+use crate::idempotency;
 use crate::limits::Limits;
 use crate::observe::observe;
 use crate::openapi::{self, Document};
@@ -51,6 +56,10 @@ pub struct Api {
     pub tiktok: TikTok,
     /// Tokens at rest.
     pub tokens: Tokens,
+    /// Seals what is stored and holds a secret.
+    pub keyring: Arc<KeyRing>,
+    /// Where errors are explained.
+    pub error_docs: ErrorDocs,
     /// The process's metrics.
     pub metrics: Metrics,
     /// The limits at the front door.
@@ -108,7 +117,7 @@ pub fn build(
         .service(jobs::show_job);
     let origins = api.settings.cors_origins.clone();
     let public_url = api.settings.public_url.clone();
-    let (app, document) = App::new()
+    let (app, mut document) = App::new()
         .app_data(api)
         .into_utoipa_app()
         .openapi(openapi::base())
@@ -121,6 +130,7 @@ pub fn build(
         .service(health::show_metrics)
         .service(health::show_openapi)
         .split_for_parts();
+    conventions::apply(&mut document);
     app.app_data(Data::new(Document::new(&document)))
         .app_data(Data::new(Site::new(&document, &public_url)))
         .service(assets::resource())
@@ -141,10 +151,20 @@ async fn no_route(request: HttpRequest, document: Data<Document>) -> Result<Http
 /// What browsers on the given origins may send and see.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
-        .allowed_methods([Method::GET, Method::POST, Method::DELETE])
-        .allowed_headers([auth::HEADER, header::CONTENT_TYPE, prefer::PREFER, request_id::HEADER, trace::HEADER])
+        .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allowed_headers([
+            auth::HEADER,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            idempotency::HEADER,
+            prefer::PREFER,
+            request_id::HEADER,
+            trace::HEADER,
+        ])
         .expose_headers([
             request_id::HEADER,
+            header::ETAG,
+            idempotency::REPLAYED,
             header::LOCATION,
             header::RETRY_AFTER,
             prefer::PREFERENCE_APPLIED,

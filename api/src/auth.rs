@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::HeaderName;
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 use shared::api_key::ApiKey;
-use shared::ids::{ApiKeyId, ProjectId};
+use shared::ids::ProjectId;
+use shared::key_scopes::KeyScope;
 use shared::store::keys::ActiveKey;
 
 use crate::app::Api;
@@ -26,17 +28,16 @@ const CACHE_TTL: Duration = Duration::from_millis(900);
 /// Keys that are remembered at a time; more than this are looked up in Postgres.
 const CACHE_SIZE: usize = 10_000;
 
-/// A caller whose key is good.
+/// A caller whose key is good, and may do what the request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    project: ProjectId,
-    key: ApiKeyId,
+    key: ActiveKey,
 }
 
 impl Caller {
     /// Whose creators this caller may see.
     pub fn project(&self) -> ProjectId {
-        self.project
+        self.key.project
     }
 }
 
@@ -44,9 +45,27 @@ impl FromRequest for Caller {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
-    /// Takes what [`require_key`] found. A route that was not put behind it answers 401.
+    /// Takes what [`require_key`] found, and checks its scopes: no route learns its project without having passed here. A
+    /// route that was not put behind it answers 401.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.extensions().get::<Self>().copied().ok_or(ApiError::MissingApiKey))
+        ready(caller(request))
+    }
+}
+
+fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
+    let key = request.extensions().get::<ActiveKey>().copied().ok_or(ApiError::MissingApiKey)?;
+    // The path as it was routed: `/%61pi` leads to `/api`.
+    let scope = scope_of(request.method(), request.match_info().as_str());
+    if key.may(scope) { Ok(Caller { key }) } else { Err(ApiError::Forbidden(scope)) }
+}
+
+/// The scope that a route needs. Here and not at the routes, so that a new one can't be without.
+pub fn scope_of(method: &Method, path: &str) -> KeyScope {
+    match *method {
+        Method::GET => KeyScope::Read,
+        Method::DELETE => KeyScope::Disconnect,
+        _ if path.starts_with("/api/v1/connect/") => KeyScope::Connect,
+        _ => KeyScope::Sync,
     }
 }
 
@@ -58,15 +77,15 @@ pub async fn require_key(
     let Some(api) = request.app_data::<web::Data<Api>>().cloned() else {
         return Ok(request.error_response(ApiError::Internal("the app has no state".to_owned())));
     };
-    let caller = match authenticate(&api, &request).await {
-        Ok(caller) => caller,
+    let key = match authenticate(&api, &request).await {
+        Ok(key) => key,
         Err(error) => return Ok(request.error_response(error)),
     };
-    let allowance = match api.limits.count_key(caller.key) {
+    let allowance = match api.limits.count_key(key.id) {
         Ok(allowance) => allowance,
         Err(refusal) => return Ok(request.error_response(ApiError::RateLimited(refusal))),
     };
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(key);
     let mut response = next.call(request).await?.map_into_boxed_body();
     if let Some(allowance) = allowance {
         allowance.write(response.headers_mut());
@@ -74,15 +93,12 @@ pub async fn require_key(
     Ok(response)
 }
 
-async fn authenticate(api: &Api, request: &ServiceRequest) -> Result<Caller, ApiError> {
+async fn authenticate(api: &Api, request: &ServiceRequest) -> Result<ActiveKey, ApiError> {
     let address = request.peer_addr().map(|address| address.ip());
     let sent = request.headers().get(HEADER).filter(|value| !value.is_empty());
     // The checksum first: a mistyped key costs no look-up.
     let error = match sent.map(|value| value.to_str().ok().and_then(|text| ApiKey::parse(text).ok())) {
-        Some(Some(key)) => {
-            let found = find(api, &key.hash(), address).await?;
-            return Ok(Caller { project: found.project, key: found.id });
-        }
+        Some(Some(key)) => return find(api, &key.hash(), address).await,
         Some(None) => ApiError::InvalidApiKey,
         None => ApiError::MissingApiKey,
     };
@@ -157,9 +173,10 @@ impl KeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::ids::ApiKeyId;
 
     fn key() -> ActiveKey {
-        ActiveKey { id: ApiKeyId::new(), project: ProjectId::new() }
+        ActiveKey { id: ApiKeyId::new(), project: ProjectId::new(), scopes: None }
     }
 
     #[test]

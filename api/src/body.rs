@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::future::LocalBoxFuture;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::ApiError;
 
@@ -36,6 +37,13 @@ impl JsonBody {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(ApiError::field(name, "must be a string")),
         }
+    }
+
+    /// The SHA-256 of what it says, whatever spaces and order it was written in.
+    pub fn hash(&self) -> [u8; 32] {
+        // A map with other keys than strings could fail; this one has none.
+        let text = serde_json::to_vec(&self.0).unwrap_or_default();
+        Sha256::digest(text).into()
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, ApiError> {

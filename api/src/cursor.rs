@@ -1,8 +1,8 @@
 //! Cursors: where a page starts, opaque to clients, versioned, and checked before a query sees them.
 //!
-//! 30 bytes in base64url: version, list, the instant in microseconds (8 bytes), the id (16 bytes), 4 bytes of a SHA-256
-//! over all of it and over whose list it is. The sum is no secret: it tells a mistyped or misplaced cursor from a good
-//! one; what a forged one could reach, its sender may read anyway.
+//! 30 bytes in base64url: version, list, what it is sorted by (8 bytes: microseconds, or a counter), the id (16 bytes), 4
+//! bytes of a SHA-256 over all of it and over whose list it is. The sum is no secret: it tells a mistyped or misplaced cursor
+//! from a good one; what a forged one could reach, its sender may read anyway.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,78 +10,114 @@ use chrono::{DateTime, Datelike as _, Utc};
 use sha2::{Digest as _, Sha256};
 use shared::ids::{CreatorId, ProjectId, VideoId};
 use shared::store::creators::CreatorPosition;
-use shared::store::videos::VideoPosition;
+use shared::store::videos::{SortOrder, VideoPosition, VideoSort};
 use uuid::Uuid;
 
 use crate::error::ApiError;
 
 const VERSION: u8 = 1;
 const CREATORS: u8 = 1;
-const VIDEOS: u8 = 2;
-const HISTORY: u8 = 3;
+/// Behind those of the lists of videos: see [`videos`].
+const HISTORY: u8 = 12;
+/// A counter that is not known; they are never negative.
+const UNKNOWN: i64 = i64::MIN;
 const SUM_BYTES: usize = 4;
 const BODY_BYTES: usize = 26;
 
 /// Where the next page of a project's creators starts.
 pub fn after_creator(project: ProjectId, position: CreatorPosition) -> String {
-    encode(CREATORS, project.uuid(), position.connected_at, position.id.uuid())
+    encode(CREATORS, project.uuid(), position.connected_at.timestamp_micros(), position.id.uuid())
 }
 
 /// Reads what [`after_creator`] made for the same project; an empty text is the first page.
 pub fn creator_position(project: ProjectId, cursor: &str) -> Result<Option<CreatorPosition>, ApiError> {
-    let place = decode(CREATORS, project.uuid(), cursor)?;
-    Ok(place.map(|(connected_at, id)| CreatorPosition { connected_at, id: CreatorId::from(id) }))
+    let position = |micros, id| Some(CreatorPosition { connected_at: instant(micros)?, id: CreatorId::from(id) });
+    decode(CREATORS, project.uuid(), cursor, position)
 }
 
 /// Where the next page of a creator's videos starts.
-pub fn after_video(creator: CreatorId, position: VideoPosition) -> String {
-    encode(VIDEOS, creator.uuid(), position.published_at, position.id.uuid())
+pub fn after_video(creator: CreatorId, sort: VideoSort, order: SortOrder, position: VideoPosition) -> String {
+    encode(videos(sort, order), creator.uuid(), position.value.unwrap_or(UNKNOWN), position.id.uuid())
 }
 
-/// Reads what [`after_video`] made for the same creator; an empty text is the first page.
-pub fn video_position(creator: CreatorId, cursor: &str) -> Result<Option<VideoPosition>, ApiError> {
-    let place = decode(VIDEOS, creator.uuid(), cursor)?;
-    Ok(place.map(|(published_at, id)| VideoPosition { published_at, id: VideoId::from(id) }))
+/// Reads what [`after_video`] made for the same creator, sort and order; an empty text is the first page.
+pub fn video_position(
+    creator: CreatorId,
+    sort: VideoSort,
+    order: SortOrder,
+    cursor: &str,
+) -> Result<Option<VideoPosition>, ApiError> {
+    decode(videos(sort, order), creator.uuid(), cursor, |value, id| {
+        let value = match sort {
+            VideoSort::PublishedAt => Some(instant(value)?.timestamp_micros()),
+            _ => Some(value).filter(|value| *value != UNKNOWN),
+        };
+        Some(VideoPosition { value, id: VideoId::from(id) })
+    })
 }
 
 /// Where the next page of a history starts: at this instant. `owner` is the creator or the video whose history it is.
 pub fn history_from(owner: Uuid, at: DateTime<Utc>) -> String {
-    encode(HISTORY, owner, at, Uuid::nil())
+    encode(HISTORY, owner, at.timestamp_micros(), Uuid::nil())
 }
 
 /// Reads what [`history_from`] made for the same owner; an empty text is the first page.
 pub fn history_start(owner: Uuid, cursor: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
-    Ok(decode(HISTORY, owner, cursor)?.map(|(at, _)| at))
+    decode(HISTORY, owner, cursor, |micros, _| instant(micros))
 }
 
-fn encode(list: u8, owner: Uuid, at: DateTime<Utc>, id: Uuid) -> String {
+/// The number of a list of videos. Fixed: clients hold cursors while versions change.
+fn videos(sort: VideoSort, order: SortOrder) -> u8 {
+    let newest_or_most_first = match sort {
+        VideoSort::PublishedAt => 2,
+        VideoSort::Views => 4,
+        VideoSort::Likes => 6,
+        VideoSort::Comments => 8,
+        VideoSort::Shares => 10,
+    };
+    match order {
+        SortOrder::Desc => newest_or_most_first,
+        SortOrder::Asc => newest_or_most_first + 1,
+    }
+}
+
+fn encode(list: u8, owner: Uuid, value: i64, id: Uuid) -> String {
     let mut bytes = Vec::with_capacity(BODY_BYTES + SUM_BYTES);
     bytes.extend_from_slice(&[VERSION, list]);
-    bytes.extend_from_slice(&at.timestamp_micros().to_be_bytes());
+    bytes.extend_from_slice(&value.to_be_bytes());
     bytes.extend_from_slice(id.as_bytes());
     let sum = sum(&bytes, owner);
     bytes.extend_from_slice(&sum);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn decode(list: u8, owner: Uuid, cursor: &str) -> Result<Option<(DateTime<Utc>, Uuid)>, ApiError> {
+fn decode<T>(
+    list: u8,
+    owner: Uuid,
+    cursor: &str,
+    position: impl FnOnce(i64, Uuid) -> Option<T>,
+) -> Result<Option<T>, ApiError> {
     if cursor.is_empty() {
         return Ok(None);
     }
-    parse(list, owner, cursor).map(Some).ok_or_else(|| {
+    let place = parse(list, owner, cursor).and_then(|(value, id)| position(value, id));
+    place.map(Some).ok_or_else(|| {
         ApiError::field("cursor", "not a cursor of this list; take nextCursor of the page before, or leave it out")
     })
 }
 
-fn parse(list: u8, owner: Uuid, cursor: &str) -> Option<(DateTime<Utc>, Uuid)> {
+fn parse(list: u8, owner: Uuid, cursor: &str) -> Option<(i64, Uuid)> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (body, tail) = bytes.split_at_checked(BODY_BYTES)?;
     let place = body.strip_prefix(&[VERSION, list])?;
-    let (micros, id) = place.split_first_chunk::<8>()?;
-    let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-    // Postgres knows fewer years than chrono.
-    ((1..=9999).contains(&at.year()) && tail == sum(body, owner)).then_some(())?;
-    Some((at, Uuid::from_slice(id).ok()?))
+    let (value, id) = place.split_first_chunk::<8>()?;
+    (tail == sum(body, owner)).then_some(())?;
+    Some((i64::from_be_bytes(*value), Uuid::from_slice(id).ok()?))
+}
+
+/// Postgres knows fewer years than chrono.
+fn instant(micros: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(micros).filter(|at| (1..=9999).contains(&at.year()))
 }
 
 fn sum(body: &[u8], owner: Uuid) -> [u8; SUM_BYTES] {
@@ -102,25 +138,38 @@ pub fn page<T>(mut found: Vec<T>, limit: i64) -> (Vec<T>, bool) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use strum::VariantArray as _;
 
     /// The years 1 to 9999.
     const MICROS: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
     proptest! {
         #[test]
-        fn a_cursor_leads_back_to_its_place(micros in MICROS, id: u128, owner: u128) {
+        fn a_cursor_leads_back_to_its_place(micros in MICROS, id: u128, owner: u128, unknown: bool) {
             let at = DateTime::from_timestamp_micros(micros).expect("within the years");
             let project = ProjectId::from(Uuid::from_u128(owner));
             let position = CreatorPosition { connected_at: at, id: CreatorId::from(Uuid::from_u128(id)) };
             let cursor = after_creator(project, position);
             prop_assert_eq!(creator_position(project, &cursor).expect("good"), Some(position));
             let creator = CreatorId::from(Uuid::from_u128(owner));
-            let position = VideoPosition { published_at: at, id: VideoId::from(Uuid::from_u128(id)) };
-            prop_assert_eq!(video_position(creator, &after_video(creator, position)).expect("good"), Some(position));
-            prop_assert!(video_position(creator, &cursor).is_err(), "a cursor of creators does not page videos");
+            let lists = VideoSort::VARIANTS.iter().flat_map(|sort| SortOrder::VARIANTS.iter().map(|order| (*sort, *order)));
+            let lists: Vec<_> = lists.collect();
+            let value = if unknown { None } else { Some(micros.abs()) };
+            for (sort, order) in lists.iter().copied() {
+                let value = if sort == VideoSort::PublishedAt { Some(micros) } else { value };
+                let position = VideoPosition { value, id: VideoId::from(Uuid::from_u128(id)) };
+                let after = after_video(creator, sort, order, position);
+                for (other, way) in lists.iter().copied() {
+                    let read = video_position(creator, other, way, &after);
+                    let same = (other, way) == (sort, order);
+                    prop_assert_eq!(read.ok().flatten(), same.then_some(position), "a cursor is of one sort and order");
+                }
+                prop_assert!(video_position(creator, sort, order, &cursor).is_err(), "nor is it one of creators");
+                let past = history_from(creator.uuid(), at);
+                prop_assert!(video_position(creator, sort, order, &past).is_err(), "nor one of a history");
+            }
             let cursor = history_from(creator.uuid(), at);
             prop_assert_eq!(history_start(creator.uuid(), &cursor).expect("good"), Some(at));
-            prop_assert!(video_position(creator, &cursor).is_err(), "nor does one of a history");
         }
 
         #[test]
@@ -147,8 +196,9 @@ mod tests {
 
     #[test]
     fn a_cursor_belongs_to_its_owner() {
-        let position = VideoPosition { published_at: Utc::now(), id: VideoId::new() };
-        let cursor = after_video(CreatorId::new(), position);
-        assert!(video_position(CreatorId::new(), &cursor).is_err());
+        let (sort, order) = (VideoSort::default(), SortOrder::default());
+        let position = VideoPosition { value: Some(0), id: VideoId::new() };
+        let cursor = after_video(CreatorId::new(), sort, order, position);
+        assert!(video_position(CreatorId::new(), sort, order, &cursor).is_err());
     }
 }

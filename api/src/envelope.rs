@@ -35,6 +35,9 @@ pub struct ErrorBody {
     pub message: String,
     /// Finds the request in the log; the same as the `x-request-id` header.
     pub request_id: String,
+    /// What the code means, and what to do about it.
+    #[schema(example = "https://metriqlab.example.com/docs/errors#invalid_request")]
+    pub docs_url: String,
 }
 
 /// 200 with `data` in the envelope.

@@ -5,14 +5,17 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use shared::key_scopes::KeyScope;
 use shared::store::StoreError;
 
 use crate::envelope::{ErrorBody, Failure};
+use crate::error_docs::ErrorDocs;
 use crate::limits::Refusal;
 use crate::request_id;
 
-/// How long a client is asked to wait when Postgres is out of reach: pools heal within seconds.
-const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a client is asked to wait when Postgres is out of reach, since pools heal within seconds, and for the answer of a
+/// request that runs.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// An answer that is not the one that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +26,12 @@ pub enum ApiError {
     /// No `x-api-key`.
     #[error("send your API key in the x-api-key header")]
     MissingApiKey,
-    /// An `x-api-key` that is unknown, mistyped or revoked.
-    #[error("the API key is unknown, malformed or revoked")]
+    /// An `x-api-key` that is unknown, mistyped, revoked or expired.
+    #[error("the API key is unknown, malformed, revoked or expired")]
     InvalidApiKey,
+    /// A good key that may do other things.
+    #[error("this API key lacks the scope `{0}`")]
+    Forbidden(KeyScope),
     /// No such route, or an id that does not exist or is another project's: from outside they look alike.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -38,6 +44,12 @@ pub enum ApiError {
     /// The platform refused the creator's tokens for good.
     #[error("the creator must connect again: the platform no longer accepts its authorization")]
     ReauthorizationRequired,
+    /// A request with the same `Idempotency-Key` is not answered yet.
+    #[error("the first request with this Idempotency-Key is not done yet; ask again for its answer")]
+    IdempotencyInProgress,
+    /// The same `Idempotency-Key` with another body.
+    #[error("this Idempotency-Key came with another body before: take a new key for a new request")]
+    IdempotencyMismatch,
     /// A body over [`crate::body::MAX_BODY`].
     #[error("the body is larger than 64 KiB")]
     PayloadTooLarge,
@@ -83,9 +95,12 @@ impl ApiError {
             Self::InvalidRequest(_) | Self::BodyTimeout => "invalid_request",
             Self::MissingApiKey => "missing_api_key",
             Self::InvalidApiKey => "invalid_api_key",
+            Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::ReauthorizationRequired => "reauthorization_required",
+            Self::IdempotencyInProgress => "idempotency_in_progress",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::PayloadTooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RateLimited(_) => "rate_limited",
@@ -111,8 +126,8 @@ impl ApiError {
             Self::RateLimited(refusal) => refusal.headers(),
             // What still comes of the body is no request (RFC 9110, section 15.5.9).
             Self::BodyTimeout => vec![(header::CONNECTION, HeaderValue::from_static("close"))],
-            Self::Unavailable(_) => {
-                vec![(header::RETRY_AFTER, HeaderValue::from(UNAVAILABLE_RETRY_AFTER.as_secs()))]
+            Self::Unavailable(_) | Self::IdempotencyInProgress => {
+                vec![(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()))]
             }
             _ => Vec::new(),
         }
@@ -131,9 +146,11 @@ impl ResponseError for ApiError {
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MissingApiKey | Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ReauthorizationRequired => StatusCode::CONFLICT,
+            Self::ReauthorizationRequired | Self::IdempotencyInProgress => StatusCode::CONFLICT,
+            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -152,6 +169,7 @@ impl ResponseError for ApiError {
             code: self.code().to_owned(),
             message: self.to_string(),
             request_id: request_id::current().to_string(),
+            docs_url: ErrorDocs::current().of(self.code()),
         };
         response.json(Failure { success: false, error })
     }

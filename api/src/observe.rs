@@ -4,19 +4,21 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use actix_web::Error;
 use actix_web::body::{self, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
+use actix_web::{Error, web};
 use futures::FutureExt as _;
 use shared::trace;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
+use crate::app::Api;
 use crate::error::ApiError;
+use crate::error_docs::ErrorDocs;
 use crate::request_id::{self, RequestId};
 use crate::routes::oauth::tiktok_callback;
 use crate::trace::TraceContext;
@@ -60,6 +62,7 @@ pub async fn observe(
     let span = info_span!(parent: None, "request", otel.kind = "server", request_id = %id, trace_id = Empty,
         creator_id = Empty, job_id = Empty);
     let trace = TraceContext::of(request.headers(), &span, &id);
+    let docs = request.app_data::<web::Data<Api>>().map_or_else(ErrorDocs::current, |api| api.error_docs.clone());
     let observed = async {
         use actix_web::HttpMessage as _;
         request.extensions_mut().insert(trace);
@@ -82,7 +85,7 @@ pub async fn observe(
         let response = if is_head { response.set_body(BoxBody::new(body::None::new())) } else { response };
         Err(InternalError::from_response(error, response).into())
     };
-    request_id::scope(id, observed.instrument(span)).await
+    request_id::scope(id, docs.scope(observed.instrument(span))).await
 }
 
 /// What is known of a request before it is routed.
@@ -102,7 +105,7 @@ impl Seen {
                 headers.insert(name, HeaderValue::from_static(value));
             }
         }
-        if self.is_api {
+        if self.is_api && !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         let took = self.started.elapsed();

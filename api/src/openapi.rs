@@ -24,6 +24,9 @@ use crate::routes::oauth::tiktok_callback;
 )]
 struct Base;
 
+/// How the document calls a key.
+pub const SCHEME: &str = "apiKey";
+
 struct Security;
 
 impl Modify for Security {
@@ -32,7 +35,7 @@ impl Modify for Security {
         document
             .components
             .get_or_insert_default()
-            .add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+            .add_security_scheme(SCHEME, SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
@@ -93,7 +96,7 @@ fn methods(path: &str, item: &PathItem) -> String {
     methods.iter().filter(|(_, exists)| *exists).map(|(method, _)| *method).collect::<Vec<_>>().join(", ")
 }
 
-/// Errors of a route that reads one thing by its id.
+/// What else a route says that reads one thing by its id.
 pub struct ReadErrors;
 /// Errors of a route that also has query parameters.
 pub struct QueryErrors;
@@ -116,49 +119,52 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for ReadErrors {
     fn responses() -> Responses {
-        errors(&[401, 404, 429, 500, 503])
+        let unchanged = ResponseBuilder::new().description("The answer that you have is the newest").build();
+        let mut responses = errors(&[401, 403, 404, 429, 500, 503]);
+        responses.insert("304".to_owned(), RefOr::T(unchanged));
+        responses
     }
 }
 
 impl IntoResponses for QueryErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ListErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 429, 500, 503])
+        errors(&[400, 401, 403, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ConnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 408, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
 }
 
 impl IntoResponses for BulkErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503])
     }
 }
 
 impl IntoResponses for ChangeErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 413, 415, 429, 500, 503])
     }
 }
 
 impl IntoResponses for SyncErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 408, 409, 413, 415, 429, 500, 502, 503])
+        errors(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503])
     }
 }
 
 impl IntoResponses for DisconnectErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 404, 408, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 408, 413, 415, 429, 500, 503])
     }
 }
 
@@ -180,11 +186,15 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "`invalid_request`: malformed; the message names the field",
         401 => "`missing_api_key`, `invalid_api_key`",
+        403 => "`forbidden`: the key lacks the scope that this needs; the message names it",
         404 => "`not_found`: no such id, or another project's",
         408 => "`invalid_request`: the body did not arrive in time",
-        409 => "`reauthorization_required`: the creator must connect again",
+        409 => {
+            "`idempotency_in_progress`: the first request with this key is not done; `reauthorization_required`: the creator must connect again"
+        }
         413 => "`payload_too_large`: a body over 64 KiB (a list of creators: 512 KiB)",
         415 => "`unsupported_media_type`: a body that is not JSON",
+        422 => "`idempotency_mismatch`: this key came with another body",
         429 => {
             "`rate_limited`: the limit of the key, or of an address without one, with `Retry-After` and `RateLimit` headers"
         }

@@ -2,11 +2,13 @@
 
 use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
 use shared::platforms::Platform;
+use strum::VariantArray;
 
 use crate::error::ApiError;
 
@@ -69,6 +71,13 @@ impl Params {
         at.filter(|at| (1..=9999).contains(&at.year())).map(Some).ok_or_else(wrong)
     }
 
+    /// One of the words that `T` has.
+    pub fn word<T: VariantArray + AsRef<str> + FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let words = || T::VARIANTS.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+        text.parse().map(Some).map_err(|_| ApiError::field(name, &format!("must be one of {}", words())))
+    }
+
     /// `platform`, if it is there.
     pub fn platform(&self) -> Result<Option<Platform>, ApiError> {
         self.text("platform")?.map(platform).transpose()
@@ -84,6 +93,7 @@ pub fn platform(text: &str) -> Result<Platform, ApiError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use shared::store::videos::SortOrder;
 
     fn limit(query: &str) -> Result<Option<i64>, String> {
         Params::parse(query).limit(1..=100).map_err(|error| error.to_string())
@@ -110,11 +120,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_instant_is_rfc_3339_or_a_date() {
+        let instant =
+            |text: &str| Params::parse(&format!("from={text}")).instant("from").map_err(|error| error.to_string());
+        let at = |text: &str| Ok(Some(text.parse::<DateTime<Utc>>().unwrap()));
+        assert_eq!(instant("2026-05-01"), at("2026-05-01T00:00:00Z"));
+        assert_eq!(instant("2026-05-01T12:00:00.5Z"), at("2026-05-01T12:00:00.5Z"));
+        for offset in ["2026-05-01T12:00:00%2B02:00", "2026-05-01T12:00:00+02:00"] {
+            assert_eq!(instant(offset), at("2026-05-01T10:00:00Z"), "{offset}");
+        }
+        for wrong in
+            ["", "yesterday", "2026-13-01", "2026-05-01T12:00:00", "1777593600", "-0001-01-01", "99999-01-01", "%00"]
+        {
+            assert!(instant(wrong).unwrap_err().starts_with("from: "), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_are_named_where_one_is_wrong() {
+        let order = |query: &str| Params::parse(query).word::<SortOrder>("order").map_err(|error| error.to_string());
+        assert_eq!(order(""), Ok(None));
+        assert_eq!(order("order=asc"), Ok(Some(SortOrder::Asc)));
+        for wrong in ["ASC", "", "up"] {
+            assert_eq!(order(&format!("order={wrong}")), Err("order: must be one of asc, desc".to_owned()));
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_query_is_read_without_a_panic(query in "\\PC*|(limit|cursor|platform|externalId)=[%0-9A-Fa-f&=+]*") {
+        fn any_query_is_read_without_a_panic(query in "\\PC*|(limit|cursor|platform|externalId|from|order)=[%0-9A-Fa-f&=+]*") {
             let params = Params::parse(&query);
             let _ = (params.limit(1..=100), params.platform(), params.text("externalId"), params.first("cursor"));
+            let _ = (params.instant("from"), params.word::<SortOrder>("order"));
         }
     }
 }

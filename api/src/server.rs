@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::web::Data;
+use shared::crypto::KeyRing;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
 use shared::settings::ApiSettings;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Api, build};
 use crate::auth::KeyCache;
+use crate::error_docs::ErrorDocs;
 use crate::limits::Limits;
 use crate::observe::describe_metrics;
 use crate::routes::health::Probe;
@@ -51,6 +54,8 @@ pub struct ApiConfig {
     pub tiktok: TikTok,
     /// Tokens at rest.
     pub tokens: Tokens,
+    /// Seals what is stored and holds a secret.
+    pub keyring: Arc<KeyRing>,
     /// The process's metrics.
     pub metrics: Metrics,
 }
@@ -98,12 +103,14 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
         readiness: Probe::default(),
+        error_docs: ErrorDocs::under(&config.settings.public_url),
         settings: config.settings,
         store: config.store,
         queue: config.queue,
         waiter: config.waiter,
         tiktok: config.tiktok,
         tokens: config.tokens,
+        keyring: config.keyring,
         metrics: config.metrics,
         stopping,
         runtime: Handle::current(),

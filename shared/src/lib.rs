@@ -5,6 +5,7 @@ pub mod budget;
 pub mod cadence;
 pub mod crypto;
 pub mod ids;
+pub mod key_scopes;
 pub mod platforms;
 pub mod queue;
 pub mod redis_servers;

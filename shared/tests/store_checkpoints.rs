@@ -18,6 +18,7 @@ use shared::store::checkpoints::Checkpoint;
 use shared::store::jobs::{Failure, Fence};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
+use shared::store::videos::VideoQuery;
 use support::{Database, start, video};
 
 fn result(listing: Option<Listed<'_>>, checkpoints: i32) -> SyncResult<'_> {
@@ -57,7 +58,12 @@ async fn another_sync(database: &Database, creator: &Creator) -> Fence {
 }
 
 async fn listed(database: &Database, creator: &Creator) -> Vec<String> {
-    let page = database.store.videos(creator.project, creator.id, None, 100).await.unwrap().expect("a creator");
+    let page = database
+        .store
+        .videos(creator.project, creator.id, &VideoQuery::default(), 100)
+        .await
+        .unwrap()
+        .expect("a creator");
     page.into_iter().map(|video| video.external_id).collect()
 }
 

@@ -23,6 +23,7 @@ use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, JobState};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{SyncResult, WriteError};
+use shared::store::videos::VideoQuery;
 use support::{Database, connection, start, video};
 use uuid::Uuid;
 
@@ -52,7 +53,7 @@ async fn a_sync_of_another_project_is_not_found() {
     let creator = database.connect(mine, "a").await.creator;
     assert_eq!(database.store.open_sync(other, creator, None).await.expect("an answer"), OpenSync::NotFound);
     assert_eq!(database.store.disconnect(other, creator, None).await.expect("an answer"), Disconnect::NotFound);
-    assert_eq!(database.store.videos(other, creator, None, 10).await.expect("an answer"), None);
+    assert_eq!(database.store.videos(other, creator, &VideoQuery::default(), 10).await.expect("an answer"), None);
     assert_eq!(database.store.creator(other, creator).await.expect("an answer"), None);
 }
 
@@ -100,7 +101,10 @@ async fn a_disconnect_stops_a_running_sync_at_its_next_write() {
 
     // Gone from every read at once, before anything is deleted.
     assert_eq!(database.store.creator(project, connected.creator).await.expect("read"), None);
-    assert_eq!(database.store.videos(project, connected.creator, None, 10).await.expect("read"), None);
+    assert_eq!(
+        database.store.videos(project, connected.creator, &VideoQuery::default(), 10).await.expect("read"),
+        None
+    );
     assert_eq!(database.store.creators(project, &CreatorFilter::default(), None, 10).await.expect("read"), []);
     let asked = database.store.open_sync(project, connected.creator, None).await.expect("an answer");
     assert_eq!(asked, OpenSync::NotFound);
@@ -118,11 +122,12 @@ async fn a_walk_through_the_pages_shows_every_video_once_while_syncs_go_on() {
     let all: Vec<Video> = (0..60).map(|number| video(&number.to_string(), number / 7)).collect();
     database.store.save_videos(fence, &all, None, &start()).await.expect("written");
     let mut seen = Vec::new();
-    let mut after = None;
+    let mut asked = VideoQuery::default();
     loop {
-        let page = database.store.videos(project, connected.creator, after, 8).await.expect("read").expect("a creator");
+        let page =
+            database.store.videos(project, connected.creator, &asked, 8).await.expect("read").expect("a creator");
         let Some(last) = page.last() else { break };
-        after = Some(last.position());
+        asked.after = Some(last.position(asked.sort));
         seen.extend(page.into_iter().map(|video| (video.published_at, video.external_id)));
         let mut changed: Vec<Video> = all
             .iter()

@@ -24,6 +24,7 @@ use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, Fence, JobState, Start};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
+use shared::store::videos::VideoQuery;
 use uuid::Uuid;
 
 /// A store on a database of its own, migrated, with one project.
@@ -69,6 +70,7 @@ async fn connect_at(store: &Store, project: ProjectId, access: &[u8], granted_at
         pair: pair(access),
         granted_at,
         missing_scopes: String::new(),
+        external_ref: None,
         lease_owner: Uuid::new_v4(),
     };
     store.connect(&new, None).await.unwrap()
@@ -132,7 +134,7 @@ fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [St
 }
 
 async fn listed(store: &Store, project: ProjectId, creator: CreatorId) -> Vec<String> {
-    let page = store.videos(project, creator, None, 500).await.unwrap().expect("a creator");
+    let page = store.videos(project, creator, &VideoQuery::default(), 500).await.unwrap().expect("a creator");
     page.into_iter().map(|video| video.external_id).collect()
 }
 
@@ -309,19 +311,19 @@ async fn pages_show_every_video_once_also_of_one_second() {
     let videos: Vec<Video> = (0..57).map(|n| video(&format!("v{n}"), n)).collect();
     store.save_videos(fence, &videos, None, &start()).await.unwrap();
     let mut seen = Vec::new();
-    let mut after = None;
+    let mut asked = VideoQuery::default();
     loop {
-        let page = store.videos(project, connected.creator, after, 10).await.unwrap().unwrap();
+        let page = store.videos(project, connected.creator, &asked, 10).await.unwrap().unwrap();
         let Some(last) = page.last() else { break };
-        after = Some(last.position());
+        asked.after = Some(last.position(asked.sort));
         seen.extend(page.into_iter().map(|video| video.external_id));
     }
     seen.sort();
     let mut all: Vec<String> = videos.into_iter().map(|video| video.external_id).collect();
     all.sort();
     assert_eq!(seen, all);
-    assert_eq!(store.videos(project, CreatorId::new(), None, 10).await.unwrap(), None);
-    assert_eq!(store.videos(ProjectId::new(), connected.creator, None, 10).await.unwrap(), None);
+    assert_eq!(store.videos(project, CreatorId::new(), &VideoQuery::default(), 10).await.unwrap(), None);
+    assert_eq!(store.videos(ProjectId::new(), connected.creator, &VideoQuery::default(), 10).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -445,7 +447,7 @@ async fn a_disconnect_hides_the_creator_cancels_its_sync_and_erases_it() {
     assert_eq!(cancelled, vec![connected.sync.unwrap()]);
     assert_eq!(store.disconnect(project, creator, None).await.unwrap(), Disconnect::Shared(id));
     assert_eq!(store.creator(project, creator).await.unwrap(), None);
-    assert_eq!(store.videos(project, creator, None, 10).await.unwrap(), None);
+    assert_eq!(store.videos(project, creator, &VideoQuery::default(), 10).await.unwrap(), None);
     assert_eq!(store.open_sync(project, creator, None).await.unwrap(), OpenSync::NotFound);
     assert!(matches!(store.save_videos(sync, &[video("v2", 1)], None, &start()).await, Err(WriteError::Disconnected)));
     assert!(store.sync_target(creator).await.unwrap().is_none());
@@ -523,9 +525,10 @@ async fn the_list_of_creators_is_walked_in_order_by_keyset() {
         seen.extend(page.iter().map(|creator| creator.id));
     }
     assert_eq!(seen.len(), 42);
-    let filter = CreatorFilter { external_id: Some("x7".into()), platform: Some(Platform::Tiktok) };
+    let filter =
+        CreatorFilter { external_id: Some("x7".into()), platform: Some(Platform::Tiktok), ..CreatorFilter::default() };
     assert_eq!(store.creators(project, &filter, None, 10).await.unwrap().len(), 1);
-    let filter = CreatorFilter { external_id: None, platform: Some(Platform::Youtube) };
+    let filter = CreatorFilter { platform: Some(Platform::Youtube), ..CreatorFilter::default() };
     assert_eq!(store.creators(project, &filter, None, 10).await.unwrap().len(), 0);
 }
 
@@ -552,8 +555,13 @@ async fn keys_work_until_they_are_revoked_by_a_prefix_that_names_one() {
 async fn a_consent_is_taken_once_and_in_time() {
     use shared::store::states::PendingConsent;
     let (store, project, sql) = store().await;
-    let pending =
-        PendingConsent { project_id: project, platform: Platform::Tiktok, redirect_url: None, pkce_verifier: None };
+    let pending = PendingConsent {
+        project_id: project,
+        platform: Platform::Tiktok,
+        redirect_url: None,
+        pkce_verifier: None,
+        external_ref: None,
+    };
     store.add_state(&[1; 32], &pending).await.unwrap();
     store.add_state(&[2; 32], &pending).await.unwrap();
     let takes = futures::future::join_all((0..5).map(|_| store.take_state(&[1; 32]))).await;

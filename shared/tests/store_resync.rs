@@ -23,6 +23,7 @@ use shared::store::jobs::{Failure, Start};
 use shared::store::schedule::Claimed;
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
+use shared::store::videos::VideoQuery;
 use support::{Database, video};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -286,7 +287,7 @@ async fn a_listing_that_stopped_early_hides_only_what_is_newer_and_is_not_enough
     assert!(matches!(refused, Err(WriteError::MoreWanted)), "{refused:?}");
     execute(&database, "UPDATE jobs SET lane = 'bulk' WHERE finished_at IS NULL").await;
     database.store.finish_sync(job.fence(), &result).await.unwrap();
-    let listed = database.store.videos(project, creator, None, 10).await.unwrap().expect("a creator");
+    let listed = database.store.videos(project, creator, &VideoQuery::default(), 10).await.unwrap().expect("a creator");
     assert_eq!(listed.iter().map(|video| video.external_id.as_str()).collect::<Vec<_>>(), ["new", "edge", "old"]);
     assert_eq!(database.count("SELECT count(*) FROM creators WHERE deep_synced_at = '2026-01-01'").await, 1);
 }

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 
 use anyhow::bail;
-use chrono::SecondsFormat;
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use clap::Subcommand;
 use shared::api_key::ApiKey;
+use shared::key_scopes::{KeyScope, KeyScopes};
 use shared::settings::DatabaseArgs;
 use shared::store::Store;
-use shared::store::keys::Revocation;
+use shared::store::keys::{NewKey, Revocation};
 
 use super::kept;
 use crate::usage::UsageError;
@@ -27,10 +28,16 @@ enum Action {
         /// The project whose creators the key reads.
         #[arg(long, value_name = "NAME")]
         project: String,
+        /// What the key may do: `read`, `connect`, `sync`, `disconnect`, separated by commas [default: all]
+        #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// When it stops working: a time span from now such as `90d`, or a time such as `2027-01-31T12:00:00Z` [default: never]
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<String>,
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Lists all keys: prefix, project, when it was made, when it was revoked
+    /// Lists all keys: prefix, when it was made, project, scopes, when it expires, when it was revoked
     #[command(after_help = kept::HELP)]
     List {
         #[command(flatten)]
@@ -49,7 +56,10 @@ enum Action {
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.action {
-        Action::Create { project, database } => create(&project, &open(&database)?).await,
+        Action::Create { project, scopes, expires, database } => {
+            let limits = Limits::read(&scopes, expires.as_deref())?;
+            create(&project, limits, &open(&database)?).await
+        }
         Action::List { database } => list(&open(&database)?).await,
         Action::Revoke { key, database } => revoke(&key, &database).await,
     }
@@ -59,13 +69,47 @@ fn open(database: &DatabaseArgs) -> anyhow::Result<Store> {
     Ok(Store::open(&kept::database(database)?.url, 1)?)
 }
 
-async fn create(project: &str, store: &Store) -> anyhow::Result<()> {
+/// What a new key may do, and until when.
+struct Limits {
+    scopes: Option<KeyScopes>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl Limits {
+    fn read(scopes: &[String], expires: Option<&str>) -> Result<Self, UsageError> {
+        let names = scopes.iter().map(|name| {
+            let wrong = || UsageError(format!("--scopes: `{name}` is none of {}", KeyScopes::all()));
+            name.trim().parse::<KeyScope>().map_err(|_| wrong())
+        });
+        let scopes = names.collect::<Result<KeyScopes, _>>()?;
+        let scopes = (scopes != KeyScopes::default()).then_some(scopes);
+        Ok(Self { scopes, expires_at: expires.map(expiry).transpose()? })
+    }
+}
+
+/// A time span from now, or a time; not one that has passed.
+fn expiry(text: &str) -> Result<DateTime<Utc>, UsageError> {
+    let now = Utc::now();
+    let span = humantime::parse_duration(text.trim()).ok().and_then(|span| chrono::Duration::from_std(span).ok());
+    let at = match span {
+        Some(span) => now.checked_add_signed(span),
+        None => DateTime::parse_from_rfc3339(text.trim()).ok().map(|at| at.with_timezone(&Utc)),
+    };
+    // Postgres knows fewer years than chrono.
+    at.filter(|at| *at > now && at.year() <= 9999).ok_or_else(|| {
+        let wanted = "a time span from now such as `90d`, or a time to come such as `2027-01-31T12:00:00Z`";
+        UsageError(format!("--expires: give {wanted}"))
+    })
+}
+
+async fn create(project: &str, limits: Limits, store: &Store) -> anyhow::Result<()> {
     let project = project.trim();
     if project.is_empty() || project.chars().count() > 100 || project.chars().any(char::is_control) {
         return Err(UsageError("--project: a name has 1 to 100 characters, all of them visible".into()).into());
     }
     let key = ApiKey::generate();
-    store.add_key(project, &key.hash(), key.prefix()).await?;
+    let Limits { scopes, expires_at } = limits;
+    store.add_limited_key(project, &NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at }).await?;
     tracing::info!(project, prefix = key.prefix(), "key made: it is shown this once");
     writeln!(std::io::stdout(), "{}", key.expose())?;
     Ok(())
@@ -73,11 +117,20 @@ async fn create(project: &str, store: &Store) -> anyhow::Result<()> {
 
 async fn list(store: &Store) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
+    let now = store.now().await?;
+    let shown = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
     for key in store.keys().await? {
-        let made = key.created_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let revoked = key.revoked_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
-        let state = revoked.map_or_else(String::new, |at| format!("  revoked {at}"));
-        writeln!(out, "{}  {made}  {}{state}", key.prefix, key.project)?;
+        write!(out, "{}  {}  {}", key.prefix, shown(key.created_at), key.project)?;
+        if let Some(scopes) = key.scopes {
+            write!(out, "  scopes {scopes}")?;
+        }
+        if let Some(at) = key.expires_at {
+            write!(out, "  {} {}", if at > now { "expires" } else { "expired" }, shown(at))?;
+        }
+        if let Some(at) = key.revoked_at {
+            write!(out, "  revoked {}", shown(at))?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

@@ -190,6 +190,23 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_key_is_listed_with_what_it_may_do() {
+    let system = System::builder().workers(0).start().await;
+    let arguments = ["keys", "create", "--project", "limited", "--scopes", "sync,read", "--expires", "90d"];
+    let key = system.run(&arguments).await.trim().to_owned();
+    let listed = system.run(&["keys", "list"]).await;
+    let line = listed.lines().find(|line| line.starts_with(&key[..12])).expect("the key's line").to_owned();
+    assert!(line.contains("limited  scopes read,sync  expires 20"), "{line}");
+    let whole = listed.lines().find(|line| !line.starts_with(&key[..12])).expect("the system's own key").to_owned();
+    assert!(!whole.contains("scopes") && !whole.contains("expires"), "{whole}");
+    let ask = |method: reqwest::Method, path: &str| {
+        reqwest::Client::new().request(method, format!("{}{path}", system.client.base)).header("x-api-key", &key).send()
+    };
+    assert_eq!(ask(reqwest::Method::GET, "/api/v1/creators").await.expect("an answer").status(), 200);
+    assert_eq!(ask(reqwest::Method::POST, "/api/v1/connect/tiktok").await.expect("an answer").status(), 403);
+}
+
 /// Where `up` keeps these servers and a sandbox, the status has all that it needs, the quota's use too.
 async fn in_a_folder_of_up(system: &System) {
     let folder = tempfile::tempdir().expect("a folder");

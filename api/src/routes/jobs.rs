@@ -5,8 +5,9 @@ use actix_web::{HttpResponse, get};
 
 use crate::app::Api;
 use crate::auth::Caller;
-use crate::envelope::{Success, ok};
+use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::etag::Known;
 use crate::openapi::ReadErrors;
 use crate::path::JobPath;
 use crate::views::JobView;
@@ -19,7 +20,7 @@ use crate::views::JobView;
     responses((status = 200, description = "The job", body = Success<JobView>), ReadErrors)
 )]
 #[get("/jobs/{id}")]
-pub async fn show_job(caller: Caller, id: JobPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_job(caller: Caller, id: JobPath, known: Known, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.job(caller.project(), id.0)).await?;
-    found.map(|job| ok(JobView::from(job))).ok_or(ApiError::NotFound("job"))
+    known.answer(JobView::from(found.ok_or(ApiError::NotFound("job"))?))
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use rand::Rng as _;
 use shared::ids::CreatorId;
 use shared::settings::PublicUrl;
+use shared::store::states::PendingConsent;
 use url::Url;
 
 use crate::redirect;
@@ -120,6 +121,8 @@ pub struct CallbackPage<'a> {
     status: &'static str,
     creator_id: String,
     reason: &'static str,
+    /// The client's own name for the creator; empty if it gave none.
+    external_ref: String,
     /// The one origin that is told by `postMessage`.
     target_origin: String,
     /// Where the browser goes next, with the answer in its query; empty if nowhere.
@@ -127,9 +130,11 @@ pub struct CallbackPage<'a> {
 }
 
 impl<'a> CallbackPage<'a> {
-    /// The page for `outcome`, for who gave `redirect_url`.
-    pub fn new(public_url: &PublicUrl, redirect_url: Option<&str>, outcome: &'a ConsentOutcome) -> Self {
+    /// The page for `outcome` of what was promised, if that is known.
+    pub fn new(public_url: &PublicUrl, pending: Option<&PendingConsent>, outcome: &'a ConsentOutcome) -> Self {
         // What is stored was checked when the consent began; a URL that would not pass any more is not followed.
+        let redirect_url = pending.and_then(|pending| pending.redirect_url.as_deref());
+        let external_ref = pending.and_then(|pending| pending.external_ref.clone()).unwrap_or_default();
         let redirect_url = redirect_url.and_then(|text| redirect::parse(text).ok());
         let (status, creator_id, missing) = match outcome {
             ConsentOutcome::Connected { creator, missing } => ("connected", creator.to_string(), missing.as_slice()),
@@ -137,7 +142,11 @@ impl<'a> CallbackPage<'a> {
         };
         let reason = outcome.reason().unwrap_or_default();
         let detail = if reason.is_empty() { ("creatorId", creator_id.as_str()) } else { ("reason", reason) };
-        let next = redirect_url.as_ref().map(|url| redirect::with_answer(url, &[("status", status), detail]));
+        let mut answer = vec![("status", status), detail];
+        if !external_ref.is_empty() {
+            answer.push(("externalRef", &external_ref));
+        }
+        let next = redirect_url.as_ref().map(|url| redirect::with_answer(url, &answer));
         Self {
             code: outcome.status(),
             nonce: STANDARD.encode(rand::rng().random::<[u8; 16]>()),
@@ -149,6 +158,7 @@ impl<'a> CallbackPage<'a> {
             next: next.map(String::from).unwrap_or_default(),
             creator_id,
             reason,
+            external_ref,
         }
     }
 

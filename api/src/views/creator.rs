@@ -67,6 +67,9 @@ pub struct CreatorView {
     /// default.
     #[schema(required, example = "6h")]
     pub resync_every: Option<String>,
+    /// Your own name for it, as it was given at connect.
+    #[schema(required, example = "user-4711")]
+    pub external_ref: Option<String>,
 }
 
 /// A creator's profile and latest synced counters.
@@ -108,6 +111,9 @@ pub struct ProfileView {
     pub profile_url: Option<String>,
     /// The scopes that were asked for and that the creator did not grant: what they open stays null or empty.
     pub missing_scopes: Vec<String>,
+    /// Your own name for the creator, as it was given at connect.
+    #[schema(required, example = "user-4711")]
+    pub external_ref: Option<String>,
 }
 
 impl StatsView {
@@ -137,6 +143,7 @@ impl From<Creator> for CreatorView {
             connected_at: creator.connected_at,
             last_synced_at: creator.last_synced_at,
             resync_every: creator.resync_every.map(resync_every_text),
+            external_ref: creator.external_ref,
         }
     }
 }
@@ -157,6 +164,7 @@ impl From<Creator> for ProfileView {
             verified: creator.verified,
             profile_url: creator.profile_url,
             missing_scopes: names(&creator.missing_scopes),
+            external_ref: creator.external_ref,
         }
     }
 }

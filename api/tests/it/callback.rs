@@ -7,10 +7,10 @@ use shared::platforms::tiktok::PkceMode;
 
 use crate::harness::{Answer, CLIENT_KEY, Options, PUBLIC_URL, World, send};
 
-const ALL: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
+pub const ALL: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
 
 /// The value of one of the page's data attributes, as the script sees it.
-fn attribute(page: &Answer, name: &str) -> String {
+pub fn attribute(page: &Answer, name: &str) -> String {
     let rest = page.text.split_once(&format!("data-{name}=\"")).expect(name).1;
     let value = rest.split('"').next().expect("a value");
     let unescaped = value.replace("&#38;", "&").replace("&amp;", "&").replace("&#34;", "\"").replace("&#39;", "'");
@@ -19,7 +19,7 @@ fn attribute(page: &Answer, name: &str) -> String {
 
 /// What every page is, whatever it says.
 #[track_caller]
-fn is_safe(page: &Answer) {
+pub fn is_safe(page: &Answer) {
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(page.header("cache-control"), Some("no-store"));
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));

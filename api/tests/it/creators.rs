@@ -73,6 +73,7 @@ async fn a_profile_is_the_contracts() {
         "connectedAt": "2026-06-13T01:50:23.102Z", "lastSyncedAt": "2026-06-14T00:00:00.000Z",
         "status": "REAUTHORIZATION_REQUIRED", "statusReason": "why", "displayName": "Spike", "verified": false,
         "profileUrl": "https://t.example/@s", "missingScopes": ["user.info.stats", "video.list"],
+        "externalRef": null,
     });
     assert_eq!(answer.data(200), &expected);
     assert!(answer.text.contains("9007199254740993"), "beyond 2^53, and still a whole number");

@@ -14,6 +14,7 @@ use shared::api_key::ApiKey;
 use shared::budget::{Budget, BudgetSettings};
 use shared::crypto::KeyRing;
 use shared::ids::{CreatorId, ProjectId};
+use shared::key_scopes::KeyScope;
 use shared::platforms::tiktok::{PkceMode, TikTok, TikTokSettings};
 use shared::platforms::{Platform, Scopes};
 use shared::queue::{Queue, Waiter};
@@ -21,6 +22,7 @@ use shared::settings::{ApiArgs, ApiSettings};
 use shared::store::Store;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::credentials::{Account, SealedPair};
+use shared::store::keys::NewKey;
 use shared::telemetry::{Metrics, init_metrics, init_tls};
 use shared::tokens::Tokens;
 use url::Url;
@@ -141,6 +143,15 @@ impl World {
         Client::new(&self.base, key.expose())
     }
 
+    /// A client of the project whose key may do these things alone, until then.
+    pub async fn limited(&self, scopes: &[KeyScope], expires_at: Option<DateTime<Utc>>) -> Client {
+        let key = ApiKey::generate();
+        let scopes = Some(scopes.iter().copied().collect());
+        let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
+        self.store.add_limited_key("project", &new).await.expect("a key");
+        Client::new(&self.base, key.expose())
+    }
+
     /// A connected creator, by the store alone; its first sync is ended, so that no test trips over it.
     pub async fn creator(&self, external_id: &str) -> CreatorId {
         let connected = self.connect(external_id).await;
@@ -163,6 +174,7 @@ impl World {
             },
             granted_at: Utc::now(),
             missing_scopes: String::new(),
+            external_ref: None,
             lease_owner: Uuid::new_v4(),
         };
         self.store.connect(&new, None).await.expect("a connection")
@@ -208,6 +220,7 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
     };
     let tiktok = TikTok::new(settings, Arc::new(budget.expect("a budget"))).expect("a client");
     let keyring = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".parse::<KeyRing>().expect("a key ring");
+    let keyring = Arc::new(keyring);
     let rows = store.clone();
     ApiConfig {
         settings: settings_of(options),
@@ -218,7 +231,8 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
             let rows = rows.clone();
             async move { rows.last_words(&ids).await }.boxed()
         }),
-        tokens: Tokens::new(store.clone(), tiktok.clone(), Arc::new(keyring), CLIENT_KEY),
+        tokens: Tokens::new(store.clone(), tiktok.clone(), Arc::clone(&keyring), CLIENT_KEY),
+        keyring,
         tiktok,
         metrics: metrics(),
     }
@@ -260,7 +274,9 @@ impl Answer {
         assert_eq!(self.body["success"], false, "{}", self.text);
         assert_eq!(self.body.as_object().expect("an object").len(), 2, "{}", self.text);
         let error = self.body["error"].as_object().expect("an error");
-        assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "message", "requestId"], "{}", self.text);
+        assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "docsUrl", "message", "requestId"], "{}", self.text);
+        let docs = format!("{PUBLIC_URL}/docs/errors#{}", error["code"].as_str().expect("a code"));
+        assert_eq!(error["docsUrl"], docs);
         assert_eq!(error["requestId"].as_str(), self.header("x-request-id"));
         assert!(!error["message"].as_str().expect("a message").is_empty());
         error["code"].as_str().expect("a code")

@@ -30,6 +30,8 @@ pub struct NewConnection {
     pub granted_at: DateTime<Utc>,
     /// The scopes that were asked for and not granted, separated by commas.
     pub missing_scopes: String,
+    /// The client's own name for the creator; `None`: the one that it has, if it has one.
+    pub external_ref: Option<String>,
     /// Who holds the lease of the account's tokens, where there were any.
     pub lease_owner: Uuid,
 }
@@ -235,6 +237,7 @@ async fn store_creator(
             creators::status.eq(status),
             creators::status_reason.eq(&pair.dead_reason),
             creators::missing_scopes.eq(&new.missing_scopes),
+            new.external_ref.as_ref().map(|external_ref| creators::external_ref.eq(external_ref)),
         ))
         .returning(creators::id)
         .get_result(connection)
@@ -255,6 +258,7 @@ async fn store_creator(
             creators::platform.eq(new.account.platform),
             creators::external_id.eq(&new.account.external_id),
             creators::missing_scopes.eq(&new.missing_scopes),
+            creators::external_ref.eq(&new.external_ref),
         ))
         .returning(creators::id)
         .get_result(connection)

@@ -6,7 +6,7 @@ use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
-use strum::{AsRefStr, Display, EnumString};
+use strum::{AsRefStr, Display, EnumString, VariantArray};
 
 use super::schema::creators;
 use super::{Store, StoreError};
@@ -14,7 +14,7 @@ use crate::ids::{CreatorId, CredentialId, ProjectId};
 use crate::platforms::Platform;
 
 /// Whether a creator can be synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, Display, EnumString, AsExpression, FromSqlRow)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, Display, EnumString, VariantArray, AsExpression, FromSqlRow)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[diesel(sql_type = Text)]
 pub enum Status {
@@ -52,6 +52,7 @@ pub struct Creator {
     pub last_synced_at: Option<DateTime<Utc>>,
     /// How old its data may get, in seconds: `None` is the default, 0 is never synced by the schedule.
     pub resync_every: Option<i64>,
+    pub external_ref: Option<String>,
 }
 
 /// Which creators of a project are asked for.
@@ -61,6 +62,12 @@ pub struct CreatorFilter {
     pub external_id: Option<String>,
     /// The platform.
     pub platform: Option<Platform>,
+    /// The client's own name for it.
+    pub external_ref: Option<String>,
+    /// Whether it can be synced.
+    pub status: Option<Status>,
+    /// Those of which something changed at this instant or later: also a sync that found nothing new.
+    pub updated_since: Option<DateTime<Utc>>,
 }
 
 /// A place in the list of creators: after this one.
@@ -100,6 +107,15 @@ impl Store {
         }
         if let Some(platform) = filter.platform {
             query = query.filter(creators::platform.eq(platform));
+        }
+        if let Some(external_ref) = &filter.external_ref {
+            query = query.filter(creators::external_ref.eq(external_ref));
+        }
+        if let Some(status) = filter.status {
+            query = query.filter(creators::status.eq(status));
+        }
+        if let Some(instant) = filter.updated_since {
+            query = query.filter(creators::updated_at.ge(instant));
         }
         if let Some(after) = after {
             // The first half carries the index, the second settles creators of one instant.

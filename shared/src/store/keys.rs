@@ -5,8 +5,10 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::schema::{api_keys, projects};
+use super::time::present;
 use super::{Store, StoreError};
 use crate::ids::{ApiKeyId, ProjectId};
+use crate::key_scopes::{KeyScope, KeyScopes};
 
 /// A key as people may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -17,8 +19,25 @@ pub struct KeyListing {
     pub prefix: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it stopped working.
+    /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// What it may do; `None`: all.
+    pub scopes: Option<KeyScopes>,
+    /// When it stops working by itself; `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A key to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewKey<'a> {
+    /// Its SHA-256.
+    pub hash: &'a [u8; 32],
+    /// Its first characters.
+    pub prefix: &'a str,
+    /// What it may do; `None`: all, also what later versions add.
+    pub scopes: Option<KeyScopes>,
+    /// When it stops working by itself; `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// A key that works.
@@ -28,6 +47,15 @@ pub struct ActiveKey {
     pub id: ApiKeyId,
     /// Whose creators it reads.
     pub project: ProjectId,
+    /// What it may do; `None`: all.
+    pub scopes: Option<KeyScopes>,
+}
+
+impl ActiveKey {
+    /// Whether it may do what `scope` stands for.
+    pub fn may(&self, scope: KeyScope) -> bool {
+        self.scopes.is_none_or(|scopes| scopes.contains(scope))
+    }
 }
 
 /// What came of revoking by prefix.
@@ -42,8 +70,13 @@ pub enum Revocation {
 }
 
 impl Store {
-    /// Stores a key's hash and prefix for the project of that name, which is made if it does not exist.
+    /// Stores a key that may do all and never expires, for the project of that name, which is made if it does not exist.
     pub async fn add_key(&self, project: &str, hash: &[u8; 32], prefix: &str) -> Result<ProjectId, StoreError> {
+        self.add_limited_key(project, &NewKey { hash, prefix, scopes: None, expires_at: None }).await
+    }
+
+    /// Stores a key for the project of that name, which is made if it does not exist.
+    pub async fn add_limited_key(&self, project: &str, key: &NewKey<'_>) -> Result<ProjectId, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
@@ -58,8 +91,10 @@ impl Store {
                     .values((
                         api_keys::id.eq(ApiKeyId::new()),
                         api_keys::project_id.eq(project),
-                        api_keys::hash.eq(hash.as_slice()),
-                        api_keys::prefix.eq(prefix),
+                        api_keys::hash.eq(key.hash.as_slice()),
+                        api_keys::prefix.eq(key.prefix),
+                        api_keys::scopes.eq(key.scopes),
+                        api_keys::expires_at.eq(key.expires_at),
                     ))
                     .on_conflict_do_nothing()
                     .execute(connection)
@@ -69,12 +104,13 @@ impl Store {
             .await
     }
 
-    /// The key with this hash, if it works.
+    /// The key with this hash, if it works: neither revoked nor expired.
     pub async fn active_key(&self, hash: &[u8; 32]) -> Result<Option<ActiveKey>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(api_keys::table
             .filter(api_keys::hash.eq(hash.as_slice()).and(api_keys::revoked_at.is_null()))
-            .select((api_keys::id, api_keys::project_id))
+            .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(present().nullable())))
+            .select((api_keys::id, api_keys::project_id, api_keys::scopes))
             .first(&mut connection)
             .await
             .optional()?)
@@ -86,7 +122,14 @@ impl Store {
         Ok(api_keys::table
             .inner_join(projects::table)
             .order((api_keys::created_at, api_keys::id))
-            .select((projects::name, api_keys::prefix, api_keys::created_at, api_keys::revoked_at))
+            .select((
+                projects::name,
+                api_keys::prefix,
+                api_keys::created_at,
+                api_keys::revoked_at,
+                api_keys::scopes,
+                api_keys::expires_at,
+            ))
             .load(&mut connection)
             .await?)
     }

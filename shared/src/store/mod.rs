@@ -12,6 +12,7 @@ pub mod dead_jobs;
 pub mod disconnects;
 pub mod fleet;
 pub mod history;
+pub mod idempotency;
 pub mod inspect;
 pub mod jobs;
 pub mod keys;

@@ -18,6 +18,8 @@ diesel::table! {
         prefix -> Text,
         created_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+        scopes -> Nullable<Array<Text>>,
+        expires_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -29,6 +31,7 @@ diesel::table! {
         redirect_url -> Nullable<Text>,
         pkce_verifier -> Nullable<Text>,
         expires_at -> Timestamptz,
+        external_ref -> Nullable<Text>,
     }
 }
 
@@ -79,6 +82,8 @@ diesel::table! {
         resync_every -> Nullable<Int8>,
         resync_gap -> Nullable<Int8>,
         deep_synced_at -> Nullable<Timestamptz>,
+        external_ref -> Nullable<Text>,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -198,6 +203,18 @@ diesel::table! {
         likes -> Nullable<Int8>,
         comments -> Nullable<Int8>,
         shares -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (project_id, request_hash) {
+        project_id -> Uuid,
+        request_hash -> Bytea,
+        body_hash -> Bytea,
+        lease_owner -> Uuid,
+        lease_expires_at -> Timestamptz,
+        answer -> Nullable<Bytea>,
+        created_at -> Timestamptz,
     }
 }
 

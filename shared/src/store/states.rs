@@ -28,6 +28,8 @@ pub struct PendingConsent {
     pub redirect_url: Option<String>,
     /// The verifier behind the PKCE challenge that the consent page was given.
     pub pkce_verifier: Option<String>,
+    /// The client's own name for the creator.
+    pub external_ref: Option<String>,
 }
 
 impl Store {
@@ -56,6 +58,7 @@ impl Store {
                         oauth_states::platform,
                         oauth_states::redirect_url,
                         oauth_states::pkce_verifier,
+                        oauth_states::external_ref,
                     ),
                     oauth_states::expires_at,
                     present(),

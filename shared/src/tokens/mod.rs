@@ -115,6 +115,8 @@ pub struct NewGrant<'a> {
     pub requested: &'a Scopes,
     /// When the code was exchanged.
     pub exchanged: Instant,
+    /// The client's own name for the creator.
+    pub external_ref: Option<&'a str>,
 }
 
 impl Tokens {
@@ -205,6 +207,7 @@ impl Tokens {
             account,
             granted_at: self.0.store.now().await? - new.exchanged.elapsed(),
             missing_scopes: new.requested.missing_from(&new.grant.scopes).to_string(),
+            external_ref: new.external_ref.map(str::to_owned),
             lease_owner,
         };
         Ok(self.0.store.connect(&connection, trace).await?)

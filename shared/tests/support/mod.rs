@@ -94,6 +94,7 @@ pub fn connection(project: ProjectId, external_id: &str, granted_at: DateTime<Ut
         pair: pair(&granted_at.to_rfc3339()),
         granted_at,
         missing_scopes: String::new(),
+        external_ref: None,
         lease_owner: Uuid::new_v4(),
     }
 }

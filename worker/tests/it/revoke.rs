@@ -173,7 +173,13 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
     .await;
     let grant = system.grant(&open_id, SCOPES).await;
     let requested = Scopes::parse(SCOPES);
-    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, exchanged: Instant::now() };
+    let new = NewGrant {
+        project: system.project,
+        grant: &grant,
+        requested: &requested,
+        exchanged: Instant::now(),
+        external_ref: None,
+    };
     let new = system.tokens.connect(&new, None).await.expect("connected");
     assert_eq!(system.last_word(revoke).await, Final::Done, "it was done before the connection");
     assert_ne!(new.creator, old.creator);

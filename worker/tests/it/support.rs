@@ -20,7 +20,7 @@ use shared::store::creators::Creator;
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::Job;
 use shared::store::single_flight::OpenSync;
-use shared::store::videos::StoredVideo;
+use shared::store::videos::{StoredVideo, VideoQuery};
 use shared::telemetry::Metrics;
 use shared::tokens::{NewGrant, Tokens};
 use tokio::time::Instant;
@@ -207,7 +207,13 @@ impl System {
     pub async fn connect_with(&self, project: ProjectId, open_id: &str, scopes: &str) -> Connected {
         let grant = self.grant(open_id, scopes).await;
         let requested = Scopes::parse(SCOPES);
-        let new = NewGrant { project, grant: &grant, requested: &requested, exchanged: std::time::Instant::now() };
+        let new = NewGrant {
+            project,
+            grant: &grant,
+            requested: &requested,
+            exchanged: std::time::Instant::now(),
+            external_ref: None,
+        };
         let connected = self.tokens.connect(&new, None).await.expect("connected");
         if let Some(id) = connected.sync {
             self.push(Lane::Sync, "sync", id).await;
@@ -274,7 +280,11 @@ impl System {
     }
 
     pub async fn videos(&self, creator: CreatorId) -> Vec<StoredVideo> {
-        self.store.videos(self.project, creator, None, 100_000).await.expect("read").expect("a creator")
+        self.store
+            .videos(self.project, creator, &VideoQuery::default(), 100_000)
+            .await
+            .expect("read")
+            .expect("a creator")
     }
 
     pub async fn sql(&self, statements: &str) {

@@ -210,7 +210,13 @@ async fn connecting_waits_for_who_works_on_the_accounts_tokens() {
     let hold = system.tokens.hold(id, Duration::ZERO).await.expect("the lease");
     let grant = system.grant(&open_id, SCOPES).await;
     let requested = Scopes::parse(SCOPES);
-    let new = NewGrant { project: system.project, grant: &grant, requested: &requested, exchanged: Instant::now() };
+    let new = NewGrant {
+        project: system.project,
+        grant: &grant,
+        requested: &requested,
+        exchanged: Instant::now(),
+        external_ref: None,
+    };
     let mut connecting = Box::pin(system.tokens.connect(&new, None));
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut connecting).await.is_err(), "it waits");
     let released = Instant::now();

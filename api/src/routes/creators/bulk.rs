@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use serde::Serialize;
 use serde_json::Value;
-use shared::ids::{BatchId, CreatorId};
+use shared::ids::{BatchId, CreatorId, ProjectId};
 use shared::store::batches::{BatchFilter, ChosenBatch, NewBatch};
 use utoipa::ToSchema;
 
@@ -13,9 +13,11 @@ use crate::auth::Caller;
 use crate::body::{JsonBody, LongJsonBody};
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::idempotency::Idempotency;
 use crate::openapi::BulkErrors;
 use crate::params;
 use crate::path;
+use crate::words::PlatformWord;
 
 /// The most creators that can be named (CONTRACT).
 const MOST_IDS: usize = 10_000;
@@ -26,9 +28,11 @@ const MOST_IDS: usize = 10_000;
 #[expect(dead_code, reason = "the document's; a body is read field by field, so that each error names its own")]
 pub struct BulkSyncBody {
     /// These creators, at most 10,000. An unknown one refuses the whole.
+    #[schema(max_items = 10_000)]
     ids: Option<Vec<String>>,
-    /// Those of this platform: `TIKTOK`, `INSTAGRAM` or `YOUTUBE`.
-    platform: Option<String>,
+    /// Those of this platform.
+    #[schema(inline)]
+    platform: Option<PlatformWord>,
     /// Those that were last synced so long ago, or never.
     #[schema(example = "24h")]
     older_than: Option<String>,
@@ -62,12 +66,20 @@ pub struct BulkSyncResult {
 #[post("/creators/sync")]
 pub async fn sync_creators(
     caller: Caller,
+    idempotency: Idempotency,
     LongJsonBody(body): LongJsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let filter = filter(&body)?;
-    let ids = ids(&body)?;
-    let project = caller.project();
+    let work = open_batch(Data::clone(&api), caller.project(), filter(&body)?, ids(&body)?);
+    idempotency.answer_once(&api, caller, &body, Box::pin(work)).await
+}
+
+async fn open_batch(
+    api: Data<Api>,
+    project: ProjectId,
+    filter: BatchFilter,
+    ids: Option<Vec<CreatorId>>,
+) -> Result<HttpResponse, ApiError> {
     let work = Data::clone(&api);
     // Goes on if the client hangs up: half a batch is none, and the client may ask which there are.
     let NewBatch { id, total } = api

@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::openapi::ListErrors;
 use crate::params::Params;
 use crate::views::CreatorView;
+use crate::words::{PlatformWord, StatusWord};
 
 const MAX_LIMIT: i64 = 500;
 /// Creators in memory at a time for each client that reads the whole list.
@@ -41,7 +42,11 @@ pub struct CreatorList {
     security(("apiKey" = [])),
     params(
         ("externalId" = Option<String>, Query, description = "Only the account with this id (TikTok: open_id)"),
-        ("platform" = Option<String>, Query, description = "Only this platform: TIKTOK, INSTAGRAM or YOUTUBE"),
+        ("platform" = inline(Option<PlatformWord>), Query, description = "Only this platform: TIKTOK, INSTAGRAM or YOUTUBE"),
+        ("externalRef" = Option<String>, Query, description = "Only those with your own name for them"),
+        ("status" = inline(Option<StatusWord>), Query, description = "Only those with this status: ACTIVE or REAUTHORIZATION_REQUIRED"),
+        ("updatedSince" = Option<String>, Query, description = "Only those of which something changed at this time or later, \
+            a sync that found nothing new included: RFC 3339, or a date"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 500, description = "Creators in a page"),
         ("cursor" = Option<String>, Query, description = "The page before's nextCursor; empty for the first page"),
     ),
@@ -49,8 +54,13 @@ pub struct CreatorList {
 )]
 #[get("/creators")]
 pub async fn list_creators(caller: Caller, params: Params, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    let filter =
-        CreatorFilter { external_id: params.text("externalId")?.map(str::to_owned), platform: params.platform()? };
+    let filter = CreatorFilter {
+        external_id: params.text("externalId")?.map(str::to_owned),
+        platform: params.platform()?,
+        external_ref: params.text("externalRef")?.map(str::to_owned),
+        status: params.word("status")?,
+        updated_since: params.instant("updatedSince")?,
+    };
     let after = cursor::creator_position(caller.project(), params.text("cursor")?.unwrap_or_default())?;
     let limit = params.limit(1..=MAX_LIMIT)?;
     let list = List { api, project: caller.project(), filter };

@@ -5,8 +5,9 @@ use actix_web::{HttpResponse, get};
 
 use crate::app::Api;
 use crate::auth::Caller;
-use crate::envelope::{Success, ok};
+use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::etag::Known;
 use crate::openapi::ReadErrors;
 use crate::path::CreatorPath;
 use crate::views::CreatorView;
@@ -19,7 +20,12 @@ use crate::views::CreatorView;
     responses((status = 200, description = "The creator", body = Success<CreatorView>), ReadErrors)
 )]
 #[get("/creators/{id}")]
-pub async fn show_creator(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_creator(
+    caller: Caller,
+    id: CreatorPath,
+    known: Known,
+    api: Data<Api>,
+) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.creator(caller.project(), id.0)).await?;
-    found.map(|creator| ok(CreatorView::from(creator))).ok_or(ApiError::NotFound("creator"))
+    known.answer(CreatorView::from(found.ok_or(ApiError::NotFound("creator"))?))
 }

@@ -5,8 +5,9 @@ use actix_web::{HttpResponse, get};
 
 use crate::app::Api;
 use crate::auth::Caller;
-use crate::envelope::{Success, ok};
+use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::etag::Known;
 use crate::openapi::ReadErrors;
 use crate::path::CreatorPath;
 use crate::views::ProfileView;
@@ -19,7 +20,12 @@ use crate::views::ProfileView;
     responses((status = 200, description = "The profile", body = Success<ProfileView>), ReadErrors)
 )]
 #[get("/creators/{id}/profile")]
-pub async fn show_profile(caller: Caller, id: CreatorPath, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub async fn show_profile(
+    caller: Caller,
+    id: CreatorPath,
+    known: Known,
+    api: Data<Api>,
+) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.creator(caller.project(), id.0)).await?;
-    found.map(|creator| ok(ProfileView::from(creator))).ok_or(ApiError::NotFound("creator"))
+    known.answer(ProfileView::from(found.ok_or(ApiError::NotFound("creator"))?))
 }

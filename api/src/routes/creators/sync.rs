@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use serde::Serialize;
+use shared::ids::{CreatorId, ProjectId};
 use shared::queue::Final;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -13,6 +14,7 @@ use crate::body::JsonBody;
 use crate::dispatch;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
+use crate::idempotency::Idempotency;
 use crate::openapi::SyncErrors;
 use crate::path::CreatorPath;
 use crate::prefer::Prefer;
@@ -61,13 +63,25 @@ pub async fn sync_creator(
     id: CreatorPath,
     prefer: Prefer,
     trace: TraceContext,
-    _body: JsonBody,
+    idempotency: Idempotency,
+    body: JsonBody,
     api: Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let work = sync(Data::clone(&api), caller.project(), id.0, prefer, trace);
+    idempotency.answer_once(&api, caller, &body, Box::pin(work)).await
+}
+
+async fn sync(
+    api: Data<Api>,
+    project: ProjectId,
+    creator: CreatorId,
+    prefer: Prefer,
+    trace: TraceContext,
 ) -> Result<HttpResponse, ApiError> {
     // What a slow Redis costs is part of the wait that the client asked for.
     let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
-    let queued = dispatch::sync(&api, caller.project(), id.0, trace).await?;
-    let response = match wait_for(&api, caller.project(), queued, deadline).await {
+    let queued = dispatch::sync(&api, project, creator, trace).await?;
+    let response = match wait_for(&api, project, queued, deadline).await {
         Ending::Last(Final::Done) => ok(SyncResult { synced: true, job_id: None, status: None }),
         // Only a disconnect cancels a sync.
         Ending::Last(Final::Cancelled) => return Err(ApiError::NotFound("creator")),

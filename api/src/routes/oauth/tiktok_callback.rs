@@ -58,11 +58,11 @@ pub async fn tiktok_callback(
     let address = request.peer_addr().map(|address| address.ip());
     // A creator who closes the window early is connected all the same.
     let finished = api.detached(async move { Ok(finish(&work, address, &params, &trace).await) }).await;
-    let (redirect_url, outcome) = finished.unwrap_or_else(|error| {
+    let (pending, outcome) = finished.unwrap_or_else(|error| {
         tracing::error!(%error, detail = error.detail(), "a consent was not finished");
         (None, ConsentOutcome::Broken)
     });
-    CallbackPage::new(&api.settings.public_url, redirect_url.as_deref(), &outcome).respond()
+    CallbackPage::new(&api.settings.public_url, pending.as_ref(), &outcome).respond()
 }
 
 /// Takes the state, which is good once whatever comes of it, and then the code.
@@ -71,7 +71,7 @@ async fn finish(
     address: Option<IpAddr>,
     params: &Params,
     trace: &TraceContext,
-) -> (Option<String>, ConsentOutcome) {
+) -> (Option<PendingConsent>, ConsentOutcome) {
     let parameter = |name| params.first(name).filter(|text| !text.is_empty() && text.len() <= MAX_PARAMETER);
     let pending = match take_state(api, address, parameter("state")).await {
         Ok(pending) => pending,
@@ -84,7 +84,7 @@ async fn finish(
         (Some(_), _) | (None, None) => ConsentOutcome::Refused,
         (None, Some(code)) => connect(api, &pending, code, trace).await,
     };
-    (pending.redirect_url, outcome)
+    (Some(pending), outcome)
 }
 
 /// What the state stands for. Anybody can make one up, and each costs a query: so they are counted.
@@ -119,7 +119,13 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
         }
     };
     let requested = api.tiktok.scopes();
-    let new = NewGrant { project: pending.project_id, grant: &grant, requested, exchanged: Instant::now() };
+    let new = NewGrant {
+        project: pending.project_id,
+        grant: &grant,
+        requested,
+        exchanged: Instant::now(),
+        external_ref: pending.external_ref.as_deref(),
+    };
     let connected = match api.tokens.connect(&new, Some(trace.as_str())).await {
         Ok(connected) => connected,
         Err(TokenError::Store(error)) => return failed(&error.into()),

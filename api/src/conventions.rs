@@ -1,0 +1,83 @@
+//! What every route of a kind has in common, written into the document once: the scope of a key that it needs, tags of reads,
+//! keys of idempotency, what is said of the limit.
+
+use actix_web::http::Method;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::ObjectBuilder;
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{OpenApi, RefOr, Response, Type};
+
+use crate::auth;
+use crate::idempotency;
+use crate::openapi::SCHEME;
+
+/// Completes every operation that needs a key.
+pub fn apply(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation.as_mut().filter(|operation| operation.security.is_some()) else { continue };
+            // As a role, which OpenAPI 3.1 knows for keys too.
+            let scope = auth::scope_of(&method, path).to_string();
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
+            limit(operation);
+            if operation.responses.responses.contains_key("304") {
+                conditional(operation);
+            }
+            if method == Method::POST {
+                idempotent(operation);
+            }
+        }
+    }
+}
+
+fn limit(operation: &mut Operation) {
+    say(operation, &["429"], "Retry-After", "Seconds after which to ask again");
+    say(operation, &["429"], "RateLimit", "What is left, and until when (draft-ietf-httpapi-ratelimit-headers)");
+    say(operation, &["429"], "RateLimit-Policy", "The limit: requests, and the seconds that they are for");
+}
+
+fn conditional(operation: &mut Operation) {
+    let known = "The `ETag` of the answer that you have: 304 if it is the newest";
+    operation.parameters.get_or_insert_default().push(header(
+        "If-None-Match",
+        known,
+        ObjectBuilder::new().schema_type(Type::String),
+    ));
+    say(operation, &["200", "304"], "ETag", "Tells this answer from a newer one");
+}
+
+fn idempotent(operation: &mut Operation) {
+    let key = "A name of your own for this request, such as a UUID. Whoever sends it again within 24 hours, with the same \
+        body, gets the first answer again";
+    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(idempotency::MAX_KEY));
+    let parameter = header("Idempotency-Key", key, text.pattern(Some(idempotency::PATTERN)));
+    operation.parameters.get_or_insert_default().push(parameter);
+    say(operation, &["200", "202"], "Idempotent-Replayed", "`true` on an answer that was given before");
+}
+
+fn header(name: &str, description: &str, schema: ObjectBuilder) -> RefOr<Parameter> {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build();
+    RefOr::T(parameter)
+}
+
+/// Describes a header of the answers with these statuses, as far as there are such answers.
+fn say(operation: &mut Operation, statuses: &[&str], name: &str, description: &str) {
+    for status in statuses {
+        let Some(RefOr::T(Response { headers, .. })) = operation.responses.responses.get_mut(*status) else { continue };
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
+        headers.entry(name.to_owned()).or_insert(RefOr::T(header));
+    }
+}
