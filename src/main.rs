@@ -19,7 +19,7 @@ use usage::UsageError;
 #[command(name = "metriqlab", bin_name = "metriqlab", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Without a command: `up`. Every option is an environment variable too; a `.env` file in the \
                         working directory is read, and the environment goes before it.\n\nIn a folder where `up` has run, \
-                        migrate, keys, resync, doctor, rotate-encryption, status, jobs and queue need no settings: \
+                        migrate, keys, users, resync, doctor, rotate-encryption, status, jobs and queue need no settings: \
                         they use its servers unless others are set.")]
 struct Cli {
     #[command(flatten)]

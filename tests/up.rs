@@ -26,6 +26,7 @@ struct Up {
     child: Child,
     url: String,
     key: String,
+    dashboard: String,
 }
 
 /// The program in `folder`, with nothing of our own environment but PATH.
@@ -73,7 +74,7 @@ impl Up {
             let line = greeting.iter().find_map(|line| line.trim().strip_prefix(label));
             line.unwrap_or_else(|| panic!("no {label} in {greeting:?}")).trim().to_owned()
         };
-        Self { url: value("API  "), key: value("API key"), child }
+        Self { url: value("API  "), key: value("API key"), dashboard: value("Dashboard"), child }
     }
 
     fn signal(&self, signal: Signal) {
@@ -211,6 +212,38 @@ fn the_next_start_finds_everything_again() {
 }
 
 #[test]
+fn the_dashboard_has_a_link_until_it_has_an_owner() {
+    let folder = folder();
+    let up = Up::start(folder.path());
+    let join = format!("{}/console/join/", up.url);
+    assert!(up.dashboard.starts_with(&join), "{}", up.dashboard);
+    let made = program(folder.path())
+        .args(["users", "create", "ada@example.com", "--project", "another"])
+        .output()
+        .expect("run it");
+    let link = String::from_utf8(made.stdout).expect("text");
+    assert!(link.starts_with(&format!("{}/console/password/", up.url)) && link.lines().count() == 1, "{link}");
+    let log = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(!log.contains(link.trim().rsplit('/').next().expect("a token")), "{log}");
+    let first = up.dashboard.clone();
+    for (page, status) in [(&first, 200), (&link.trim().to_owned(), 200), (&format!("{join}nonsense"), 410)] {
+        assert_eq!(status_of(page), status, "{page}");
+    }
+    assert!(up.stop(Signal::SIGTERM).success());
+    let again = Up::start(folder.path());
+    assert!(again.dashboard.starts_with(&format!("{}/console/join/", again.url)) && again.dashboard != first);
+    let token = first.rsplit('/').next().expect("a token");
+    assert_eq!(status_of(&format!("{}/console/join/{token}", again.url)), 410, "the new one has taken its place");
+    again.stop(Signal::SIGTERM);
+}
+
+fn status_of(url: &str) -> u16 {
+    shared::telemetry::init_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { reqwest::get(url).await.expect("an answer").status().as_u16() })
+}
+
+#[test]
 fn secrets_are_for_the_owner_alone() {
     let folder = folder();
     let up = Up::start(folder.path());
@@ -287,7 +320,7 @@ fn a_signal_ends_a_start_too() {
     let folder = folder();
     let mut command = program(folder.path());
     let child = command.arg("up").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start the program");
-    let up = Up { child, url: String::new(), key: String::new() };
+    let up = Up { child, url: String::new(), key: String::new(), dashboard: String::new() };
     let start = Instant::now();
     while !folder.path().join(".metriqlab/postgres").exists() {
         assert!(start.elapsed() < DEADLINE, "it does not start");

@@ -76,6 +76,9 @@ fn a_wrong_command_line_is_one_line() {
         (&["keys"], "metriqlab keys --help"),
         (&["keys", "create"], "metriqlab keys create --help"),
         (&["up", "x"], "metriqlab up --help"),
+        (&["users", "create"], "metriqlab users create --help"),
+        (&["users", "create", "a@b", "--project", " "], "all of them visible"),
+        (&["users", "create", "nobody"], "EMAIL: give an email address"),
         (&["jobs", "list", "--limit", "0"], "1 or more; see metriqlab jobs list --help"),
         // The setting's own check knows better than the help.
         (&["sandbox", "--seed", "x"], "18446744073709551615"),
@@ -238,6 +241,7 @@ fn in_a_folder_of_up_its_servers_stand_for_what_is_not_set() {
         &["resync", "--all"],
         &["rotate-encryption"],
         &["keys", "list"],
+        &["users", "create", "ada@example.com"],
         &["migrate"],
     ] {
         let mut command = program(folder.path());

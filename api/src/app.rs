@@ -25,6 +25,7 @@ use utoipa_actix_web::scope::scope;
 
 use crate::assets;
 use crate::auth::{self, KeyCache, require_key};
+use crate::console::{self, Console};
 use crate::conventions;
 use crate::docs::{self, Site};
 use crate::error::ApiError;
@@ -66,6 +67,8 @@ pub struct Api {
     pub limits: Limits,
     /// What is known about keys.
     pub keys: KeyCache,
+    /// What the dashboard keeps in memory.
+    pub console: Console,
     /// What `readyz` has found out.
     pub readiness: health::Probe,
     /// Set when the server stops: who waits for a job is answered 202.
@@ -134,6 +137,8 @@ pub fn build(
     app.app_data(Data::new(Document::new(&document)))
         .app_data(Data::new(Site::new(&document, &public_url)))
         .service(assets::resource())
+        .service(console::scope())
+        .route("/", web::get().to(console::front_door))
         .configure(docs::configure)
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))

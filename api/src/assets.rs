@@ -28,9 +28,13 @@ pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("..
 pub static FLEET_PNG: Asset = Asset::new("fleet.png", "image/png", include_bytes!("../../docs/images/fleet.png"));
 /// The sign in a browser's tab.
 pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
+/// The dashboard's style.
+pub static CONSOLE_CSS: Asset = Asset::new("metriqlab.css", CSS, include_bytes!("../static/metriqlab.css"));
+/// What the dashboard's pages do better with JavaScript.
+pub static CONSOLE_JS: Asset = Asset::new("console.js", JAVASCRIPT, include_bytes!("../static/console.js"));
 
 /// All of them, for the route.
-static ALL: [&Asset; 4] = [&DOCS_CSS, &DOCS_JS, &FLEET_PNG, &ICON];
+static ALL: [&Asset; 6] = [&CONSOLE_CSS, &CONSOLE_JS, &DOCS_CSS, &DOCS_JS, &FLEET_PNG, &ICON];
 
 /// A file that pages load.
 #[derive(Debug)]

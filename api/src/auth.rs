@@ -124,7 +124,18 @@ async fn find(api: &Api, hash: &[u8; 32], address: Option<IpAddr>) -> Result<Act
     };
     admission.known();
     api.keys.put(*hash, Known { key, asked });
+    note_use(api, key);
     Ok(key)
+}
+
+/// Lets the key's project see when it was used last. Nobody waits for that, and nobody fails by it.
+fn note_use(api: &Api, key: ActiveKey) {
+    let store = api.store.clone();
+    api.runtime.spawn(async move {
+        if let Err(error) = store.note_key_use(key.id).await {
+            tracing::debug!(%error, "the use of a key was not noted");
+        }
+    });
 }
 
 /// Keys that worked within the last second. Unknown ones are not kept: anybody can make them up, and they would push the

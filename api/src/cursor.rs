@@ -17,10 +17,10 @@ use crate::error::ApiError;
 
 const VERSION: u8 = 1;
 const CREATORS: u8 = 1;
-/// Behind those of the lists of videos: see [`videos`].
-const HISTORY: u8 = 12;
 /// A counter that is not known; they are never negative.
 const UNKNOWN: i64 = i64::MIN;
+/// Behind the numbers of the lists of videos.
+const HISTORY: u8 = 12;
 const SUM_BYTES: usize = 4;
 const BODY_BYTES: usize = 26;
 
@@ -165,11 +165,12 @@ mod tests {
                     prop_assert_eq!(read.ok().flatten(), same.then_some(position), "a cursor is of one sort and order");
                 }
                 prop_assert!(video_position(creator, sort, order, &cursor).is_err(), "nor is it one of creators");
-                let past = history_from(creator.uuid(), at);
+            }
+            let past = history_from(creator.uuid(), at);
+            prop_assert_eq!(history_start(creator.uuid(), &past).expect("good"), Some(at));
+            for (sort, order) in lists.iter().copied() {
                 prop_assert!(video_position(creator, sort, order, &past).is_err(), "nor one of a history");
             }
-            let cursor = history_from(creator.uuid(), at);
-            prop_assert_eq!(history_start(creator.uuid(), &cursor).expect("good"), Some(at));
         }
 
         #[test]

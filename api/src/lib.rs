@@ -1,12 +1,13 @@
 //! MetriqLab's API: HTTP in, HTTP out. It knows no platform's facts and writes no SQL.
 //!
 //! A request's way: `observe` (id, log, figures) → CORS → `auth` (key, limit) → a route → the store, or a job that is
-//! waited for. [`start`] runs it.
+//! waited for. [`start`] runs it. People's pages are in `console`, with a guard of their own.
 
 mod app;
 mod assets;
 mod auth;
 mod body;
+mod console;
 mod conventions;
 mod cursor;
 mod dispatch;
@@ -32,5 +33,6 @@ mod views;
 mod waiting;
 mod words;
 
+pub use console::{invitation_path, password_path};
 pub use routes::oauth::tiktok_callback::PATH as CALLBACK_PATH;
 pub use server::{ApiConfig, ApiServer, start, start_on};

@@ -140,7 +140,7 @@ impl Admission<'_> {
 }
 
 /// Whom an address stands for: an IPv6 subscriber has a /64 of them (RFC 6177).
-fn subscriber(address: IpAddr) -> IpAddr {
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -166,6 +166,11 @@ impl Allowance {
 }
 
 impl Refusal {
+    /// How long until the next request is let in.
+    pub fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+
     /// `Retry-After` and the limit's headers.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let wait = whole_seconds(self.retry_after).max(1);

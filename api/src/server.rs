@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Api, build};
 use crate::auth::KeyCache;
+use crate::console::Console;
 use crate::error_docs::ErrorDocs;
 use crate::limits::Limits;
 use crate::observe::describe_metrics;
@@ -102,6 +103,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
     Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
+        console: Console::default(),
         readiness: Probe::default(),
         error_docs: ErrorDocs::under(&config.settings.public_url),
         settings: config.settings,
@@ -121,6 +123,7 @@ async fn keep_up(api: Data<Api>) {
     loop {
         tokio::time::sleep(UPKEEP).await;
         api.limits.forget_quiet();
+        api.console.forget_quiet();
     }
 }
 

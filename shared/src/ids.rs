@@ -95,3 +95,19 @@ id!(
     /// A bulk resync: many creators asked for at once.
     BatchId
 );
+id!(
+    /// Somebody who may open the dashboard.
+    UserId
+);
+id!(
+    /// A browser that somebody has signed in with.
+    SessionId
+);
+id!(
+    /// A link that makes whoever holds it a member of a project.
+    InvitationId
+);
+id!(
+    /// A line of the audit log.
+    AuditId
+);

@@ -32,6 +32,11 @@ pub fn encryption(args: &EncryptionArgs) -> anyhow::Result<KeyRing> {
     Ok(EncryptionArgs { encryption_key }.require()?)
 }
 
+/// Where browsers reach the API that was started in this folder last.
+pub fn api_url() -> anyhow::Result<Option<String>> {
+    Ok(read()?.api_url)
+}
+
 /// The quota, and the app that is set, else that of the folder's sandbox.
 pub fn quota(args: &TikTokArgs) -> anyhow::Result<QuotaSettings> {
     let mut quota = args.quota()?;

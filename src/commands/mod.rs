@@ -13,6 +13,7 @@ mod rotate_encryption;
 mod sandbox;
 mod status;
 mod up;
+mod users;
 mod worker;
 
 use clap::Subcommand;
@@ -32,6 +33,8 @@ pub enum Command {
     Migrate(migrate::Args),
     /// Makes, lists and revokes API keys
     Keys(keys::Args),
+    /// Makes users of the dashboard
+    Users(users::Args),
     /// Syncs many creators, when the quota has room for them; or sets how often a project's are synced
     Resync(resync::Args),
     /// Checks an installation: settings, servers, keys, the TikTok app; says what is wrong and what to do
@@ -70,6 +73,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sandbox(args) => sandbox::run(&args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Users(args) => users::run(args).await,
         Command::Resync(args) => resync::run(&args).await,
         Command::Doctor(args) => doctor::run(*args).await,
         Command::RotateEncryption(args) => rotate_encryption::run(&args).await,

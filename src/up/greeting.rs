@@ -12,6 +12,8 @@ pub(super) struct Greeting {
     pub(super) key: SecretString,
     /// The sandbox, if there is one.
     pub(super) sandbox: Option<String>,
+    /// A link that makes whoever opens it the first owner, as long as there is none. A secret, too: shown here alone.
+    pub(super) invitation: Option<SecretString>,
 }
 
 impl Greeting {
@@ -21,19 +23,26 @@ impl Greeting {
     }
 
     fn text(&self) -> String {
-        let Self { url, key, sandbox } = self;
+        let Self { url, key, sandbox, invitation } = self;
         let key = key.expose_secret();
         let tiktok = match sandbox {
             Some(sandbox) => format!("a sandbox with demo creators, {sandbox}"),
             None => "the real one".to_owned(),
         };
+        let dashboard = match invitation {
+            Some(link) => {
+                format!("{}\n             (works once: choose your email and password)", link.expose_secret())
+            }
+            None => format!("{url}/console"),
+        };
         format!(
             "
 MetriqLab is ready.
 
-  API      {url}
-  API key  {key}
-  TikTok   {tiktok}
+  API        {url}
+  API key    {key}
+  TikTok     {tiktok}
+  Dashboard  {dashboard}
 
 Connect a creator: open the authUrl that this prints in a browser.
 

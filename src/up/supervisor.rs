@@ -8,6 +8,7 @@ use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
+use shared::secret_token::SecretToken;
 use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings};
 use shared::store::Store;
 use url::Url;
@@ -83,6 +84,7 @@ async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(Syste
     parts.store().migrate().await?;
     let key = api_key(parts.store(), home).await?;
     let greeting = Greeting {
+        invitation: invitation(parts.store(), &key, &api).await?,
         url: api.public_url.to_string(),
         key: SecretString::from(key.expose()),
         sandbox: sandbox.as_ref().map(Sandbox::base_url),
@@ -164,6 +166,14 @@ async fn api_key(store: &Store, home: &Home) -> anyhow::Result<ApiKey> {
     store.add_key(PROJECT, &key.hash(), key.prefix()).await?;
     home.keep_api_key(&key)?;
     Ok(key)
+}
+
+/// A link to the dashboard for the first owner of the key's project; `None` once it has members.
+async fn invitation(store: &Store, key: &ApiKey, settings: &ApiSettings) -> anyhow::Result<Option<SecretString>> {
+    let Some(key) = store.active_key(&key.hash()).await? else { return Ok(None) };
+    let token = SecretToken::generate();
+    let made = store.invite_first_owner(key.project, &token.hash()).await?;
+    Ok(made.then(|| SecretString::from(settings.public_url.with_path(&api::invitation_path(&token)))))
 }
 
 impl System {

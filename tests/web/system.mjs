@@ -12,7 +12,7 @@ const BROWSER = process.env.METRIQLAB_BROWSER ?? '/usr/bin/chromium';
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
 
-/** Starts a system; `api` is its URL, `key` a key, `stop` ends it and removes its folder. */
+/** Starts a system; `api` is its URL, `key` a key, `invitation` its first owner's link, `stop` ends it and removes its folder. */
 export async function startSystem() {
   const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
   const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
@@ -23,7 +23,8 @@ export async function startSystem() {
       said += chunk;
       const url = said.match(/API {2,}(http:\/\/\S+)/)?.[1];
       const found = said.match(/API key {2,}(mlk_\w+)/)?.[1];
-      if (url && found) resolve([url, found]);
+      const link = said.match(/Dashboard {2,}(http:\/\/\S+)\n/)?.[1];
+      if (url && found && link) resolve([url, found, link]);
     };
     system.stdout.on('data', read);
     system.stderr.on('data', read);
@@ -37,8 +38,8 @@ export async function startSystem() {
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    const [api, key] = await ready;
-    return { api, key, stop };
+    const [api, key, invitation] = await ready;
+    return { api, key, invitation, stop };
   } catch (error) {
     await stop();
     throw error;

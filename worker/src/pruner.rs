@@ -1,6 +1,6 @@
 //! The pruner: forgets finished jobs after a week, finished batches after a month, consents that nobody finished, how far
-//! syncs had come that were given up, answers that were kept for an `Idempotency-Key` after a day, and history that is older than
-//! it is kept. It also makes the next months' partitions.
+//! syncs had come that were given up, answers that were kept for an `Idempotency-Key` after a day, and history that is
+//! older than it is kept. It also makes the next months' partitions.
 
 use std::time::Duration;
 

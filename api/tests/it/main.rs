@@ -8,6 +8,7 @@ mod bulk;
 mod callback;
 mod connect;
 mod consent;
+mod console;
 mod creators;
 mod docs;
 mod errors;

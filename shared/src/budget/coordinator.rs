@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ceiling::Ceiling;
 use super::log::{Ask, Granted, PermitNumber, SlidingLog};
-use super::{BudgetError, Class, Offer, PATIENCE, Permit, UsageLog, UsageLogError};
+use super::permit::Offer;
+use super::{BudgetError, Class, PATIENCE, Permit, UsageLog, UsageLogError};
 use crate::redis_servers::RESPONSE_TIMEOUT;
 use crate::turns::{Group, Turns};
 

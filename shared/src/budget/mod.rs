@@ -16,6 +16,7 @@ mod coordinator;
 #[cfg(test)]
 mod faults;
 mod log;
+mod permit;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
@@ -33,9 +34,11 @@ use tokio::time::Instant;
 use breaker::Breaker;
 use connection::Connection;
 use coordinator::{Command, Coordinator, Waiter, WaiterId};
-use log::{Limits, PermitNumber, SlidingLog};
+use log::{Limits, SlidingLog};
+use permit::Leaving;
 
 pub use breaker::{Admission, BreakerState};
+pub use permit::Permit;
 pub use snapshot::Snapshot;
 
 use crate::redis_servers::{RedisServers, RedisUrlError};
@@ -292,77 +295,6 @@ impl Budget {
                 coordinators.insert(endpoint, commands.clone());
                 commands
             }
-        }
-    }
-}
-
-/// The right to one request. Consumed by [`settle`](Self::settle) or [`give_back`](Self::give_back); one that is dropped
-/// counts as used and unanswered, and frees itself after request timeout and window.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped blocks its entry for longer than one that is settled or given back"]
-pub struct Permit {
-    number: PermitNumber,
-    /// Taken before the log was asked, so the grant is no older than this says.
-    asked_at: Instant,
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-impl Permit {
-    /// Whether the request may still be sent with it. If not, give it back and ask for another.
-    pub fn fresh(&self) -> bool {
-        self.asked_at.elapsed() < FRESH_FOR
-    }
-
-    /// The response has come, or the request has failed after it may have left: the entry is free a window later.
-    /// Returns at once; the log is told in the background, and until then holds the entry for longer.
-    #[expect(clippy::unused_async, reason = "whether it waits for Redis is not the caller's business")]
-    pub async fn settle(self) {
-        let _ = self.commands.send(Command::Settled(self.number));
-    }
-
-    /// No request was sent: the entry is free at once, for this process's next caller or for anybody's.
-    #[expect(clippy::unused_async, reason = "whether it waits for Redis is not the caller's business")]
-    pub async fn give_back(self) {
-        self.return_unused();
-    }
-
-    fn return_unused(self) {
-        let commands = self.commands.clone();
-        // If the coordinator is gone, so is the process: the entry then frees itself.
-        let _ = commands.send(Command::Unused(self));
-    }
-}
-
-/// A permit on its way to a caller: given back if nobody takes it.
-struct Offer(Option<Permit>);
-
-impl Offer {
-    fn take(mut self) -> Option<Permit> {
-        self.0.take()
-    }
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        if let Some(permit) = self.0.take() {
-            permit.return_unused();
-        }
-    }
-}
-
-/// Tells the coordinator that a caller was dropped while it waited, so that it does not hold others back.
-struct Leaving<'a>(Option<&'a mpsc::UnboundedSender<Command>>);
-
-impl Leaving<'_> {
-    fn stay(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if let Some(commands) = self.0 {
-            let _ = commands.send(Command::Left);
         }
     }
 }

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 use tracing::warn;
 
-use super::lane::{Job, LaneState};
+use super::feed::Job;
+use super::lane::LaneState;
 use super::{Delivery, Outcome};
 
 /// What runs a job.

@@ -1,17 +1,16 @@
 //! One lane in one worker process: what it holds, and the task that fetches for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::task::AtomicWaker;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::claims::{ClaimId, Claims, Fetched, FetchedJob};
+use super::feed::{Feed, Job, Lease};
 use super::gates::Gates;
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
 use super::{CHUNK, Delivery, Lane, Message, Outcome, Waiting, WorkerSettings};
@@ -72,83 +71,6 @@ pub(super) struct Running {
     pub lost: bool,
 }
 
-/// A job on its way through apalis: what the handler gets, and the duty to report its end.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub delivery: Delivery,
-    pub lease: Lease,
-}
-
-/// The duty to report an end. Dropped without one (a panic, a cancelled task), it reports a retry.
-pub(super) struct Lease {
-    lane: Arc<LaneState>,
-    number: u64,
-    reported: bool,
-    _slot: Slot,
-    _suspect: Option<SuspectPermit>,
-}
-
-impl std::fmt::Debug for Lease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Lease {
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.reported = true;
-        self.lane.ended(self.number, outcome);
-    }
-
-    /// Lets go without a word: whoever stops the pool gives the claim, of this number, back.
-    pub(super) fn abandon(mut self) -> u64 {
-        self.reported = true;
-        self.number
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.reported {
-            warn!(lane = %self.lane.claims.lane, "a handler ended without an outcome: the job will be tried again");
-            self.lane.ended(self.number, Outcome::RetryIn(self.lane.settings.retry_after));
-        }
-    }
-}
-
-/// Fetched jobs that apalis has not taken yet. Apart from the apalis worker, so that they outlive one.
-#[derive(Default)]
-pub(super) struct Feed {
-    jobs: Mutex<VecDeque<(Instant, Job)>>,
-    waker: AtomicWaker,
-}
-
-impl Feed {
-    fn push(&self, jobs: impl IntoIterator<Item = Job>) {
-        let now = Instant::now();
-        lock(&self.jobs).extend(jobs.into_iter().map(|job| (now, job)));
-        self.waker.wake();
-    }
-
-    pub(super) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Job> {
-        // Registered before the look, so that a push in between is seen.
-        self.waker.register(cx.waker());
-        match lock(&self.jobs).pop_front() {
-            Some((_, job)) => Poll::Ready(job),
-            None => Poll::Pending,
-        }
-    }
-
-    pub(super) fn drain(&self) -> Vec<Job> {
-        lock(&self.jobs).drain(..).map(|(_, job)| job).collect()
-    }
-
-    /// How long the first job has lain here: a worker that lives takes it at once.
-    pub(super) fn oldest(&self) -> Option<Duration> {
-        lock(&self.jobs).front().map(|(since, _)| since.elapsed())
-    }
-}
-
 /// A panic while one of these locks was held left nothing half done that matters.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,7 +121,7 @@ impl LaneState {
         if self.full.load(Ordering::Acquire) { Duration::ZERO } else { lock(&self.last_fetch).elapsed() }
     }
 
-    fn ended(&self, number: u64, outcome: Outcome) {
+    pub(super) fn ended(&self, number: u64, outcome: Outcome) {
         if let Some(running) = self.running().get_mut(&number) {
             running.ended = true;
         }
@@ -364,7 +286,7 @@ impl LaneState {
                 lost: false,
             },
         );
-        let lease = Lease { lane: self.clone(), number, reported: false, _slot: slot, _suspect: suspect };
+        let lease = Lease::new(self.clone(), number, slot, suspect);
         match (message, job) {
             (Ok(message), Some(id)) if message.id == id => {
                 let crashes = fetched.crashes.saturating_sub(super::claims::CRASHES_OF_A_SUSPECT);

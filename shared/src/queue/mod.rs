@@ -100,6 +100,7 @@ mod claims;
 mod client;
 #[cfg(test)]
 mod fairness;
+mod feed;
 mod gates;
 mod heartbeat;
 mod inspect;

@@ -176,6 +176,6 @@ impl Store {
 }
 
 /// Makes `text` match only itself in a LIKE pattern (keys contain `_`).
-fn escape_like(text: &str) -> String {
+pub(super) fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

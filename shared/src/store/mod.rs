@@ -2,10 +2,12 @@
 //!
 //! Lock order everywhere: credential, creator, job, videos, history. No transaction stays open across a call to a platform.
 
+pub mod audit;
 pub mod batches;
 pub mod budget_use;
 pub mod checkpoints;
 pub mod connections;
+pub mod creator_list;
 pub mod creators;
 pub mod credentials;
 pub mod dead_jobs;
@@ -14,15 +16,19 @@ pub mod fleet;
 pub mod history;
 pub mod idempotency;
 pub mod inspect;
+pub mod invitations;
 pub mod jobs;
 pub mod keys;
 pub mod lanes;
+pub mod members;
 pub mod overview;
 mod pool;
 mod prepared;
+pub mod project_keys;
 pub mod schedule;
 pub mod schema;
 pub mod sealed;
+pub mod sessions;
 pub mod single_flight;
 pub mod states;
 pub mod syncs;
@@ -31,6 +37,7 @@ mod text;
 mod time;
 mod tls;
 mod unnamed;
+pub mod users;
 pub mod videos;
 
 use std::time::{Duration, Instant};

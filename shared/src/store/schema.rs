@@ -20,6 +20,69 @@ diesel::table! {
         revoked_at -> Nullable<Timestamptz>,
         scopes -> Nullable<Array<Text>>,
         expires_at -> Nullable<Timestamptz>,
+        name -> Nullable<Text>,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        email -> Text,
+        password -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    password_links (hash) {
+        hash -> Bytea,
+        user_id -> Uuid,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Uuid,
+        hash -> Bytea,
+        user_id -> Uuid,
+        browser -> Text,
+        address -> Text,
+        created_at -> Timestamptz,
+        seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    members (project_id, user_id) {
+        project_id -> Uuid,
+        user_id -> Uuid,
+        role -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    invitations (id) {
+        id -> Uuid,
+        hash -> Bytea,
+        project_id -> Uuid,
+        role -> Text,
+        invited_by -> Nullable<Text>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    audit_log (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        actor -> Text,
+        action -> Text,
+        subject -> Text,
+        at -> Timestamptz,
     }
 }
 
@@ -240,7 +303,18 @@ diesel::joinable!(api_keys -> projects (project_id));
 diesel::joinable!(creators -> projects (project_id));
 diesel::joinable!(jobs -> projects (project_id));
 diesel::joinable!(batch_jobs -> jobs (job_id));
+diesel::joinable!(password_links -> users (user_id));
+diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(members -> users (user_id));
+diesel::joinable!(members -> projects (project_id));
+diesel::joinable!(invitations -> projects (project_id));
 diesel::allow_tables_to_appear_in_same_query!(
+    audit_log,
+    invitations,
+    members,
+    password_links,
+    sessions,
+    users,
     projects,
     api_keys,
     oauth_states,

@@ -7,6 +7,7 @@ use diesel::sql_types::{Array, Text};
 
 use super::jobs::{JobKind, JobState};
 use crate::key_scopes::KeyScopes;
+use crate::people::{Email, Role};
 use crate::platforms::Platform;
 use crate::queue::Lane;
 
@@ -31,6 +32,8 @@ stored_as_text!(JobKind);
 stored_as_text!(JobState);
 stored_as_text!(Lane);
 stored_as_text!(Platform);
+stored_as_text!(Role);
+stored_as_text!(Email);
 stored_as_text!(super::creators::Status);
 
 impl ToSql<Array<Text>, Pg> for KeyScopes {

@@ -1,0 +1,235 @@
+//! A project's API keys.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use chrono::Utc;
+use shared::api_key::ApiKey;
+use shared::ids::ApiKeyId;
+use shared::key_scopes::{KeyScope, KeyScopes};
+use shared::people::{self, Role};
+use shared::store::keys::NewKey;
+use shared::store::project_keys::ProjectKey;
+
+use super::PATH;
+use super::error::ConsoleError;
+use super::form::Form;
+use super::moment::Moment;
+use super::page::{Layout, answer, html, path_id, see_other};
+use super::projects::NAME_RULE;
+use super::who::Member;
+use crate::app::Api;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// When a new key may stop by itself.
+const EXPIRIES: [(&str, &str, Option<Duration>); 5] = [
+    ("never", "Never", None),
+    ("7d", "In 7 days", Some(DAY.saturating_mul(7))),
+    ("30d", "In 30 days", Some(DAY.saturating_mul(30))),
+    ("90d", "In 90 days", Some(DAY.saturating_mul(90))),
+    ("365d", "In a year", Some(DAY.saturating_mul(365))),
+];
+
+/// How long a rerolled key may go on working.
+const OVERLAPS: [(&str, &str, Duration); 4] = [
+    ("0", "Stops at once", Duration::ZERO),
+    ("1h", "Works for another hour", Duration::from_secs(3600)),
+    ("1d", "Works for another day", DAY),
+    ("7d", "Works for another 7 days", DAY.saturating_mul(7)),
+];
+
+/// A key on a page.
+struct KeyLine {
+    id: ApiKeyId,
+    name: String,
+    prefix: String,
+    scopes: String,
+    created: Moment,
+    used: Option<Moment>,
+    state: KeyState,
+}
+
+enum KeyState {
+    Works,
+    Expires(Moment),
+    Expired(Moment),
+    Revoked(Moment),
+}
+
+impl KeyLine {
+    fn new(key: ProjectKey) -> Self {
+        let state = match (key.revoked_at, key.expires_at) {
+            (Some(at), _) => KeyState::Revoked(Moment::of(at)),
+            (None, Some(at)) if at <= Utc::now() => KeyState::Expired(Moment::of(at)),
+            (None, Some(at)) => KeyState::Expires(Moment::of(at)),
+            (None, None) => KeyState::Works,
+        };
+        Self {
+            id: key.id,
+            name: key.name.unwrap_or_else(|| "Unnamed".into()),
+            prefix: key.prefix,
+            scopes: key.scopes.map_or_else(|| "all".into(), |scopes| scopes.names().join(", ")),
+            created: Moment::of(key.created_at),
+            used: key.last_used_at.map(Moment::of),
+            state,
+        }
+    }
+
+    fn works(&self) -> bool {
+        matches!(self.state, KeyState::Works | KeyState::Expires(_))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/keys.html")]
+struct KeysPage {
+    layout: Layout,
+    project: String,
+    may_make: bool,
+    working: Vec<KeyLine>,
+    ended: Vec<KeyLine>,
+    expiries: &'static [(&'static str, &'static str, Option<Duration>)],
+    /// What was typed, when something was wrong with it.
+    name: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/key.html")]
+struct KeyPage {
+    layout: Layout,
+    project: String,
+    may_make: bool,
+    key: KeyLine,
+    overlaps: &'static [(&'static str, &'static str, Duration)],
+}
+
+/// The one page that shows a key.
+#[derive(Template)]
+#[template(path = "console/key-made.html")]
+struct KeyMadePage {
+    layout: Layout,
+    project: String,
+    name: String,
+    key: ApiKey,
+    url: String,
+    /// What becomes of the key in whose place it was made; empty for none.
+    old: String,
+}
+
+/// `GET /console/projects/{project}/keys`.
+pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let layout = Layout::project(&member, "API keys", "keys").with_notice(&request);
+    list_page(&api, &member, layout, "").await
+}
+
+async fn list_page(api: &Api, member: &Member, layout: Layout, name: &str) -> Result<HttpResponse, ConsoleError> {
+    let keys = api.within(api.store.project_keys(member.project())).await?;
+    let (working, ended) = keys.into_iter().map(KeyLine::new).partition(KeyLine::works);
+    let page = KeysPage {
+        project: member.project().to_string(),
+        may_make: member.may(Role::Developer),
+        working,
+        ended,
+        expiries: &EXPIRIES,
+        name: name.to_owned(),
+        layout,
+    };
+    answer(page.layout.problem.is_some(), &page)
+}
+
+/// `POST /console/projects/{project}/keys`: makes one, and shows it this once.
+pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let typed = form.text("name");
+    let Some(name) = people::name(typed) else {
+        let layout = Layout::project(&member, "API keys", "keys").with_problem(NAME_RULE);
+        return list_page(&api, &member, layout, typed).await;
+    };
+    let scopes = match scopes(&form) {
+        Ok(scopes) => scopes,
+        Err(problem) => {
+            let layout = Layout::project(&member, "API keys", "keys").with_problem(problem);
+            return list_page(&api, &member, layout, typed).await;
+        }
+    };
+    let chosen = EXPIRIES.iter().find(|(value, ..)| *value == form.text("expires"));
+    let (_, _, lifetime) = chosen.ok_or_else(|| ConsoleError::Malformed("an unknown expiry".into()))?;
+    let expires_at = lifetime.map(|lifetime| Utc::now() + lifetime);
+    let key = ApiKey::generate();
+    let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
+    api.within(api.store.make_key(member.project(), member.who.actor(), name, &new)).await?;
+    made(&api, &member, name, key, "")
+}
+
+/// The scopes that are ticked: all of them are stored as all that there will ever be.
+fn scopes(form: &Form) -> Result<Option<KeyScopes>, &'static str> {
+    if form.text("access") != "some" {
+        return Ok(None);
+    }
+    let scopes: KeyScopes = form.all("scope").filter_map(|name| name.parse::<KeyScope>().ok()).collect();
+    if scopes == KeyScopes::default() {
+        Err("Choose at least one thing that the key may do.")
+    } else {
+        Ok(Some(scopes))
+    }
+}
+
+fn made(api: &Api, member: &Member, name: &str, key: ApiKey, old: &str) -> Result<HttpResponse, ConsoleError> {
+    let page = KeyMadePage {
+        layout: Layout::project(member, "Your new key", "keys"),
+        project: member.project().to_string(),
+        name: name.to_owned(),
+        key,
+        url: api.settings.public_url.to_string(),
+        old: old.to_owned(),
+    };
+    html(StatusCode::CREATED, &page)
+}
+
+/// `GET /console/projects/{project}/keys/{key}`.
+pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let id: ApiKeyId = path_id(&request, "key")?;
+    let found = api.within(api.store.project_key(member.project(), id)).await?;
+    let key = KeyLine::new(found.ok_or(ConsoleError::NotFound)?);
+    let page = KeyPage {
+        layout: Layout::project(&member, &key.name, "keys"),
+        project: member.project().to_string(),
+        may_make: member.may(Role::Developer),
+        key,
+        overlaps: &OVERLAPS,
+    };
+    answer(false, &page)
+}
+
+/// `POST /console/projects/{project}/keys/{key}/reroll`.
+pub async fn reroll(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let id: ApiKeyId = path_id(&request, "key")?;
+    let chosen = OVERLAPS.iter().find(|(value, ..)| *value == form.text("overlap"));
+    let (_, what, overlap) = chosen.ok_or_else(|| ConsoleError::Malformed("an unknown overlap".into()))?;
+    let key = ApiKey::generate();
+    let (hash, actor) = (key.hash(), member.who.actor());
+    let rerolled = api.store.reroll_key(member.project(), actor, id, (&hash, key.prefix()), *overlap);
+    let old = api.within(rerolled).await?.ok_or(ConsoleError::NotFound)?;
+    let becomes = format!("{}…: {}", old.prefix, what.to_lowercase());
+    made(&api, &member, old.name.as_deref().unwrap_or("Unnamed"), key, &becomes)
+}
+
+/// `POST /console/projects/{project}/keys/{key}/revoke`.
+pub async fn revoke(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let id: ApiKeyId = path_id(&request, "key")?;
+    if !api.within(api.store.revoke_project_key(member.project(), member.who.actor(), id)).await? {
+        return Err(ConsoleError::NotFound);
+    }
+    Ok(see_other(&format!("{PATH}/projects/{}/keys?done=revoked", member.project())))
+}

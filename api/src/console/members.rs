@@ -1,0 +1,154 @@
+//! Who is a member of a project, and who may become one.
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use shared::ids::{InvitationId, UserId};
+use shared::people::Role;
+use shared::secret_token::SecretToken;
+use shared::store::members::MemberChange;
+
+use super::error::ConsoleError;
+use super::form::Form;
+use super::moment::Moment;
+use super::page::{Layout, answer, html, path_id, see_other};
+use super::who::Member;
+use super::{PATH, invitation_path};
+use crate::app::Api;
+
+#[derive(Template)]
+#[template(path = "console/members.html")]
+struct MembersPage {
+    layout: Layout,
+    project: String,
+    members: Vec<MemberLine>,
+    invitations: Vec<InvitationLine>,
+}
+
+struct MemberLine {
+    user: UserId,
+    email: String,
+    role: Role,
+    since: Moment,
+    is_you: bool,
+}
+
+struct InvitationLine {
+    id: InvitationId,
+    role: Role,
+    by: String,
+    expires: Moment,
+}
+
+/// The one page that shows an invitation's link.
+#[derive(Template)]
+#[template(path = "console/invited.html")]
+struct InvitedPage {
+    layout: Layout,
+    project: String,
+    role: Role,
+    link: String,
+}
+
+/// `GET /console/projects/{project}/members`.
+pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let layout = Layout::project(&member, "Members", "members").with_notice(&request);
+    list_page(&api, &member, layout).await
+}
+
+async fn list_page(api: &Api, member: &Member, layout: Layout) -> Result<HttpResponse, ConsoleError> {
+    let project = member.project();
+    let members = api.within(api.store.members(project)).await?;
+    let members = members.into_iter().map(|line| MemberLine {
+        is_you: line.user == member.who.user,
+        user: line.user,
+        email: line.email.to_string(),
+        role: line.role,
+        since: Moment::of(line.since),
+    });
+    // Who may not invite has nothing to do with them.
+    let open = if member.may(Role::Owner) { api.within(api.store.invitations(project)).await? } else { Vec::new() };
+    let invitations = open.into_iter().map(|line| InvitationLine {
+        id: line.id,
+        role: line.role,
+        by: line.invited_by.unwrap_or_else(|| "the first start".into()),
+        expires: Moment::of(line.expires_at),
+    });
+    let page = MembersPage {
+        project: project.to_string(),
+        members: members.collect(),
+        invitations: invitations.collect(),
+        layout,
+    };
+    answer(page.layout.problem.is_some(), &page)
+}
+
+/// `POST /console/projects/{project}/members/invite`: makes a link, and shows it this once.
+pub async fn invite(member: Member, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Owner)?;
+    let role = role(&form)?;
+    let token = SecretToken::generate();
+    api.within(api.store.invite(member.project(), member.who.actor(), role, &token.hash())).await?;
+    let page = InvitedPage {
+        layout: Layout::project(&member, "Invitation", "members"),
+        project: member.project().to_string(),
+        role,
+        link: api.settings.public_url.with_path(&invitation_path(&token)),
+    };
+    html(StatusCode::CREATED, &page)
+}
+
+/// `POST /console/projects/{project}/members/{user}/role`.
+pub async fn set_role(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    change(&member, &request, &api, Some(role(&form)?), "role").await
+}
+
+/// `POST /console/projects/{project}/members/{user}/remove`.
+pub async fn remove(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    change(&member, &request, &api, None, "removed").await
+}
+
+async fn change(
+    member: &Member,
+    request: &HttpRequest,
+    api: &Api,
+    role: Option<Role>,
+    done: &str,
+) -> Result<HttpResponse, ConsoleError> {
+    let user: UserId = path_id(request, "user")?;
+    let leaves = role.is_none() && user == member.who.user;
+    if !leaves {
+        member.require(Role::Owner)?;
+    }
+    let changed = api.store.change_member(member.project(), member.who.actor(), user, role);
+    match api.within(changed).await? {
+        MemberChange::Done if leaves => Ok(see_other(PATH)),
+        MemberChange::Done => Ok(see_other(&format!("{PATH}/projects/{}/members?done={done}", member.project()))),
+        MemberChange::NotFound => Err(ConsoleError::NotFound),
+        MemberChange::LastOwner => {
+            let layout = Layout::project(member, "Members", "members");
+            let problem = "A project keeps an owner: make somebody else one first.";
+            list_page(api, member, layout.with_problem(problem)).await
+        }
+    }
+}
+
+/// `POST /console/projects/{project}/invitations/{invitation}/withdraw`.
+pub async fn withdraw(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Owner)?;
+    let id: InvitationId = path_id(&request, "invitation")?;
+    if !api.within(api.store.withdraw_invitation(member.project(), member.who.actor(), id)).await? {
+        return Err(ConsoleError::NotFound);
+    }
+    Ok(see_other(&format!("{PATH}/projects/{}/members?done=withdrawn", member.project())))
+}
+
+fn role(form: &Form) -> Result<Role, ConsoleError> {
+    form.text("role").parse().map_err(|_| ConsoleError::Malformed("an unknown role".into()))
+}

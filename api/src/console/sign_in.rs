@@ -1,0 +1,94 @@
+//! Signing in and out.
+
+use actix_web::http::header::USER_AGENT;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use shared::ids::UserId;
+use shared::people::Email;
+use shared::secret_token::SecretToken;
+use shared::store::sessions::NewSession;
+
+use super::PATH;
+use super::cookie::Jar;
+use super::error::ConsoleError;
+use super::form::Form;
+use super::page::{Layout, answer, next_path, query, see_other, see_other_with};
+use super::who::{SignedIn, Visitor};
+use crate::app::Api;
+
+/// So much of what a browser calls itself is kept.
+const MAX_BROWSER: usize = 200;
+
+#[derive(Template)]
+#[template(path = "console/sign-in.html")]
+struct SignInPage {
+    layout: Layout,
+    email: String,
+    next: String,
+}
+
+/// `GET /console/sign-in`.
+pub async fn show(visitor: Visitor, request: HttpRequest) -> Result<HttpResponse, ConsoleError> {
+    let next = query(&request, "next");
+    let next = next_path(&next).unwrap_or(PATH);
+    if visitor.session.is_some() {
+        return Ok(see_other(next));
+    }
+    let layout = Layout::outside(&visitor, "Sign in");
+    answer(false, &SignInPage { layout, email: String::new(), next: next.to_owned() })
+}
+
+/// `POST /console/sign-in`. What is wrong, the address or the password, nobody is told.
+pub async fn sign_in(
+    visitor: Visitor,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    let (typed, next) = (form.text("email"), next_path(form.text("next")).unwrap_or(PATH));
+    let address = request.peer_addr().map(|address| address.ip());
+    let place = api.console.sign_ins.count(address, typed).map_err(ConsoleError::TooMany)?;
+    let user = match typed.parse::<Email>() {
+        Ok(email) => api.within(api.store.user_by_email(&email)).await?,
+        Err(_) => None,
+    };
+    let (id, stored) = user.map_or((None, None), |user| (Some(user.id), user.password));
+    let is_right = api.console.passwords.verify(form.text("password"), stored).await?;
+    let Some(user) = id.filter(|_| is_right) else {
+        tracing::info!("a sign-in was refused");
+        let layout = Layout::outside(&visitor, "Sign in");
+        let layout = layout.with_problem("There is no account with this email address and this password.");
+        return answer(true, &SignInPage { layout, email: typed.to_owned(), next: next.to_owned() });
+    };
+    api.console.sign_ins.give_back(place);
+    begin_session(&api, &request, &visitor, user, next).await
+}
+
+/// `POST /console/sign-out`.
+pub async fn sign_out(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    api.within(api.store.end_session(who.user, who.session)).await?;
+    Ok(see_other_with(&format!("{PATH}/sign-in"), Jar::of(&api.settings.public_url).clear()))
+}
+
+/// Begins a session, always under a new token: one that somebody has planted in the browser before stays worth nothing. A
+/// session that this browser had ends.
+pub async fn begin_session(
+    api: &Api,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    user: UserId,
+    next: &str,
+) -> Result<HttpResponse, ConsoleError> {
+    if let Some(before) = &visitor.session {
+        api.within(api.store.end_session(before.user, before.id)).await?;
+    }
+    let token = SecretToken::generate();
+    let browser = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let browser: String = browser.chars().take(MAX_BROWSER).collect();
+    let address = request.peer_addr().map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let session = NewSession { hash: &token.hash(), user, browser: &browser, address: &address };
+    api.within(api.store.add_session(&session)).await?;
+    tracing::info!(user_id = %user, "signed in");
+    Ok(see_other_with(next, Jar::of(&api.settings.public_url).write(&token)))
+}

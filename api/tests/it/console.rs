@@ -1,0 +1,8 @@
+//! The dashboard, as a browser without JavaScript meets it.
+
+mod browser;
+mod creators;
+mod hostile;
+mod keys;
+mod people;
+mod sessions;

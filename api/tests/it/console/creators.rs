@@ -1,0 +1,113 @@
+//! Creators on pages: found, connected, synced, let go.
+
+use reqwest::Method;
+use shared::people::Role;
+
+use super::browser::{Browser, XSS, between};
+use crate::harness::{World, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creators_are_found_and_paged() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let path = format!("/console/projects/{}/creators", world.project);
+    assert!(viewer.get(&path).await.text.contains("Nobody is connected yet"));
+    world.add_creators(120).await;
+    for order in ["newest", "oldest"] {
+        let (mut seen, mut next) = (Vec::new(), format!("{path}?order={order}"));
+        loop {
+            let page = viewer.get(&next.replace("&amp;", "&").replace("&#38;", "&")).await.text;
+            seen.extend(
+                page.split("<a class=\"row\" href=\"").skip(1).map(|row| row.split('"').next().unwrap().to_owned()),
+            );
+            if !page.contains("rel=\"next\"") {
+                break;
+            }
+            next = between(&page, "rel=\"next\" href=\"", "\"").to_owned();
+        }
+        assert_eq!(seen.len(), 120, "{order}");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 120, "each once");
+    }
+    let found = async |browser: &mut Browser, query: &str| {
+        browser.get(&format!("{path}?{query}")).await.text.matches("<a class=\"row\"").count()
+    };
+    assert_eq!(found(&mut viewer, "q=USER11").await, 11, "user11, user110 to user119");
+    assert_eq!(found(&mut viewer, "q=open-7").await, 1, "an account's id");
+    assert_eq!(found(&mut viewer, "q=%25").await, 0, "no pattern");
+    assert_eq!(found(&mut viewer, "q=user1&state=REAUTHORIZATION_REQUIRED").await, 0);
+    assert!(viewer.get(&format!("{path}?q=nobody")).await.text.contains("No creator is like this"));
+    assert_eq!(found(&mut viewer, "q=%00user11&state=nonsense&order=%ff").await, 11, "what makes no sense is ignored");
+    assert_eq!(viewer.get(&format!("{path}?after=nonsense")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
+    let world = World::start().await;
+    let mut developer = Browser::member(&world, Role::Developer).await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let id = world.creator("open-1").await;
+    let (list, account) = (format!("/console/projects/{}/creators", world.project), "/console/account");
+    let page = format!("{list}/{id}");
+    for what in ["sync", "disconnect"] {
+        assert_eq!(viewer.submit(account, &format!("{page}/{what}"), &[]).await.status, 403);
+    }
+    assert_eq!(viewer.submit(account, &format!("{list}/connect"), &[]).await.status, 403);
+    for _ in 0..2 {
+        let queued = developer.submit(&page, &format!("{page}/sync"), &[]).await;
+        assert_eq!(queued.header("location"), Some(format!("{page}?done=syncing").as_str()));
+    }
+    let sql = world.sql().await;
+    let open = sql.query("SELECT 1 FROM jobs WHERE kind = 'sync' AND state = 'enqueued'", &[]).await.expect("jobs");
+    assert_eq!(open.len(), 1, "one job for both");
+    assert!(developer.get(&list).await.text.contains("Sync queued"));
+    let gone = developer.submit(&page, &format!("{page}/disconnect"), &[]).await;
+    assert_eq!(gone.header("location"), Some(format!("{list}?done=disconnected").as_str()));
+    assert_eq!(developer.get(&page).await.status, 404);
+    assert_eq!(developer.submit(account, &format!("{page}/sync"), &[]).await.status, 404);
+    let log = developer.get(&format!("/console/projects/{}/audit", world.project)).await.text;
+    assert!(log.contains("synced the creator") && log.contains("disconnected the creator"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_begins_here_and_comes_back_here() {
+    let world = World::start().await;
+    let mut developer = Browser::member(&world, Role::Developer).await;
+    let list = format!("/console/projects/{}/creators", world.project);
+    let page = developer.submit(&list, &format!("{list}/connect"), &[]).await;
+    assert_eq!(page.status, 200, "a redirect would be held back by the policy for forms");
+    let url = between(&page.text, "http-equiv=\"refresh\" content=\"0; url=", "\"")
+        .replace("&#38;", "&")
+        .replace("&amp;", "&");
+    assert!(url.starts_with(&world.sandbox.base_url()), "{url}");
+    let state = between(&url, "state=", "&");
+    let declined = format!("/oauth/tiktok/callback?error=access_denied&state={state}");
+    let declined = send(world.client.bare(Method::GET, &declined)).await;
+    let back = format!("http://127.0.0.1:9{list}/connected?status=failed");
+    assert!(declined.text.replace("&#38;", "&").contains(&back), "{}", declined.text);
+    let came_back = developer.get(&format!("{list}/connected?status=connected&creatorId=x")).await;
+    assert_eq!(came_back.header("location"), Some(format!("{list}?done=connected").as_str()));
+    assert!(developer.get(&format!("{list}?done=connected")).await.text.contains("The creator is connected."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_platform_says_is_more_than_text() {
+    let world = World::start().await;
+    let mut developer = Browser::member(&world, Role::Developer).await;
+    let id = world.creator("open-1").await;
+    let list = format!("/console/projects/{}/creators", world.project);
+    let evil = "UPDATE creators SET username = $1, display_name = $1, bio = $1, external_id = $1, avatar_url = $1,
+        profile_url = $1, status_reason = $1, missing_scopes = $1, status = 'REAUTHORIZATION_REQUIRED'";
+    world.sql().await.execute(evil, &[&XSS]).await.expect("an evil creator");
+    let encoded: String = url::form_urlencoded::byte_serialize(XSS.as_bytes()).collect();
+    for path in [list.clone(), format!("{list}/{id}"), format!("{list}?q={encoded}")] {
+        let page = developer.get(&path).await.text;
+        assert!(page.contains("&#60;script&#62;"), "{page}");
+        assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "{page}");
+    }
+    let page = developer.get(&format!("{list}/{id}")).await.text;
+    assert!(page.contains("ask the creator to connect again"), "{page}");
+    let refused = developer.submit("/console/account", &format!("{list}/{id}/sync"), &[]).await;
+    assert_eq!(refused.header("location"), Some(format!("{list}/{id}").as_str()), "its page says why");
+}

@@ -1,0 +1,119 @@
+//! From the sign-in to a key that works, and what becomes of keys.
+
+use shared::people::Role;
+
+use super::browser::{Browser, between};
+use crate::harness::{Client, World, eventually};
+
+/// The key that a page shows.
+pub fn key_of(page: &str) -> String {
+    between(page, r#"<code id="key" tabindex="0">"#, "</code>").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signs_in_and_makes_a_key_that_works() {
+    let world = World::start().await;
+    let mut browser = Browser::user(&world, "ada@example.com").await;
+    let home = browser.get("/console").await;
+    assert_eq!(home.header("location"), Some("/console/projects"));
+    let empty = browser.get("/console/projects").await;
+    assert!(empty.text.contains("Make your first project"), "{}", empty.text);
+    let made = browser.submit("/console/projects", "/console/projects", &[("name", "Café ☕")]).await;
+    let keys = made.header("location").expect("a place").to_owned();
+    assert!(browser.get(&keys).await.text.contains("No key works"));
+    assert_eq!(browser.get("/console").await.header("location"), Some(keys.as_str()), "the only project");
+    let fields = [("name", "Backend"), ("access", "all"), ("expires", "never")];
+    let shown = browser.submit(&keys, &keys, &fields).await;
+    assert_eq!(shown.status, 201, "{}", shown.text);
+    let key = key_of(&shown.text);
+    assert!(shown.text.contains(&format!("curl -H \"x-api-key: {key}\" http://127.0.0.1:9/api/v1/creators")));
+    assert_eq!(shown.header("cache-control"), Some("no-store"));
+    Client::new(&world.base, &key).get("/api/v1/creators").await.data(200);
+    let list = browser.get(&keys).await;
+    assert!(list.text.contains("Backend") && list.text.contains(&key[..12]));
+    assert!(!list.text.contains(&key), "it is shown once");
+    let path = keys.clone();
+    eventually("its use is shown", || {
+        let request = browser.request(reqwest::Method::GET, &path);
+        async move { (!crate::harness::send(request).await.text.contains(">never</td>\n    <td><time")).then_some(()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_the_scopes_and_the_end_that_were_chosen() {
+    let world = World::start().await;
+    let mut browser = Browser::member(&world, Role::Developer).await;
+    let keys = format!("/console/projects/{}/keys", world.project);
+    let fields = [("name", "Reader"), ("access", "some"), ("scope", "read"), ("scope", "sync"), ("expires", "7d")];
+    let key = key_of(&browser.submit(&keys, &keys, &fields).await.text);
+    let client = Client::new(&world.base, &key);
+    client.get("/api/v1/creators").await.data(200);
+    assert_eq!(client.post("/api/v1/connect/tiktok").await.error(403), "forbidden");
+    let list = browser.get(&keys).await;
+    assert!(list.text.contains("read, sync") && list.text.contains(">in 7 days</time>"), "{}", list.text);
+    for wrong in [
+        &[("name", " "), ("access", "all"), ("expires", "never")][..],
+        &[("name", "x"), ("access", "some"), ("expires", "never")],
+        &[("name", "x"), ("access", "some"), ("scope", "admin"), ("expires", "never")],
+        &[("name", "x\u{7}"), ("access", "all"), ("expires", "never")],
+    ] {
+        let refused = browser.submit(&keys, &keys, wrong).await;
+        assert_eq!(refused.status, 422, "{wrong:?}");
+        assert!(refused.text.contains(r#"role="alert""#), "{}", refused.text);
+    }
+    let unknown = browser.submit(&keys, &keys, &[("name", "x"), ("access", "all"), ("expires", "9999d")]).await;
+    assert_eq!(unknown.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rerolled_key_overlaps_and_a_revoked_one_stops() {
+    let world = World::start().await;
+    let mut browser = Browser::member(&world, Role::Developer).await;
+    let keys = format!("/console/projects/{}/keys", world.project);
+    let fields = [("name", "Backend"), ("access", "some"), ("scope", "read"), ("expires", "30d")];
+    let first = key_of(&browser.submit(&keys, &keys, &fields).await.text);
+    let page = format!("{keys}/{}", id_of(&world, &first).await);
+
+    let overlapping = browser.submit(&page, &format!("{page}/reroll"), &[("overlap", "1h")]).await;
+    assert_eq!(overlapping.status, 201, "{}", overlapping.text);
+    let second = key_of(&overlapping.text);
+    for key in [&first, &second] {
+        let client = Client::new(&world.base, key);
+        client.get("/api/v1/creators").await.data(200);
+        assert_eq!(client.post("/api/v1/connect/tiktok").await.error(403), "forbidden", "the same scopes");
+    }
+    let row = "SELECT expires_at < now() + interval '61 minutes' FROM api_keys WHERE prefix = $1";
+    let sql = world.sql().await;
+    assert!(sql.query_one(row, &[&&first[..12]]).await.unwrap().get::<_, bool>(0), "the old one has an hour");
+    let row = "SELECT expires_at > now() + interval '29 days' AND name = 'Backend' FROM api_keys WHERE prefix = $1";
+    assert!(sql.query_one(row, &[&&second[..12]]).await.unwrap().get::<_, bool>(0), "the new one has its own month");
+
+    let page = format!("{keys}/{}", id_of(&world, &second).await);
+    let third = key_of(&browser.submit(&page, &format!("{page}/reroll"), &[("overlap", "0")]).await.text);
+    stops(&world, &second).await;
+    assert_eq!(browser.submit(&keys, &format!("{page}/reroll"), &[("overlap", "0")]).await.status, 404, "once");
+    let page = format!("{keys}/{}", id_of(&world, &third).await);
+    let revoked = browser.submit(&page, &format!("{page}/revoke"), &[]).await;
+    assert_eq!(revoked.header("location"), Some(format!("{keys}?done=revoked").as_str()));
+    stops(&world, &third).await;
+    assert!(browser.get(&format!("{keys}?done=revoked")).await.text.contains("The key is revoked"));
+    assert_eq!(browser.submit(&keys, &format!("{page}/revoke"), &[]).await.status, 404);
+    let log = browser.get(&format!("/console/projects/{}/audit", world.project)).await;
+    for line in ["made the key", "rerolled the key", "revoked the key"] {
+        assert!(log.text.contains(line), "{line}: {}", log.text);
+    }
+    for key in [first, second, third] {
+        assert!(!log.text.contains(&key));
+    }
+}
+
+async fn id_of(world: &World, key: &str) -> String {
+    let row = world.sql().await.query_one("SELECT id::text FROM api_keys WHERE prefix = $1", &[&&key[..12]]).await;
+    row.expect("the key").get(0)
+}
+
+async fn stops(world: &World, key: &str) {
+    let client = Client::new(&world.base, key);
+    eventually("the key stops", || async { (client.get("/api/v1/creators").await.status == 401).then_some(()) }).await;
+}

@@ -1,0 +1,143 @@
+//! Projects, members and invitations; who may do what.
+
+use reqwest::Method;
+use shared::people::Role;
+use shared::secret_token::SecretToken;
+
+use super::browser::{Browser, PASSWORD, between};
+use crate::harness::{World, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_makes_one_member_once() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let members = format!("/console/projects/{}/members", world.project);
+    let invited = owner.submit(&members, &format!("{members}/invite"), &[("role", "viewer")]).await;
+    assert_eq!(invited.status, 201, "{}", invited.text);
+    let link = between(&invited.text, r#"<code id="link" tabindex="0">http://127.0.0.1:9"#, "</code>").to_owned();
+    let token = link.rsplit('/').next().expect("a token");
+    let sql = world.sql().await;
+    let found = sql.query("SELECT 1 FROM invitations WHERE hash = sha256($1)", &[&token.as_bytes()]).await;
+    assert_eq!(found.expect("invitations").len(), 1, "only its hash is stored");
+
+    let mut guest = Browser::new(&world);
+    let page = guest.get(&link).await;
+    assert!(page.text.contains("Join project"), "{}", page.text);
+    for wrong in [
+        [("email", "nonsense"), ("password", PASSWORD), ("repeated", PASSWORD)],
+        [("email", "guest@example.com"), ("password", "short"), ("repeated", "short")],
+        [("email", "guest@example.com"), ("password", PASSWORD), ("repeated", "another password")],
+        [("email", "Owner@example.com"), ("password", PASSWORD), ("repeated", PASSWORD)],
+    ] {
+        assert_eq!(guest.submit(&link, &link, &wrong).await.status, 422, "{wrong:?}");
+    }
+    let fields = [("email", "Guest@example.com"), ("password", PASSWORD), ("repeated", PASSWORD)];
+    let joined = guest.submit(&link, &link, &fields).await;
+    let keys = joined.header("location").expect("a place").to_owned();
+    assert!(guest.get(&keys).await.text.contains("You are a member of this project now"));
+    assert_eq!(guest.get(&link).await.status, 410, "it is used");
+    assert!(owner.get(&members).await.text.contains("guest@example.com"));
+    let log = owner.get(&format!("/console/projects/{}/audit", world.project)).await.text;
+    assert!(log.contains("joined with the role") && log.contains("made an invitation"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_an_account_joins_with_it_and_a_withdrawn_link_is_dead() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let mut guest = Browser::user(&world, "guest@example.com").await;
+    let members = format!("/console/projects/{}/members", world.project);
+    let invite = format!("{members}/invite");
+    let link = |page: &str| between(page, "tabindex=\"0\">http://127.0.0.1:9", "</code>").to_owned();
+    let first = link(&owner.submit(&members, &invite, &[("role", "developer")]).await.text);
+    let second = link(&owner.submit(&members, &invite, &[("role", "viewer")]).await.text);
+    let joined = guest.submit(&first, &first, &[]).await;
+    assert_eq!(joined.status, 303, "{}", joined.text);
+    // Being invited to less takes nothing away.
+    guest.submit(&second, &second, &[]).await;
+    assert!(guest.get(&format!("/console/projects/{}/keys", world.project)).await.text.contains("New key"));
+
+    let third = link(&owner.submit(&members, &invite, &[("role", "owner")]).await.text);
+    let page = owner.get(&members).await.text;
+    let withdraw = between(&page, "/invitations/", "\"");
+    let path = format!("/console/projects/{}/invitations/{withdraw}", world.project);
+    assert_eq!(owner.submit(&members, &path, &[]).await.status, 303);
+    assert_eq!(guest.get(&third).await.status, 410);
+    assert_eq!(guest.get("/console/join/nonsense").await.status, 410);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_do_its_own() {
+    let world = World::start().await;
+    let project = format!("/console/projects/{}", world.project);
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let mut developer = Browser::member(&world, Role::Developer).await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let account = "/console/account";
+    let key = [("name", "x"), ("access", "all"), ("expires", "never")];
+    assert_eq!(viewer.submit(account, &format!("{project}/keys"), &key).await.status, 403);
+    assert_eq!(developer.submit(account, &format!("{project}/keys"), &key).await.status, 201);
+    for browser in [&mut viewer, &mut developer] {
+        for path in ["keys", "members", "settings", "audit"] {
+            assert_eq!(browser.get(&format!("{project}/{path}")).await.status, 200, "{path}");
+        }
+        assert_eq!(browser.submit(account, &format!("{project}/settings"), &[("name", "mine")]).await.status, 403);
+        assert_eq!(
+            browser.submit(account, &format!("{project}/members/invite"), &[("role", "owner")]).await.status,
+            403
+        );
+    }
+    let users = owner.get(&format!("{project}/members")).await.text;
+    let ids: Vec<_> = users.split("/members/").skip(1).filter_map(|rest| rest.split_once("/role")).collect();
+    let [owner_id, developer_id, viewer_id] = [ids[0].0, ids[1].0, ids[2].0];
+    let change = |user: &str, what: &str| format!("{project}/members/{user}/{what}");
+    assert_eq!(viewer.submit(account, &change(viewer_id, "role"), &[("role", "owner")]).await.status, 403);
+    assert_eq!(developer.submit(account, &change(viewer_id, "remove"), &[]).await.status, 403);
+    for (what, fields) in [("role", &[("role", "viewer")][..]), ("remove", &[])] {
+        let last = owner.submit(account, &change(owner_id, what), fields).await;
+        assert_eq!(last.status, 422, "{}", last.text);
+        assert!(last.text.contains("A project keeps an owner"));
+    }
+    assert_eq!(owner.submit(account, &change(developer_id, "role"), &[("role", "owner")]).await.status, 303);
+    assert_eq!(owner.submit(account, &change(owner_id, "remove"), &[]).await.status, 303, "there is another one now");
+    assert_eq!(owner.get(&format!("{project}/keys")).await.status, 404);
+    assert_eq!(viewer.submit(account, &change(viewer_id, "remove"), &[]).await.status, 303, "anybody may leave");
+    assert_eq!(viewer.get(&format!("{project}/keys")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_renamed_and_names_are_taken_once() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let settings = format!("/console/projects/{}/settings", world.project);
+    assert_eq!(owner.submit(&settings, &settings, &[("name", " Renamed ")]).await.status, 303);
+    assert!(owner.get(&settings).await.text.contains("value=\"Renamed\""));
+    let (mut stranger, _) = Browser::stranger(&world).await;
+    for name in ["Renamed", "", "a\nb"] {
+        let refused = stranger.submit("/console/projects", "/console/projects", &[("name", name)]).await;
+        assert_eq!(refused.status, 422, "{name:?}");
+    }
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_sets_a_password_once() {
+    let world = World::start().await;
+    let email = "ada@example.com".parse().unwrap();
+    let (old, new) = (SecretToken::generate(), SecretToken::generate());
+    world.store.add_password_link(&email, &old.hash()).await.expect("a link");
+    world.store.add_password_link(&email, &new.hash()).await.expect("a link");
+    let mut browser = Browser::new(&world);
+    assert_eq!(browser.get(&api::password_path(&old)).await.status, 410, "another took its place");
+    let path = api::password_path(&new);
+    let wrong = browser.submit(&path, &path, &[("password", "short"), ("repeated", "short")]).await;
+    assert_eq!(wrong.status, 422);
+    assert_eq!(browser.submit(&path, &path, &[("password", PASSWORD), ("repeated", PASSWORD)]).await.status, 303);
+    assert_eq!(browser.get("/console/account").await.status, 200, "signed in");
+    assert_eq!(browser.get(&path).await.status, 410);
+
+    let late = SecretToken::generate();
+    world.store.add_password_link(&email, &late.hash()).await.expect("a link");
+    world.sql().await.batch_execute("UPDATE password_links SET expires_at = now()").await.expect("it expires");
+    assert_eq!(send(browser.request(Method::GET, &api::password_path(&late))).await.status, 410);
+}

@@ -1,0 +1,171 @@
+//! Signing in, and how long that lasts.
+
+use reqwest::Method;
+use shared::people::Role;
+
+use super::browser::{Browser, PASSWORD};
+use crate::harness::{World, send};
+
+const EMAIL: &str = "ada@example.com";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_makes_a_new_cookie_that_scripts_cannot_read() {
+    let world = World::start().await;
+    Browser::user(&world, EMAIL).await;
+    let mut browser = Browser::new(&world);
+    browser.get("/console/sign-in").await;
+    let planted = browser.cookie.clone();
+    let signed_in = browser.sign_in(" Ada@Example.com", PASSWORD).await;
+    assert_eq!((signed_in.status.as_u16(), signed_in.header("location")), (303, Some("/console")));
+    let line = signed_in.header("set-cookie").expect("a cookie");
+    assert!(line.ends_with("; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"), "{line}");
+    assert_ne!(browser.cookie, planted, "whoever planted it has nothing");
+    let fixed =
+        browser.http.get(format!("{}/console/account", world.base)).header("cookie", format!("metriqlab={planted}"));
+    assert_eq!(send(fixed).await.header("location"), Some("/console/sign-in?next=%2Fconsole%2Faccount"));
+    assert_eq!(browser.get("/console/account").await.status, 200);
+    let sql = world.sql().await;
+    let found = sql.query("SELECT 1 FROM sessions WHERE hash = sha256($1)", &[&browser.cookie.as_bytes()]).await;
+    assert_eq!(found.expect("sessions").len(), 1, "only its hash is stored");
+
+    // Signing in once more in the same browser ends the session that it had.
+    let before = browser.cookie.clone();
+    let page = browser.get("/console/account").await;
+    let token = super::browser::csrf(&page.text).expect("a token");
+    let again = [("email", EMAIL), ("password", PASSWORD), ("csrf", token.as_str())];
+    assert_eq!(browser.post("/console/sign-in", &again).await.status, 303);
+    let old =
+        browser.http.get(format!("{}/console/account", world.base)).header("cookie", format!("metriqlab={before}"));
+    assert_eq!(send(old).await.status, 303);
+    let out = browser.submit("/console/account", "/console/sign-out", &[]).await;
+    assert_eq!(out.header("location"), Some("/console/sign-in"));
+    assert!(out.header("set-cookie").expect("a cookie").starts_with("metriqlab=; Path=/; Max-Age=0;"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_an_unknown_address_look_alike() {
+    let world = World::start().await;
+    Browser::user(&world, EMAIL).await;
+    let mut browser = Browser::new(&world);
+    let body = |answer: crate::harness::Answer, email: &str| {
+        assert_eq!(answer.status, 422);
+        answer.text.replace(email, "")
+    };
+    let wrong = body(browser.sign_in(EMAIL, "not the password").await, EMAIL);
+    for email in ["nobody@example.com", "nonsense", ""] {
+        let answer = body(browser.sign_in(email, PASSWORD).await, "nobody@example.com");
+        assert_eq!(answer.replace(&format!("value=\"{email}\""), "value=\"\""), wrong, "{email}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_takes_ten_tries_and_another_one_is_not_held_up() {
+    let world = World::start().await;
+    Browser::user(&world, EMAIL).await;
+    Browser::user(&world, "bob@example.com").await;
+    let mut browser = Browser::new(&world);
+    for _ in 0..10 {
+        assert_eq!(browser.sign_in(EMAIL, "guess").await.status, 422);
+    }
+    let refused = browser.sign_in(EMAIL, PASSWORD).await;
+    assert_eq!(refused.status, 429, "even with the right one");
+    let wait: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(browser.sign_in("bob@example.com", PASSWORD).await.status, 303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_takes_thirty_wrong_tries() {
+    let world = World::start().await;
+    let mut browser = Browser::new(&world);
+    for number in 0..30 {
+        assert_eq!(browser.sign_in(&format!("user{number}@example.com"), "guess").await.status, 422, "{number}");
+    }
+    assert_eq!(browser.sign_in("one-more@example.com", "guess").await.status, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_end_by_themselves_and_by_their_user() {
+    let world = World::start().await;
+    let mut first = Browser::user(&world, EMAIL).await;
+    let mut second = Browser::new(&world);
+    second.sign_in(EMAIL, PASSWORD).await;
+    let mut third = Browser::new(&world);
+    third.sign_in(EMAIL, PASSWORD).await;
+    let (mut stranger, _) = Browser::stranger(&world).await;
+    let listed = first.get("/console/account").await.text;
+    let ids: Vec<&str> = listed
+        .split("/console/account/sessions/")
+        .filter_map(|rest| rest.split_once("/end\""))
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(ids.len(), 2, "{listed}");
+    let end = format!("/console/account/sessions/{}/end", ids[0]);
+    assert_eq!(stranger.submit("/console/account", &end, &[]).await.status, 404, "somebody else's");
+    assert_eq!(first.submit("/console/account", &end, &[]).await.status, 303);
+    let statuses = [second.get("/console/account").await.status, third.get("/console/account").await.status];
+    assert_eq!(statuses.iter().filter(|status| **status == 303).count(), 1, "{statuses:?}");
+    first.submit("/console/account", "/console/account/sessions/end-others", &[]).await;
+    assert_eq!(second.get("/console/account").await.status, 303);
+    assert_eq!(third.get("/console/account").await.status, 303);
+    assert_eq!(first.get("/console/account").await.status, 200);
+
+    let sql = world.sql().await;
+    for (column, span) in [("seen_at", "8 days"), ("created_at", "31 days")] {
+        let mut idle = Browser::new(&world);
+        idle.sign_in(EMAIL, PASSWORD).await;
+        assert_eq!(idle.get("/console/account").await.status, 200);
+        let age = format!("UPDATE sessions SET {column} = now() - interval '{span}' WHERE hash = sha256($1)");
+        assert_eq!(sql.execute(&age, &[&idle.cookie.as_bytes()]).await.expect("aged"), 1);
+        assert_eq!(idle.get("/console/account").await.status, 303, "{column}");
+    }
+    let aged = "UPDATE sessions SET seen_at = now() - interval '2 minutes' WHERE hash = sha256($1)";
+    sql.execute(aged, &[&first.cookie.as_bytes()]).await.expect("aged");
+    first.get("/console/account").await;
+    let seen = "SELECT seen_at > now() - interval '1 minute' FROM sessions WHERE hash = sha256($1)";
+    assert!(sql.query_one(seen, &[&first.cookie.as_bytes()]).await.expect("a row").get::<_, bool>(0), "it was used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_throws_everybody_else_out() {
+    let world = World::start().await;
+    let mut first = Browser::user(&world, EMAIL).await;
+    let mut second = Browser::new(&world);
+    second.sign_in(EMAIL, PASSWORD).await;
+    let new = "another long password";
+    let (page, path) = ("/console/account", "/console/account/password");
+    let wrong = first.submit(page, path, &[("current", "guess"), ("password", new), ("repeated", new)]).await;
+    assert_eq!(wrong.status, 422);
+    let right = first.submit(page, path, &[("current", PASSWORD), ("password", new), ("repeated", new)]).await;
+    assert_eq!(right.header("location"), Some("/console/account?done=password"));
+    assert_eq!(first.get(page).await.status, 200);
+    assert_eq!(second.get(page).await.status, 303);
+    assert_eq!(second.sign_in(EMAIL, PASSWORD).await.status, 422);
+    assert_eq!(second.sign_in(EMAIL, new).await.status, 303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_comes_back_to_the_page_that_was_asked_for_and_to_no_other_site() {
+    let world = World::start().await;
+    Browser::member(&world, Role::Viewer).await;
+    let mut browser = Browser::new(&world);
+    let asked = format!("/console/projects/{}/keys", world.project);
+    let turned_away = browser.get(&asked).await;
+    let sign_in = turned_away.header("location").expect("a place").to_owned();
+    let page = browser.get(&sign_in).await.text;
+    assert!(page.contains(&format!("name=\"next\" value=\"{asked}\"")), "{page}");
+    for (next, location) in [
+        (asked.as_str(), asked.as_str()),
+        ("https://evil.example/console", "/console"),
+        ("//evil.example", "/console"),
+        ("/console/\r\nset-cookie: a=b", "/console"),
+        ("/console\\@evil.example", "/console"),
+    ] {
+        let mut browser = Browser::new(&world);
+        let fields = [("email", "viewer@example.com"), ("password", PASSWORD), ("next", next)];
+        let signed_in = browser.submit("/console/sign-in", "/console/sign-in", &fields).await;
+        assert_eq!(signed_in.header("location"), Some(location), "{next:?}");
+        assert_eq!(signed_in.headers.get_all("set-cookie").iter().count(), 1);
+    }
+    assert_eq!(send(browser.request(Method::GET, "/")).await.header("location"), Some("/console"));
+}

@@ -1,0 +1,114 @@
+//! Who uses the dashboard, and how they and their things may be called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use diesel::deserialize::FromSqlRow;
+use diesel::expression::AsExpression;
+use diesel::sql_types::Text;
+use strum::{AsRefStr, Display, EnumIter, EnumString};
+
+/// RFC 5321, section 4.5.3.1.3: a path of 256 characters, two of which are its brackets.
+const MAX_EMAIL: usize = 254;
+const MAX_NAME: usize = 100;
+
+/// What a member of a project may do. Each may do what those before it may.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    AsRefStr,
+    Display,
+    EnumIter,
+    EnumString,
+    AsExpression,
+    FromSqlRow,
+)]
+#[strum(serialize_all = "lowercase")]
+#[diesel(sql_type = Text)]
+pub enum Role {
+    /// Sees everything but secrets, changes nothing.
+    Viewer,
+    /// Connects, syncs and disconnects creators, makes and revokes keys.
+    Developer,
+    /// Decides who is a member, and what the project is called.
+    Owner,
+}
+
+/// An email address in lower case: what people sign in with. That somebody reads what is sent there is not checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Text)]
+pub struct Email(String);
+
+/// The text is no email address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("this is not an email address")]
+pub struct MalformedEmail;
+
+impl FromStr for Email {
+    type Err = MalformedEmail;
+
+    /// One `@` with something on both sides, nothing that can't be seen: the rest is for the mail server to know.
+    fn from_str(text: &str) -> Result<Self, MalformedEmail> {
+        let email = text.trim().to_lowercase();
+        let sane = email.len() <= MAX_EMAIL && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+        match email.split_once('@') {
+            Some((local, domain)) if sane && !local.is_empty() && !domain.is_empty() && !domain.contains('@') => {
+                Ok(Self(email))
+            }
+            _ => Err(MalformedEmail),
+        }
+    }
+}
+
+impl AsRef<str> for Email {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that people give to a thing: 1 to 100 characters, all of them visible. `None` if the text is none.
+pub fn name(text: &str) -> Option<&str> {
+    let name = text.trim();
+    let sane = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
+    sane.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emails_are_read_without_regard_to_case() {
+        assert_eq!(" Ada@Example.com ".parse::<Email>().unwrap().as_ref(), "ada@example.com");
+        for wrong in ["", "@", "ada", "ada@", "@example.com", "a@b@c", "a b@c", "a@b\nc", "a\u{0}@b"] {
+            assert!(wrong.parse::<Email>().is_err(), "{wrong:?}");
+        }
+        assert!(format!("{}@example.com", "a".repeat(250)).parse::<Email>().is_err());
+    }
+
+    #[test]
+    fn a_name_can_be_seen() {
+        assert_eq!(name(" A name "), Some("A name"));
+        assert_eq!(name(" \n"), None);
+        assert_eq!(name("a\u{0}b"), None);
+        assert_eq!(name(&"é".repeat(100)).map(str::len), Some(200));
+        assert_eq!(name(&"é".repeat(101)), None);
+    }
+
+    #[test]
+    fn each_role_may_do_more_than_the_one_before() {
+        assert!(Role::Viewer < Role::Developer && Role::Developer < Role::Owner);
+        assert_eq!("owner".parse(), Ok(Role::Owner));
+    }
+}

@@ -1,0 +1,84 @@
+//! A project's creators as the dashboard lists them: searched, newest or oldest first, a page at a time.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
+use diesel_async::RunQueryDsl;
+
+use super::creators::{Creator, CreatorPosition, Status};
+use super::jobs::{JobKind, JobState};
+use super::keys::escape_like;
+use super::schema::{creators, jobs};
+use super::{Store, StoreError};
+use crate::ids::{CreatorId, ProjectId};
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Postgres's own; what `creators_by_username` indexes.
+    fn lower(text: Nullable<Text>) -> Nullable<Text>;
+}
+
+/// Which creators, and in what order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    /// How the username begins, or the whole id on the platform; empty for all.
+    pub text: String,
+    /// Only those in this state.
+    pub status: Option<Status>,
+    /// Those connected last come last.
+    pub oldest_first: bool,
+}
+
+impl Store {
+    /// At most `limit` creators of `project` behind `after`. A page's cost does not grow with its depth.
+    pub async fn search_creators(
+        &self,
+        project: ProjectId,
+        search: &Search,
+        after: Option<CreatorPosition>,
+        limit: i64,
+    ) -> Result<Vec<Creator>, StoreError> {
+        let mut query = creators::table
+            .filter(creators::project_id.eq(project).and(creators::disconnecting_at.is_null()))
+            .limit(limit)
+            .select(Creator::as_select())
+            .into_boxed();
+        if let Some(status) = search.status {
+            query = query.filter(creators::status.eq(status));
+        }
+        if !search.text.is_empty() {
+            let beginning = format!("{}%", escape_like(&search.text.to_lowercase()));
+            query = query.filter(
+                lower(creators::username).like(beginning).assume_not_null().or(creators::external_id.eq(&search.text)),
+            );
+        }
+        query = match (search.oldest_first, after) {
+            (true, None) => query.order((creators::connected_at, creators::id)),
+            (false, None) => query.order((creators::connected_at.desc(), creators::id.desc())),
+            // The first filter carries the index, the second settles creators of one instant.
+            (true, Some(after)) => query
+                .filter(creators::connected_at.ge(after.connected_at))
+                .filter(creators::connected_at.gt(after.connected_at).or(creators::id.gt(after.id)))
+                .order((creators::connected_at, creators::id)),
+            (false, Some(after)) => query
+                .filter(creators::connected_at.le(after.connected_at))
+                .filter(creators::connected_at.lt(after.connected_at).or(creators::id.lt(after.id)))
+                .order((creators::connected_at.desc(), creators::id.desc())),
+        };
+        let mut connection = self.connection().await?;
+        Ok(query.load(&mut connection).await?)
+    }
+
+    /// Where the open syncs of these creators stand.
+    pub async fn open_syncs(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, JobState>, StoreError> {
+        let mut connection = self.connection().await?;
+        let open: Vec<(CreatorId, JobState)> = jobs::table
+            .filter(jobs::creator_id.eq_any(creators).and(jobs::kind.eq(JobKind::Sync)))
+            .filter(jobs::state.eq_any(JobState::OPEN))
+            .select((jobs::creator_id, jobs::state))
+            .load(&mut connection)
+            .await?;
+        Ok(open.into_iter().collect())
+    }
+}

@@ -1,0 +1,205 @@
+//! Links that make whoever holds them a member of a project, once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::audit::{self, Action, Deed};
+use super::members::{Actor, add_member};
+use super::schema::{invitations, members, projects, users};
+use super::time::{from_now, present};
+use super::{Store, StoreError};
+use crate::ids::{InvitationId, ProjectId, UserId};
+use crate::people::{Email, Role};
+
+/// How long an invitation works.
+pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An invitation that works, as whoever holds its link sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct Invitation {
+    /// Where it leads.
+    pub project: ProjectId,
+    /// That project's name.
+    pub project_name: String,
+    /// What its holder may do there.
+    pub role: Role,
+}
+
+/// An open invitation, as the project's owners see it.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct OpenInvitation {
+    /// The invitation.
+    pub id: InvitationId,
+    /// What its holder may do.
+    pub role: Role,
+    /// Who made it; `None`: the program.
+    pub invited_by: Option<String>,
+    /// When it stops working.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What came of joining with a new account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// The account is made, and is a member.
+    Done(UserId, ProjectId),
+    /// The invitation works no longer.
+    NotFound,
+    /// There is an account with this address.
+    EmailTaken,
+}
+
+impl Store {
+    /// Makes an invitation that is known by its SHA-256.
+    pub async fn invite(
+        &self,
+        project: ProjectId,
+        actor: Actor<'_>,
+        role: Role,
+        hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                insert(connection, project, role, hash, Some(actor.email)).await?;
+                let (action, subject) = (Action::MemberInvited, role.to_string());
+                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
+            })
+            .await
+            .map_err(StoreError::from)
+    }
+
+    /// An invitation to be the owner of a project that has no member yet; `false` if it has one. The one before it works no
+    /// longer.
+    pub async fn invite_first_owner(&self, project: ProjectId, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let found = members::table.filter(members::project_id.eq(project)).count();
+                if found.get_result::<i64>(connection).await? > 0 {
+                    return Ok(false);
+                }
+                let before = invitations::project_id.eq(project).and(invitations::invited_by.is_null());
+                diesel::delete(invitations::table.filter(before)).execute(connection).await?;
+                insert(connection, project, Role::Owner, hash, None).await?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// The invitations of a project that work, newest first.
+    pub async fn invitations(&self, project: ProjectId) -> Result<Vec<OpenInvitation>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(invitations::table
+            .filter(invitations::project_id.eq(project).and(invitations::expires_at.gt(present())))
+            .order(invitations::id.desc())
+            .select((invitations::id, invitations::role, invitations::invited_by, invitations::expires_at))
+            .load(&mut connection)
+            .await?)
+    }
+
+    /// Takes an invitation back; says whether there was one.
+    pub async fn withdraw_invitation(
+        &self,
+        project: ProjectId,
+        actor: Actor<'_>,
+        id: InvitationId,
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let invitation =
+                    invitations::table.filter(invitations::id.eq(id).and(invitations::project_id.eq(project)));
+                let role: Option<Role> =
+                    diesel::delete(invitation).returning(invitations::role).get_result(connection).await.optional()?;
+                let Some(role) = role else { return Ok(false) };
+                let (action, subject) = (Action::InvitationWithdrawn, role.to_string());
+                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// What the link with this hash leads to, if it works.
+    pub async fn invitation(&self, hash: &[u8; 32]) -> Result<Option<Invitation>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(invitations::table
+            .inner_join(projects::table)
+            .filter(invitations::hash.eq(hash.as_slice()).and(invitations::expires_at.gt(present())))
+            .select((projects::id, projects::name, invitations::role))
+            .first(&mut connection)
+            .await
+            .optional()?)
+    }
+
+    /// Takes the invitation for a user. `None`: it works no longer.
+    pub async fn join(&self, hash: &[u8; 32], actor: Actor<'_>) -> Result<Option<ProjectId>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection.transaction(async |connection| take(connection, hash, actor).await).await.map_err(StoreError::from)
+    }
+
+    /// Takes the invitation with a new account, all or nothing.
+    pub async fn join_as_new_user(
+        &self,
+        hash: &[u8; 32],
+        email: &Email,
+        password: &str,
+    ) -> Result<Joining, StoreError> {
+        let mut connection = self.connection().await?;
+        let user = UserId::new();
+        let joined = connection
+            .transaction(async |connection| {
+                diesel::insert_into(users::table)
+                    .values((users::id.eq(user), users::email.eq(email), users::password.eq(password)))
+                    .execute(connection)
+                    .await?;
+                // An error, so that the account goes with it.
+                take(connection, hash, Actor { user, email }).await?.ok_or(diesel::result::Error::NotFound)
+            })
+            .await;
+        match joined {
+            Ok(project) => Ok(Joining::Done(user, project)),
+            Err(diesel::result::Error::NotFound) => Ok(Joining::NotFound),
+            Err(error) if super::members::is_unique_violation(&error) => Ok(Joining::EmailTaken),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn insert(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    role: Role,
+    hash: &[u8; 32],
+    invited_by: Option<&Email>,
+) -> QueryResult<()> {
+    diesel::insert_into(invitations::table)
+        .values((
+            invitations::id.eq(InvitationId::new()),
+            invitations::hash.eq(hash.as_slice()),
+            invitations::project_id.eq(project),
+            invitations::role.eq(role),
+            invitations::invited_by.eq(invited_by.map(AsRef::<str>::as_ref)),
+            invitations::expires_at.eq(from_now(INVITATION_LIFETIME)),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
+    let open = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
+    let taken: Option<(ProjectId, Role)> = diesel::delete(open.filter(invitations::expires_at.gt(present())))
+        .returning((invitations::project_id, invitations::role))
+        .get_result(connection)
+        .await
+        .optional()?;
+    let Some((project, role)) = taken else { return Ok(None) };
+    add_member(connection, project, actor.user, role).await?;
+    let (action, subject) = (Action::MemberJoined, role.to_string());
+    audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+    Ok(Some(project))
+}

@@ -1,0 +1,127 @@
+//! Who may open the dashboard, and the links with which they set their passwords.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::schema::{password_links, sessions, users};
+use super::time::{from_now, present};
+use super::{Store, StoreError};
+use crate::ids::{SessionId, UserId};
+use crate::people::Email;
+
+/// How long a link to set a password works.
+pub const PASSWORD_LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A user, as the sign-in needs it.
+#[derive(Clone, PartialEq, Eq, Queryable)]
+pub struct User {
+    /// The user.
+    pub id: UserId,
+    /// Their address.
+    pub email: Email,
+    /// The password's argon2id string; `None` until one is set.
+    pub password: Option<String>,
+}
+
+impl Store {
+    /// The user with this address, made if there is none, and a link, known by its SHA-256, with which they set a
+    /// password. The links before it work no longer.
+    pub async fn add_password_link(&self, email: &Email, hash: &[u8; 32]) -> Result<UserId, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                diesel::insert_into(users::table)
+                    .values((users::id.eq(UserId::new()), users::email.eq(email)))
+                    .on_conflict_do_nothing()
+                    .execute(connection)
+                    .await?;
+                let user: UserId =
+                    users::table.filter(users::email.eq(email)).select(users::id).first(connection).await?;
+                diesel::delete(password_links::table.filter(password_links::user_id.eq(user)))
+                    .execute(connection)
+                    .await?;
+                diesel::insert_into(password_links::table)
+                    .values((
+                        password_links::hash.eq(hash.as_slice()),
+                        password_links::user_id.eq(user),
+                        password_links::expires_at.eq(from_now(PASSWORD_LINK_LIFETIME)),
+                    ))
+                    .execute(connection)
+                    .await?;
+                Ok(user)
+            })
+            .await
+    }
+
+    /// Whose password this link sets, if it works.
+    pub async fn password_link(&self, hash: &[u8; 32]) -> Result<Option<Email>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(password_links::table
+            .inner_join(users::table)
+            .filter(password_links::hash.eq(hash.as_slice()).and(password_links::expires_at.gt(present())))
+            .select(users::email)
+            .first(&mut connection)
+            .await
+            .optional()?)
+    }
+
+    /// Takes the link, sets the password and ends all of the user's sessions. `None`: the link works no longer.
+    pub async fn use_password_link(&self, hash: &[u8; 32], password: &str) -> Result<Option<UserId>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let taken: Option<(UserId, DateTime<Utc>, DateTime<Utc>)> =
+                    diesel::delete(password_links::table.find(hash.as_slice()))
+                        .returning((password_links::user_id, password_links::expires_at, present()))
+                        .get_result(connection)
+                        .await
+                        .optional()?;
+                match taken {
+                    Some((user, expires_at, present)) if expires_at > present => {
+                        set_password(connection, user, password, None).await?;
+                        Ok(Some(user))
+                    }
+                    _ => Ok(None),
+                }
+            })
+            .await
+    }
+
+    /// Sets a password, and ends the user's other sessions: whoever knew the old one is out.
+    pub async fn change_password(&self, user: UserId, password: &str, keep: SessionId) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| set_password(connection, user, password, Some(keep)).await)
+            .await
+            .map_err(StoreError::from)
+    }
+
+    /// The user with this address.
+    pub async fn user_by_email(&self, email: &Email) -> Result<Option<User>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(users::table
+            .filter(users::email.eq(email))
+            .select((users::id, users::email, users::password))
+            .first(&mut connection)
+            .await
+            .optional()?)
+    }
+}
+
+async fn set_password(
+    connection: &mut AsyncPgConnection,
+    user: UserId,
+    password: &str,
+    keep: Option<SessionId>,
+) -> QueryResult<()> {
+    diesel::update(users::table.find(user)).set(users::password.eq(password)).execute(connection).await?;
+    let mut ended = diesel::delete(sessions::table.filter(sessions::user_id.eq(user))).into_boxed();
+    if let Some(keep) = keep {
+        ended = ended.filter(sessions::id.ne(keep));
+    }
+    ended.execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! `metriqlab users`: the link stands alone on standard output; all else goes to the log.
+
+use std::io::Write as _;
+
+use clap::Subcommand;
+use shared::people::{self, Email};
+use shared::secret_token::SecretToken;
+use shared::settings::{ApiArgs, DatabaseArgs, PublicUrl};
+use shared::store::Store;
+use shared::store::members::Actor;
+
+use super::kept;
+use crate::usage::UsageError;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Prints a link with which that person sets a password for the dashboard: once, within a day
+    ///
+    /// The user is made if there is none; for one who has forgotten the password it is a way back in. Links that were made
+    /// before for that user work no longer.
+    #[command(after_help = kept::HELP)]
+    Create {
+        /// What that person signs in with.
+        #[arg(value_name = "EMAIL")]
+        email: String,
+        /// Makes that user an owner of this project, which is made if it does not exist.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        api: Box<ApiArgs>,
+    },
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Action::Create { email, project, database, api } = args.action;
+    let email: Email = email.parse().map_err(|_| UsageError("EMAIL: give an email address".into()))?;
+    let wrong = || UsageError("--project: a name has 1 to 100 characters, all of them visible".into());
+    let project = project.as_deref().map(|project| people::name(project).ok_or_else(wrong)).transpose()?;
+    let public_url = public_url(*api)?;
+    let store = Store::open(&kept::database(&database)?.url, 1)?;
+    let token = SecretToken::generate();
+    let user = store.add_password_link(&email, &token.hash()).await?;
+    if let Some(project) = project {
+        store.add_owner(Actor { user, email: &email }, project).await?;
+    }
+    tracing::info!(user_id = %user, "link made: it is shown this once");
+    writeln!(std::io::stdout(), "{}", public_url.with_path(&api::password_path(&token)))?;
+    Ok(())
+}
+
+/// The URL that is set, else the folder's, else the default.
+fn public_url(mut args: ApiArgs) -> anyhow::Result<PublicUrl> {
+    if !args.has_public_url() && !args.has_bind() {
+        args.public_url = kept::api_url()?;
+    }
+    Ok(args.check()?.public_url)
+}

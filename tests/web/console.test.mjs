@@ -1,0 +1,138 @@
+// The dashboard in a real browser, with JavaScript and without: from the first start's link to a key that works, a creator
+// that is connected, and back out. The system is the real program, `metriqlab up`, in a folder of its own.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { startBrowser, startSystem, watchedContext } from './system.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PASSWORD = 'correct horse battery';
+const EMAIL = 'ada@example.com';
+
+let system, base, browser;
+
+before(async () => {
+  system = await startSystem();
+  base = system.api;
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await system?.stop();
+});
+
+/** A page is no wider than its window, and accessible, on a light desktop and on a dark phone. */
+async function looks(page) {
+  for (const [width, colorScheme] of [[390, 'dark'], [1280, 'light']]) {
+    await page.setViewportSize({ width, height: 844 });
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${page.url()} at ${width}`);
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+    const found = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+    assert.deepEqual(found.map(({ id, nodes }) => [id, nodes[0].html]), [], page.url());
+  }
+}
+
+async function ask(key) {
+  return (await fetch(`${base}/api/v1/creators`, { headers: { 'x-api-key': key } })).status;
+}
+
+/** Makes a key on the page of keys, and gives it back. */
+async function makeKey(page, name) {
+  await page.getByRole('link', { name: 'API keys' }).click();
+  await page.getByLabel('Name').fill(name);
+  await page.getByRole('button', { name: 'Make the key' }).click();
+  return page.locator('#key').textContent();
+}
+
+test('the first start makes an owner, who makes a key, connects a creator and lets go of both', async () => {
+  const { context, complaints } = await watchedContext(browser);
+  const page = await context.newPage();
+  await page.goto(system.invitation);
+  await looks(page);
+  await page.getByLabel('Your email').fill(EMAIL);
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByLabel('The same again').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Make an account and join' }).click();
+  await page.getByText('You are a member of this project now.').waitFor();
+
+  const key = await makeKey(page, 'Backend');
+  assert.equal(await ask(key), 200);
+  await looks(page);
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('[data-copy=key]').click();
+  await page.getByRole('button', { name: 'Copied' }).waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
+
+  await page.getByRole('link', { name: 'Creators' }).click();
+  const opened = page.waitForEvent('popup');
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
+  const popup = await opened;
+  await popup.getByRole('button', { name: 'Authorize' }).click();
+  await page.getByText('The creator is connected.').waitFor();
+  await popup.close();
+  // The worker syncs it meanwhile: the list shows it when it is asked again.
+  await page.waitForFunction(async () => {
+    const text = await (await fetch(location.pathname)).text();
+    return text.includes('>Active</span>');
+  });
+  await page.reload();
+  await looks(page);
+  await page.locator('a.row').first().click();
+  await looks(page);
+  await page.getByRole('button', { name: 'Sync now' }).click();
+  await page.getByText('The sync is queued.').waitFor();
+  await page.getByRole('button', { name: 'Disconnect' }).click();
+  await page.getByText('The creator is disconnected.').waitFor();
+
+  await page.getByRole('link', { name: 'API keys' }).click();
+  await page.getByRole('link', { name: 'Backend' }).click();
+  await page.getByLabel('The old key').selectOption('1h');
+  await page.getByRole('button', { name: 'Reroll' }).click();
+  const next = await page.locator('#key').textContent();
+  assert.notEqual(next, key);
+  assert.deepEqual([await ask(key), await ask(next)], [200, 200]);
+  await page.getByRole('link', { name: 'I have copied it' }).click();
+  await page.getByRole('link', { name: 'Backend' }).first().click();
+  await page.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText('The key is revoked.').waitFor();
+  while (await ask(next) !== 401);
+
+  for (const name of ['Members', 'Audit log', 'Settings', EMAIL]) {
+    await page.getByRole('link', { name, exact: true }).click();
+    await page.getByRole('heading', { level: 1 }).waitFor();
+    await looks(page);
+  }
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await looks(page);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test('without JavaScript the same is possible', async () => {
+  const { context, complaints } = await watchedContext(browser, { javaScriptEnabled: false, viewport: { width: 390, height: 844 } });
+  const page = await context.newPage();
+  await page.goto(base);
+  await page.getByLabel('Email').fill(EMAIL);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const key = await makeKey(page, 'No scripts');
+  assert.equal(await ask(key), 200);
+  await page.getByRole('link', { name: 'Creators' }).click();
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
+  await page.getByRole('button', { name: 'Authorize' }).click();
+  await page.getByText('The creator is connected.').waitFor();
+  await page.locator('a.row').first().click();
+  await page.getByRole('button', { name: 'Disconnect' }).click();
+  await page.getByText('The creator is disconnected.').waitFor();
+  await page.getByRole('link', { name: 'API keys' }).click();
+  await page.getByRole('link', { name: 'No scripts' }).click();
+  await page.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText('The key is revoked.').waitFor();
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
