@@ -45,7 +45,7 @@ pub async fn set(
         }
     };
     let password = api.console.passwords.hash(password).await?;
-    let taken = api.within(api.store.use_password_link(&token.hash(), &password)).await?;
-    let user = taken.ok_or(ConsoleError::DeadLink)?;
+    let owner = api.within(api.store.use_password_link(&token.hash(), &password)).await?;
+    let user = owner.ok_or(ConsoleError::DeadLink)?;
     begin_session(&api, &request, &visitor, user, PATH).await
 }
