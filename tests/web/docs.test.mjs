@@ -168,7 +168,7 @@ test('the samples of the guides do what they say, as they are written', async ()
   await connect();
   const env = { KEY: key };
   let ran = 0;
-  for (const name of ['api', 'connect', 'sync', 'pagination', 'history', 'rate-limits', 'quickstart']) {
+  for (const name of ['api', 'connect', 'sync', 'pagination', 'idempotency', 'history', 'rate-limits', 'quickstart']) {
     for (const sample of await samples(name)) {
       // A page of one's own app, and a function to build on, are no commands.
       if (!['curl', 'javascript', 'python'].includes(sample.language) || /window\.|^def get/m.test(sample.code)) continue;

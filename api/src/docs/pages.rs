@@ -48,7 +48,7 @@ struct Written {
     source: &'static str,
 }
 
-const WRITTEN: [Written; 15] = [
+const WRITTEN: [Written; 16] = [
     Written {
         slug: "",
         group: Group::Start,
@@ -83,6 +83,13 @@ const WRITTEN: [Written; 15] = [
         title: "Pagination",
         summary: "Walk long lists page by page, and miss nothing.",
         source: include_str!("../../docs-pages/pagination.md"),
+    },
+    Written {
+        slug: "idempotency",
+        group: Group::Guides,
+        title: "Safe retries",
+        summary: "Send a request again without doing it twice, and read only what has changed.",
+        source: include_str!("../../docs-pages/idempotency.md"),
     },
     Written {
         slug: "history",
