@@ -1,5 +1,10 @@
 -- History: what the counters were after each sync that changed something. Only adds: the version before this one writes none.
 
+-- The strongest lock that this and the next migrations need, before any weaker one: a sync that has read its creator's row would
+-- wait for us, and we for it. Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+LOCK TABLE creators IN ACCESS EXCLUSIVE MODE;
+
 -- Append-only, one row for a creator or a video and a write. Partitioned by month in UTC, so that what is old is dropped and not
 -- deleted. The key is the one index: it carries every read, and a creator's rows of a month lie beside each other in it. No
 -- foreign keys: each would lock a row of `videos` for every row that a sync appends.

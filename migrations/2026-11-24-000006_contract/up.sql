@@ -1,8 +1,8 @@
 -- The API as a contract. Only adds: the version before this one keeps running beside it. But that one lets every key do all,
 -- and drops an `externalRef`: hand out keys with scopes or an expiry when it is gone.
 --
--- Where `creators` has millions of rows, do this by hand before `migrate`, each outside of a transaction: then nobody's
--- writes wait for it, and it is found here.
+-- Where `creators` has millions of rows, do this by hand before `migrate`, each outside of a transaction: then nobody
+-- waits for the indexes, neither to read nor to write, and all is found here.
 --   ALTER TABLE creators ADD COLUMN IF NOT EXISTS updated_at timestamptz NOT NULL DEFAULT now();
 --   ALTER TABLE creators ADD COLUMN IF NOT EXISTS external_ref text;
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_by_update ON creators (project_id, updated_at)

@@ -29,6 +29,7 @@ export async function startSystem() {
     system.stdout.on('data', read);
     system.stderr.on('data', read);
     system.on('exit', () => reject(new Error(`the system ended: ${said}`)));
+    setTimeout(() => reject(new Error(`the system is not ready: ${said}`)), 60_000).unref();
   });
   const stop = async () => {
     if (system.exitCode === null) {
