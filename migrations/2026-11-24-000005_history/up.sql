@@ -63,19 +63,24 @@ $$;
 SELECT make_history_partitions(now(), now() + interval '92 days');
 
 -- Drops the partitions whose last instant lies before `before`. It waits half a second at most for who reads or writes, since
--- others then wait behind it, and is tried again a minute later. It gives their number.
+-- others then wait behind it, and is tried again soon. Videos first, as who writes does. It gives their number.
 CREATE FUNCTION drop_history_partitions(before timestamptz) RETURNS integer
 LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE
     part regclass;
     dropped integer := 0;
 BEGIN
+    IF NOT pg_try_advisory_xact_lock(7311146936072170852) THEN
+        RETURN 0;
+    END IF;
     FOR part IN
         SELECT pg_class.oid::regclass
         FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent IN ('creator_history'::regclass, 'video_history'::regclass)
+            -- Others are an operator's own.
+            AND relname ~ '_history_[0-9]{4}_[0-9]{2}$'
             AND (to_date(right(relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= before
-        ORDER BY relname
+        ORDER BY relname DESC
     LOOP
         EXECUTE format('DROP TABLE %s', part);
         dropped := dropped + 1;

@@ -1,8 +1,10 @@
 //! The past of the counters through the front door: TikTok's numbers grow, syncs see it, a client reads it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::{System, eventually};
+use crate::support::{System, within};
 
 async fn history(system: &System, path: &str) -> Vec<Value> {
     let answer = system.client.get(&format!("/api/v1/creators/{path}/history?interval=raw")).await;
@@ -82,7 +84,7 @@ async fn a_worker_makes_the_coming_months_and_drops_what_is_older_than_it_is_kep
         END $$";
     sql.batch_execute(old).await.expect("partitions");
     system.add_worker();
-    eventually("what is older than 90 days is gone, by whole months", async || {
+    within(Duration::from_secs(200), "what is older than 90 days is gone, by whole months", async || {
         let row = sql
             .query_one(
                 "SELECT (SELECT count(*) FROM creator_history WHERE at < now() - interval '122 days'),

@@ -9,18 +9,30 @@ use shared::store::{Store, StoreError};
 
 /// The pause between two rounds, within these.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(75));
+/// The pause after the partitions could not be turned.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Rows of one statement: locks few, and lets others in between.
 const BATCH: i64 = 500;
 
 /// Prunes until it is dropped, and keeps history for so long; `None`: for ever. An outage of Postgres ends a round, nothing
 /// more.
 pub(crate) async fn run(store: Store, history_keep: Option<Duration>) {
+    let mut broken = false;
     loop {
         // At once at the start: a fleet that was stopped for months has nowhere to write to.
         if let Err(error) = turn_months(&store, history_keep).await {
-            tracing::debug!(%error, "the partitions of history stay as they are this time");
+            // Once, not every time; but somebody has to know before a month begins that has no partition.
+            if !broken {
+                tracing::warn!(%error, "the partitions of history stay as they are, and are tried again every two seconds");
+            }
+            broken = true;
+        } else {
+            if broken {
+                tracing::info!("the partitions of history are as they should be again");
+            }
+            broken = false;
         }
-        let pause = rand::rng().random_range(PAUSE.0..=PAUSE.1);
+        let pause = if broken { AGAIN } else { rand::rng().random_range(PAUSE.0..=PAUSE.1) };
         tokio::time::sleep(pause).await;
         if let Err(error) = prune(&store).await {
             tracing::debug!(%error, "nothing is pruned this time");

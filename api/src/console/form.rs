@@ -10,8 +10,15 @@ use url::form_urlencoded;
 use super::error::ConsoleError;
 
 /// A form's fields. Only the guard makes one, after it has checked where the form comes from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Form(Rc<[(String, String)]>);
+
+impl std::fmt::Debug for Form {
+    /// Names alone: among the values are passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded`. U+0000 can't be stored, and no page of ours sends it.

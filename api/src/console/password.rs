@@ -1,6 +1,6 @@
 //! Passwords: argon2id (RFC 9106), by the parameters that OWASP names first (19 MiB, two passes, one lane).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::web;
 use argon2::password_hash::SaltString;
@@ -19,12 +19,12 @@ const TURNS: usize = 2;
 
 /// Hashes and checks passwords, a few at a time, away from the threads that serve requests.
 pub struct Passwords {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Semaphore::new(TURNS) }
+        Self { turns: Arc::new(Semaphore::new(TURNS)) }
     }
 }
 
@@ -69,7 +69,14 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ConsoleError> {
-        let _turn = self.turns.acquire().await.map_err(|error| ConsoleError::Internal(error.to_string()))?;
+        let turns = Arc::clone(&self.turns);
+        let turn = turns.acquire_owned().await.map_err(|error| ConsoleError::Internal(error.to_string()))?;
+        // The work goes on if the browser hangs up, and the turn with it.
+        let work = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
         web::block(work).await.map_err(|error| ConsoleError::Internal(error.to_string()))
     }
 }

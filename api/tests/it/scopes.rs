@@ -1,7 +1,5 @@
 //! What a key may do, and until when.
 
-use std::time::{Duration, Instant};
-
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;
 use shared::key_scopes::KeyScope::{Connect, Disconnect, Read, Sync};
@@ -64,10 +62,13 @@ async fn a_key_stops_by_itself_when_it_expires() {
     if Utc::now() < expires {
         first.data(200);
     }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while client.get("/api/v1/creators").await.status != 401 {
-        assert!(Instant::now() < deadline, "the key still works");
-        assert!(Utc::now() < expires + TimeDelta::seconds(2), "within a second, and one for a slow machine");
+    loop {
+        // What counts is when it was asked, however long a busy machine takes to answer.
+        let asked = Utc::now();
+        if client.get("/api/v1/creators").await.status == 401 {
+            break;
+        }
+        assert!(asked < expires + TimeDelta::seconds(1), "the key still works");
     }
     assert!(Utc::now() >= expires, "not before its time");
 }
