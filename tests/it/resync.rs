@@ -117,27 +117,27 @@ async fn a_client_who_waits_overtakes_a_bulk_backlog_also_for_its_own_creator() 
         .start()
         .await;
     let creators = connect(&system, 60).await;
-    // A backlog of several windows: every creator of the project, and again under nine other names.
+    // A backlog of several windows: every creator of the project, and again under nineteen other names. Those fail and are tried
+    // again, so none of it is gone within a minute.
     let sql = system.sql().await;
     sql.batch_execute(
         "INSERT INTO creators (id, project_id, credential_id, platform, external_id)
          SELECT uuid_v7(), project_id, credential_id, platform, external_id || '-' || n
-         FROM creators, generate_series(1, 9) AS n",
+         FROM creators, generate_series(1, 19) AS n",
     )
     .await
     .unwrap();
     system.client.post("/api/v1/creators/sync").await.data(202);
-    within(Duration::from_secs(20), "a backlog", async || {
-        (count(&system, "SELECT count(*) FROM jobs WHERE state = 'waiting'").await > 300).then_some(())
-    })
-    .await;
+    let open = "SELECT count(*) FROM jobs WHERE lane = 'bulk' AND finished_at IS NULL";
+    eventually("a backlog", async || (count(&system, open).await > 1000).then_some(())).await;
     let waiting = "SELECT creator_id::text FROM jobs JOIN creators ON creators.id = creator_id \
                    WHERE state = 'waiting' AND creators.last_synced_at IS NOT NULL ORDER BY jobs.id DESC LIMIT 1";
     let own = sql.query_opt(waiting, &[]).await.unwrap().map_or_else(|| creators[0].0.clone(), |row| row.get(0));
     let began = Instant::now();
     system.client.sync(&own).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(count(&system, "SELECT count(*) FROM jobs WHERE lane = 'bulk' AND finished_at IS NULL").await > 100);
+    // The backlog is a minute's worth of quota; a client who waited behind it would wait as long.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(count(&system, open).await > 500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
