@@ -99,9 +99,9 @@ async fn an_interactive_caller_waits_for_a_free_entry_only_and_goes_before_bulk(
     bulk.await.expect("no panic");
     waits.sort_unstable();
     println!("interactive callers waited {waits:?}");
-    // Far less than bulk callers wait, also on a busy machine. `make bench` says how little it is on a quiet one.
-    assert!(waits[6] <= Duration::from_millis(400), "half of them waited longer than {:?}", waits[6]);
-    assert!(waits[11] <= Duration::from_secs(2), "one of them waited {:?}", waits[11]);
+    // Far less than the three seconds of bulk callers, also on a busy machine. `make bench` says how little it is on a quiet one.
+    assert!(waits[6] <= Duration::from_secs(1), "half of them waited longer than {:?}", waits[6]);
+    assert!(waits[11] <= Duration::from_millis(2_500), "one of them waited {:?}", waits[11]);
     assert!(arrivals.most_within(Duration::from_secs(2)) <= 40);
 }
 
