@@ -1,20 +1,17 @@
 //! What the server behind the store is like, for whoever checks an installation. SQL that diesel has no words for: it asks
 //! for settings and for what the server knows of its sessions.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_query, sql_types};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::RunQueryDsl;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::target::Target;
 use super::{Connection, Store, StoreError};
 
-/// Sessions that are held while another one is watched. More than one, for a pooler may hand them out in turn.
-const HELD: usize = 3;
-/// Postgres itself answers at once; a pooler that has no session left lets us wait.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How often two connections ask for their sessions. One round tells two of an idle pooler's apart from own ones; more of them,
+/// for a busy pooler may give each the same one by chance.
+const ROUNDS: usize = 20;
 
 /// A Postgres server.
 #[derive(Debug, Clone, QueryableByName)]
@@ -92,35 +89,34 @@ impl Store {
         Ok(sql_query(FACTS).get_result(&mut self.connection().await?).await?)
     }
 
-    /// Whether a connection keeps its session. Needs a store with room for four connections.
+    /// Whether a connection keeps its session. Needs a store with room for two connections.
     ///
-    /// It looks whether a connection's server process changes while others are in transactions. Behind a pooler it does, or
-    /// the statement that was prepared in the first process is unknown in the second.
+    /// Two of them ask in turn which server process they speak to. Own sessions never change and are never shared. A pooler by
+    /// transaction gives each question the session that was used last, so that both get the same one; or the next in turn, so
+    /// that one connection's changes; and whatever others do meanwhile changes it, too. Or the statement that was prepared in
+    /// one process is unknown in the next.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        let mut watched = self.connection().await?;
-        let before = pid(&mut watched).await?;
-        let mut held = Vec::new();
-        for _ in 0..HELD {
-            let mut connection = self.connection().await?;
-            match tokio::time::timeout(ANSWER, connection.batch_execute("BEGIN; SELECT 1")).await {
-                Ok(begun) => begun?,
-                Err(_) => return Ok(Session::Pooled),
+        let mut connections = [self.connection().await?, self.connection().await?];
+        let mut before = None;
+        for _ in 0..ROUNDS {
+            let mut pids = [0; 2];
+            for (connection, pid) in connections.iter_mut().zip(&mut pids) {
+                *pid = match process_of(connection).await {
+                    Err(StoreError::Query(error)) if error.to_string().contains("prepared statement") => {
+                        return Ok(Session::Pooled);
+                    }
+                    answer => answer?,
+                };
             }
-            held.push(connection);
+            if pids[0] == pids[1] || before.is_some_and(|before| before != pids) {
+                return Ok(Session::Pooled);
+            }
+            before = Some(pids);
         }
-        let after = match tokio::time::timeout(ANSWER, pid(&mut watched)).await {
-            Ok(Ok(pid)) => Some(pid),
-            Ok(Err(StoreError::Query(error))) if error.to_string().contains("prepared statement") => None,
-            Ok(Err(error)) => return Err(error),
-            Err(_) => None,
-        };
-        for connection in &mut held {
-            connection.batch_execute("ROLLBACK").await?;
-        }
-        Ok(if after == Some(before) { Session::Own } else { Session::Pooled })
+        Ok(Session::Own)
     }
 }
 
-async fn pid(connection: &mut Connection) -> Result<i32, StoreError> {
+async fn process_of(connection: &mut Connection) -> Result<i32, StoreError> {
     Ok(sql_query("SELECT pg_backend_pid() AS pid").get_result::<Backend>(connection).await?.pid)
 }
