@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use self::steps::{Step, step};
 use self::world::{BULK, World};
+use crate::cases::cases;
 
 async fn run(steps: impl IntoIterator<Item = Step>) -> Result<(), TestCaseError> {
     let mut world = World::new().await;
@@ -25,13 +26,8 @@ async fn run(steps: impl IntoIterator<Item = Step>) -> Result<(), TestCaseError>
     world.settle().await
 }
 
-fn config() -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(48), max_shrink_iters: 2_000, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..cases(48) })]
 
     #[test]
     fn no_interleaving_loses_a_job_or_does_one_twice(steps in prop::collection::vec(step(), 1..120)) {
