@@ -50,3 +50,21 @@ async fn a_job_that_is_promoted_out_of_its_lane_leaves_nothing_there() {
         run(steps).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
+
+/// A suspect that ends its workers again and again does not keep the other suspects from their turns.
+#[tokio::test]
+async fn a_suspect_that_is_taken_back_stands_behind_the_others() -> Result<(), TestCaseError> {
+    let mut world = World::new().await;
+    for job in 0..2 {
+        world.take(Step::Ask { job, lost: false }).await?;
+    }
+    let mut ran = Vec::new();
+    for death in 0..6 {
+        world.take(Step::Fetch { process: 0, lane: BULK, slots: 2 }).await?;
+        ran.push(world.processes.iter().flat_map(|process| &process.held).map(|held| held.job).collect::<Vec<_>>());
+        world.take(Step::Crash { process: 0 }).await?;
+        world.take(Step::TakeOver { process: death, by: 0 }).await?;
+    }
+    assert_eq!(ran, [vec![0, 1], vec![0, 1], vec![0], vec![1], vec![0], vec![1]], "both are suspects after two deaths");
+    world.settle().await
+}
