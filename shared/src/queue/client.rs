@@ -23,7 +23,7 @@ pub(super) fn on_lines(script: &str) -> Script {
     Script::new(&[include_str!("scripts/lines.lua"), script].concat())
 }
 
-/// How long after a flush every living worker has registered its claims anew: two heartbeats of a second.
+/// How long after a flush every living worker has registered its claims anew: four heartbeats.
 const EPOCH_SETTLES: Duration = Duration::from_secs(2);
 
 /// What can go wrong with the queue.
