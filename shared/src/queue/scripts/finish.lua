@@ -72,7 +72,8 @@ for i = 6 + 4 * count, #ARGV, 3 do
     end
   end
 end
-if #leaving > 0 then
-  clean_if_empty()
+if #leaving > 0 and clean_if_empty() then
+  -- A mark goes with its claim; one that was left behind goes now.
+  redis.call('UNLINK', KEYS[10])
 end
 return lost

@@ -67,11 +67,13 @@ local function line_up(group, ids, in_front)
 end
 
 -- Says that jobs may have left the lane. If none is there any more, nobody is ahead of anybody, and what still stands in line
--- are ids without a job.
+-- are ids without a job. Answers whether it is so.
 local function clean_if_empty()
-  if redis.call('EXISTS', KEYS[1]) == 0 then
+  local empty = redis.call('EXISTS', KEYS[1]) == 0
+  if empty then
     redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   end
+  return empty
 end
 
 local function line_up_all(comers, in_front)
