@@ -35,17 +35,18 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing happened that must never happen, and something did happen.
+    /// Whether nothing happened that must never happen, and something was done.
     pub fn is_clean(&self) -> bool {
         let Witnessed { lost, doubled, zombies, done, .. } = self.witnessed;
         let clean = lost == 0 && doubled == 0 && zombies == 0 && self.refused == 0 && self.wrong.is_empty();
-        clean && done > 0 && !self.killed.is_empty()
+        clean && done > 0
     }
 
-    /// Whether it was as large, and the recoveries that no outage came between as quick, as `plan` asks.
+    /// Whether it was as large, and the recoveries that no outage came between were there and as quick, as `plan` asks.
     pub fn keeps(&self, plan: &Plan, fleet: &Fleet) -> bool {
         let (calm, _) = split(&self.killed, &fleet.outages);
-        self.witnessed.made >= plan.least_jobs && (!plan.is_timed || calm.is_none_or(|seconds| seconds <= RECOVERY))
+        plan.least_jobs
+            .is_none_or(|least| self.witnessed.made >= least && calm.is_some_and(|seconds| seconds <= RECOVERY))
     }
 
     pub fn print(&self, plan: &Plan, fleet: &Fleet, books: &Books) {
