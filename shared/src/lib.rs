@@ -3,6 +3,8 @@
 pub mod api_key;
 pub mod budget;
 pub mod cadence;
+#[cfg(test)]
+mod cases;
 pub mod crypto;
 pub mod ids;
 pub mod key_scopes;

@@ -220,7 +220,8 @@ async fn the_last_value_of_an_interval_stands_for_it_whatever_the_sessions_time_
     let some = proptest::collection::btree_set(instant.prop_map(|(at, by)| at + TimeDelta::microseconds(by)), 0..40);
     let mut runner = proptest::test_runner::TestRunner::default();
     let clear = format!("DELETE FROM creator_history WHERE creator_id = '{}'", world.creator);
-    for _ in 0..24 {
+    let cases = std::env::var("PROPTEST_CASES").map_or(24, |cases| cases.parse().expect("PROPTEST_CASES: a number"));
+    for _ in 0..cases {
         let written: Vec<DateTime<Utc>> = some.new_tree(&mut runner).unwrap().current().into_iter().collect();
         sql.batch_execute(&clear).await.unwrap();
         for at in &written {

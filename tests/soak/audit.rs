@@ -78,18 +78,44 @@ const ZOMBIE_ENDS: &str = "
         WHERE start.job = ending.job AND start.claim = ending.claim AND start.event = 'started'
             AND start.writer = ending.writer)";
 
-/// Seconds from each of these ends of a worker to the next start of each job that it held.
-pub async fn recoveries(sql: &Client, ends: &[(String, SystemTime)]) -> Vec<(SystemTime, f64)> {
+/// A job that a worker held at its end, and its next start.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The worker's end.
+    pub at: SystemTime,
+    pub worker: String,
+    pub job: String,
+    pub kind: String,
+    /// How often the job had been started by then.
+    pub starts: i64,
+    /// Seconds until it was started again.
+    pub seconds: f64,
+    /// By whom.
+    pub next: String,
+}
+
+/// What became of each job that these workers held at their ends.
+pub async fn recoveries(sql: &Client, ends: &[(String, SystemTime)]) -> Vec<Recovery> {
     let mut found = Vec::new();
     for (worker, at) in ends {
         let rows = sql.query(RECOVERIES, &[worker, at]).await.expect("ask the witness");
-        found.extend(rows.iter().map(|row| (*at, row.get::<_, f64>(0))));
+        found.extend(rows.iter().map(|row| Recovery {
+            at: *at,
+            worker: worker.clone(),
+            job: row.get(0),
+            kind: row.get(1),
+            starts: row.get(2),
+            seconds: row.get(3),
+            next: row.get(4),
+        }));
     }
     found
 }
 
 const RECOVERIES: &str = "
-    SELECT extract(epoch FROM next.at - $2::timestamptz)::float8
+    SELECT touched.job::text, next.kind,
+        (SELECT count(*) FROM soak.events WHERE job = touched.job AND event = 'started' AND seq <= last.seq),
+        extract(epoch FROM next.at - $2::timestamptz)::float8, next.writer
     FROM (SELECT DISTINCT job FROM soak.events WHERE writer = $1 AND event = 'started') AS touched
     CROSS JOIN LATERAL (
         SELECT * FROM soak.events WHERE job = touched.job AND at <= $2 ORDER BY seq DESC LIMIT 1) AS last

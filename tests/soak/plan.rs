@@ -21,10 +21,9 @@ pub struct Plan {
     pub window: Duration,
     pub resync_every: Duration,
     pub disasters: Vec<(Duration, Disaster)>,
-    /// Fewer sync jobs than this are no soak.
-    pub least_jobs: i64,
-    /// Whether the slowest recovery counts. Not on a machine that does other things meanwhile.
-    pub is_timed: bool,
+    /// Fewer sync jobs than this are no soak; and the slowest recovery counts. `None`: the machine may do other things
+    /// meanwhile, or be slow.
+    pub least_jobs: Option<i64>,
 }
 
 impl Plan {
@@ -41,8 +40,7 @@ impl Plan {
             quota: 200,
             window: Duration::from_secs(2),
             resync_every: Duration::from_secs(20),
-            least_jobs: 100,
-            is_timed: false,
+            least_jobs: None,
             disasters: schedule(
                 length,
                 &[
@@ -69,8 +67,7 @@ impl Plan {
             window: Duration::from_secs(60),
             resync_every: Duration::from_secs(120),
             // 20,000 in ten minutes.
-            least_jobs: i64::try_from(length.as_secs() * 20_000 / 600).unwrap_or(i64::MAX),
-            is_timed: true,
+            least_jobs: Some(i64::try_from(length.as_secs() * 20_000 / 600).unwrap_or(i64::MAX)),
             disasters: schedule(
                 length,
                 &[

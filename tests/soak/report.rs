@@ -4,14 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Client;
 
-use crate::audit::Witnessed;
+use crate::audit::{Recovery, Witnessed};
 use crate::books::Books;
 use crate::disasters::{Disaster, Fleet};
 use crate::plan::Plan;
 
 /// A job of a dead worker runs elsewhere within this, if neither Redis nor Postgres was away meanwhile.
 const RECOVERY: f64 = 10.0;
-/// So long after an outage its traces may be seen: nobody is presumed dead before Redis was there for five seconds.
+/// So many of the slowest recoveries are told of one by one.
+const SLOWEST: usize = 5;
+/// So long after an outage its traces may be seen: nobody is presumed dead before Redis was there for three seconds.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// What the soak showed.
@@ -25,25 +27,26 @@ pub struct Report {
     /// Answers that were not true, and data that is not as it should be.
     pub wrong: Vec<String>,
     /// From each kill to the next start of each job that the worker held.
-    pub killed: Vec<(SystemTime, f64)>,
+    pub killed: Vec<Recovery>,
     /// The same of a worker that was paused.
-    pub paused: Vec<(SystemTime, f64)>,
+    pub paused: Vec<Recovery>,
     /// How many of its answers TikTok has spoilt.
     pub spoilt: u64,
 }
 
 impl Report {
-    /// Whether nothing happened that must never happen, and something did happen.
+    /// Whether nothing happened that must never happen, and something was done.
     pub fn is_clean(&self) -> bool {
         let Witnessed { lost, doubled, zombies, done, .. } = self.witnessed;
         let clean = lost == 0 && doubled == 0 && zombies == 0 && self.refused == 0 && self.wrong.is_empty();
-        clean && done > 0 && !self.killed.is_empty()
+        clean && done > 0
     }
 
-    /// Whether it was as large, and the recoveries that no outage came between as quick, as `plan` asks.
+    /// Whether it was as large, and the recoveries that no outage came between were there and as quick, as `plan` asks.
     pub fn keeps(&self, plan: &Plan, fleet: &Fleet) -> bool {
         let (calm, _) = split(&self.killed, &fleet.outages);
-        self.witnessed.made >= plan.least_jobs && (!plan.is_timed || calm.is_none_or(|seconds| seconds <= RECOVERY))
+        plan.least_jobs
+            .is_none_or(|least| self.witnessed.made >= least && calm.is_some_and(|seconds| seconds <= RECOVERY))
     }
 
     pub fn print(&self, plan: &Plan, fleet: &Fleet, books: &Books) {
@@ -72,6 +75,7 @@ impl Report {
         let (calm, rough) = split(&self.killed, &fleet.outages);
         row("jobs that a kill interrupted", self.killed.len().to_string());
         row("  slowest recovery", seconds(calm));
+        tell_slowest(&self.killed, fleet);
         row("  where an outage came in between", seconds(rough));
         let (calm, rough) = split(&self.paused, &fleet.outages);
         row("jobs that a pause interrupted", self.paused.len().to_string());
@@ -95,16 +99,36 @@ impl Report {
 }
 
 /// The slowest recovery of calm times, and that of times with an outage.
-fn split(recoveries: &[(SystemTime, f64)], outages: &[(SystemTime, SystemTime)]) -> (Option<f64>, Option<f64>) {
-    let near = |at: SystemTime, seconds: f64| {
-        let until = at + Duration::from_secs_f64(seconds.clamp(0.0, RECOVERY));
-        outages.iter().any(|(from, to)| *from <= until && *to + AFTERMATH >= at)
-    };
+fn split(recoveries: &[Recovery], outages: &[(SystemTime, SystemTime)]) -> (Option<f64>, Option<f64>) {
     let slowest = |rough: bool| {
-        let chosen = recoveries.iter().filter(|(at, seconds)| near(*at, *seconds) == rough);
-        chosen.map(|(_, seconds)| *seconds).reduce(f64::max)
+        let chosen = recoveries.iter().filter(|recovery| was_rough(recovery, outages) == rough);
+        chosen.map(|recovery| recovery.seconds).reduce(f64::max)
     };
     (slowest(false), slowest(true))
+}
+
+/// Whether an outage came in between.
+fn was_rough(recovery: &Recovery, outages: &[(SystemTime, SystemTime)]) -> bool {
+    let until = recovery.at + Duration::from_secs_f64(recovery.seconds.clamp(0.0, RECOVERY));
+    outages.iter().any(|(from, to)| *from <= until && *to + AFTERMATH >= recovery.at)
+}
+
+/// The slowest recoveries of calm times, each with what else died meanwhile.
+fn tell_slowest(recoveries: &[Recovery], fleet: &Fleet) {
+    let mut calm: Vec<&Recovery> = recoveries.iter().filter(|recovery| !was_rough(recovery, &fleet.outages)).collect();
+    calm.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+    for Recovery { at, worker, job, kind, starts, seconds, next } in calm.into_iter().take(SLOWEST) {
+        let after = |end: &SystemTime| end.duration_since(*at).ok().map(|passed| passed.as_secs_f64());
+        let ends = fleet.killed.iter().chain(&fleet.stopped);
+        let deaths: Vec<String> = ends
+            .filter_map(|(name, end)| Some((name, after(end).filter(|after| *after > 0.0 && *after < *seconds)?)))
+            .map(|(name, after)| format!("{name} at {after:.1} s"))
+            .collect();
+        let meanwhile = if deaths.is_empty() { "nobody".to_owned() } else { deaths.join(", ") };
+        println!(
+            "    {seconds:.1} s: {kind} {job}, start {starts} by {worker}, then {next}; died meanwhile: {meanwhile}"
+        );
+    }
 }
 
 fn seconds(time: Option<f64>) -> String {

@@ -252,7 +252,8 @@ async fn a_hostile_redirect_url_stays_text() {
 fn any_query_gets_a_page() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let world = runtime.block_on(World::start());
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(100));
+    let cases = std::env::var("PROPTEST_CASES").map_or(100, |cases| cases.parse().expect("PROPTEST_CASES: a number"));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(cases));
     let name = "(state|code|error|error_description|scopes|x)";
     let parts = proptest::collection::vec((name, "\\PC{0,40}|[<>\"'&%=/ ]{0,40}|nonsense"), 0..5);
     let checked = runner.run(&(parts, any::<bool>()), |(mut parts, known)| {

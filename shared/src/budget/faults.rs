@@ -10,6 +10,7 @@ use super::breaker::{ACCOUNTS, Breaker, BreakerState, Pauses};
 use super::log::{Ask, Limits, PermitNumber, SlidingLog};
 use super::simulation::{START, connection, fleet, grant, micros};
 use super::{BudgetSettings, Class, snapshot};
+use crate::cases::cases;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -68,7 +69,7 @@ async fn all_that_is_free(log: &mut SlidingLog, now: u64, next: &mut PermitNumbe
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// A burst of 429s takes three tenths off once, down to a tenth of the quota; each window without one gives a
     /// twentieth back, and in the end the quota is whole.
@@ -204,7 +205,7 @@ async fn looks_come_one_at_a_time_at_growing_intervals_and_the_first_good_answer
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(cases(32))]
 
     /// Whatever comes while it stays open: a look of bulk work never comes sooner than the first pause after the one
     /// before, and one of a client no sooner than a second.

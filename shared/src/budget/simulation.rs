@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::BudgetSettings;
 use super::connection::Connection;
 use super::log::{Ask, Granted, Limits, PermitNumber, SlidingLog};
+use crate::cases::cases;
 use crate::redis_servers::RedisServers;
 
 /// Any instant will do; Redis's own would be about this.
@@ -152,7 +153,7 @@ impl Account {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases(128))]
 
     /// Against an account kept beside it: the log never holds more or less than was granted and not yet free, gives
     /// every free entry to who is interactive, says exactly when the next one is free, and spaces bulk grants.

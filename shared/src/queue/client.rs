@@ -14,7 +14,7 @@ use crate::redis_servers::{RedisServers, RedisUrlError};
 use crate::turns::Group;
 
 static PUSH: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/push.lua")));
-static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/forget.lua")));
+static FORGET: LazyLock<Script> = LazyLock::new(|| on_lines(include_str!("scripts/forget.lua")));
 static UNKNOWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/unknown.lua")));
 static DEPTH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/depth.lua")));
 
@@ -23,7 +23,7 @@ pub(super) fn on_lines(script: &str) -> Script {
     Script::new(&[include_str!("scripts/lines.lua"), script].concat())
 }
 
-/// How long after a flush every living worker has registered its claims anew: two heartbeats of a second.
+/// How long after a flush every living worker has registered its claims anew: four heartbeats.
 const EPOCH_SETTLES: Duration = Duration::from_secs(2);
 
 /// What can go wrong with the queue.
@@ -193,7 +193,7 @@ impl Queue {
     async fn take_out(&self, lane: Lane, id: JobId) -> Result<String, QueueError> {
         let keys = self.keys(lane);
         let mut call = FORGET.prepare_invoke();
-        call.key(&keys.jobs).key(&keys.delayed).key(&keys.claims).key(&keys.crashes).arg(id.to_string());
+        call.key(&keys.of_lines()[..]).key(&keys.delayed).key(&keys.claims).key(&keys.crashes).arg(id.to_string());
         Ok(self.link(lane).script_again(&call).await?)
     }
 

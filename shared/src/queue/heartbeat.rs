@@ -1,4 +1,4 @@
-//! Once a second each worker says that it lives, registers its claims anew, and looks for the dead.
+//! Twice a second each worker says that it lives, registers its claims anew, and looks for the dead.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -33,21 +33,21 @@
 //!
 //! # When a worker dies
 //!
-//! Each second a worker writes itself into `workers`, by Redis's clock. One that was not heard of for five seconds is
+//! Twice a second a worker writes itself into `workers`, by Redis's clock. One that was not heard of for three seconds is
 //! dead: whoever notices puts what it held back to the front of its groups' lines, 500 jobs a call, and counts in `crashes`.
 //! An outage is not the death of everybody: nobody is dead unless somebody's heartbeats have come for as long without a gap
 //! (`reached`, which outlives a process, so that one that has just started takes over at once), nor for a process that was
 //! itself cut off in that time. A job that only waited for its turn at something ([`Waiting`], `waiting`) has run nothing that
 //! a worker could die of: it goes back to its line, and nothing is counted. A job that was found twice otherwise is a
-//! suspect: it goes to `solo`, and of those each process runs one at a time. From then on a crash is its own: after three
-//! more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs all the same, a
-//! revocation, waits from then on, twice as long from crash to crash.
+//! suspect: it goes to `solo`, behind the others there, and of those each process runs one at a time. From then on a crash is
+//! its own: after three more it is delivered as poison ([`Delivery::is_poison`]) and the handler declares it dead. What runs
+//! all the same, a revocation, waits from then on, twice as long from crash to crash.
 //!
 //! A worker that was only paused finds at its next heartbeat that its claims are others' and cancels
 //! [`Delivery::stop`]; whatever it says then matches no claim (but a last word is told if nobody holds the job, for a flush
 //! may have taken the claim). A worker that stops waits, beating, then gives back what
 //! is left to the front of the lines, in order, and signs off. After a flush (`epoch` has changed) the heartbeats register running
-//! claims anew, and [`Queue::unknown`] holds its tongue for two heartbeats.
+//! claims anew, and [`Queue::unknown`] holds its tongue for two seconds.
 //!
 //! # What apalis-redis 1.0.0 does, and why it can't happen here
 //!
@@ -139,6 +139,9 @@ use crate::turns::{Group, Spent};
 
 /// The most entries that any script handles in one call: Redis does nothing else meanwhile.
 const CHUNK: usize = 500;
+
+/// A worker that was not heard of for so long is taken for dead, and its jobs are taken over.
+pub const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 /// A job that crashed this many workers while it ran alone is not run again; see [`Delivery::is_poison`].
 pub const CRASHES_OF_A_POISON: u32 = 3;

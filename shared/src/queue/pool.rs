@@ -14,7 +14,7 @@ use super::claims::{ClaimId, Claims};
 use super::gates::{Gates, LANES_CHANGED};
 use super::lane::LaneState;
 use super::slots::{Slots, SuspectSlot};
-use super::{Delivery, Lane, Outcome, Queue, acker, heartbeat, signals};
+use super::{DEAD_AFTER, Delivery, Lane, Outcome, Queue, acker, heartbeat, signals};
 
 /// How long, at a stop, handlers may take to let go after they were told to.
 const LET_GO: Duration = Duration::from_millis(500);
@@ -43,8 +43,8 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             concurrency: 32,
-            heartbeat: Duration::from_secs(1),
-            dead_after: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(500),
+            dead_after: DEAD_AFTER,
             safety_poll: Duration::from_secs(5),
             retry_after: Duration::from_secs(5),
             unknown_after: Duration::from_secs(10),

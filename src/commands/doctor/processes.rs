@@ -4,21 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
-use shared::queue::Queue;
+use shared::queue::{DEAD_AFTER, Queue};
 
 use super::report::Check;
 use super::settings::Settings;
 use super::within;
 
-/// A worker that was not heard of for so long is taken for dead.
-const ALIVE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub(super) async fn workers(queue: Option<&Queue>) -> Option<Check> {
     const NAME: &str = "workers";
     // Without Redis, its is the line that says so.
     let workers = within(queue?.workers()).await.ok()?;
-    let alive: Vec<_> = workers.iter().filter(|worker| worker.last_heartbeat < ALIVE).collect();
+    let alive: Vec<_> = workers.iter().filter(|worker| worker.last_heartbeat < DEAD_AFTER).collect();
     let running: u64 = alive.iter().map(|worker| worker.running).sum();
     Some(match alive.len() {
         0 => Check::fail(NAME, "none is alive: jobs wait", "start `metriqlab worker`"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
-use shared::queue::WorkerInfo;
+use shared::queue::{DEAD_AFTER, WorkerInfo};
 use shared::store::lanes::LaneState;
 
 use super::look::{LaneView, Overview, QuotaView};
@@ -12,8 +12,6 @@ const WIDTH: usize = 80;
 const BAR: usize = 26;
 /// Workers that are listed; of more there is the number.
 const MOST_WORKERS: usize = 16;
-/// A worker not heard of for so long is taken for dead by the others.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// Colours, where somebody sees them.
 #[derive(Debug, Clone, Copy)]

@@ -72,8 +72,8 @@ for i = 6 + 4 * count, #ARGV, 3 do
     end
   end
 end
--- Nothing is left to do: nobody is ahead of anybody, and nothing of it stays.
-if #ended > 0 and redis.call('EXISTS', KEYS[7], KEYS[3], KEYS[6]) == 0 then
-  redis.call('DEL', KEYS[4], KEYS[5], KEYS[10])
+if #leaving > 0 and clean_if_empty() then
+  -- A mark goes with its claim; one that was left behind goes now.
+  redis.call('UNLINK', KEYS[10])
 end
 return lost

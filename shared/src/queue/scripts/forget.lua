@@ -1,13 +1,12 @@
 -- Removes a job that nobody holds. Its id may stay in a line: a fetch drops ids without a payload.
--- KEYS: jobs, delayed, claims, crashes
+-- KEYS: those of lines.lua, delayed, claims, crashes
 -- ARGV: id
 -- Answers `claimed`, `removed` or `absent`.
-if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then
+if redis.call('HEXISTS', KEYS[7], ARGV[1]) == 1 then
   return 'claimed'
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[4], ARGV[1])
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
-  return 'removed'
-end
-return 'absent'
+redis.call('ZREM', KEYS[6], ARGV[1])
+redis.call('HDEL', KEYS[8], ARGV[1])
+local removed = redis.call('HDEL', KEYS[1], ARGV[1])
+clean_if_empty()
+return removed == 1 and 'removed' or 'absent'

@@ -6,6 +6,7 @@
 -- from there: whoever was away has saved up nothing. A group that was given more than that when its line ended stands in
 -- `ahead`, with its tag, until the others have caught up. `clock` keeps the lowest tag while nobody is in line. This is
 -- start-time fair queueing (Goyal, Vin, Cheng 1996). Tags and places are whole numbers far below 2^53, so they are exact.
+-- All of it goes with the lane's last job (`clean_if_empty`).
 -- KEYS of every script that this stands before: jobs, lines, turns, ahead, clock, then its own.
 
 -- A message without a group, or that this version can't read, belongs to the group ''.
@@ -63,6 +64,16 @@ local function line_up(group, ids, in_front)
     redis.call('ZADD', KEYS[3], tag_without_line(group), group)
     redis.call('ZREM', KEYS[4], group)
   end
+end
+
+-- Says that jobs may have left the lane. If none is there any more, nobody is ahead of anybody, and what still stands in line
+-- are ids without a job. Answers whether it is so.
+local function clean_if_empty()
+  local empty = redis.call('EXISTS', KEYS[1]) == 0
+  if empty then
+    redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  end
+  return empty
 end
 
 local function line_up_all(comers, in_front)

@@ -12,7 +12,7 @@ if not seen or tonumber(seen) > now - tonumber(ARGV[4]) then
   return { 0, 0 }
 end
 local members = redis.call('ZREVRANGE', KEYS[10], 0, 499, 'WITHSCORES')
-local back, comers = 0, {}
+local back, comers, suspects = 0, {}, {}
 for i = 1, #members, 2 do
   local id, claim = members[i], worker .. ':' .. members[i + 1]
   local waited = redis.call('SREM', KEYS[12], claim) == 1
@@ -27,7 +27,7 @@ for i = 1, #members, 2 do
         -- It is poison and runs all the same: a revocation. It must not take one worker after the other with it.
         redis.call('ZADD', KEYS[11], now + math.min(2 ^ math.min(beyond, 20), 3600) * 1000, id)
       elseif crashes >= tonumber(ARGV[5]) then
-        redis.call('LPUSH', KEYS[7], id)
+        table.insert(suspects, 1, id)
       else
         collect(comers, group_of(payload), id)
       end
@@ -37,6 +37,10 @@ for i = 1, #members, 2 do
   redis.call('ZREM', KEYS[10], id)
 end
 line_up_all(comers, true)
+-- Behind those that wait there: one that kills worker after worker does not keep the others from running.
+if #suspects > 0 then
+  redis.call('RPUSH', KEYS[7], unpack(suspects))
+end
 local more = redis.call('ZCARD', KEYS[10]) > 0 and 1 or 0
 if more == 0 then
   redis.call('ZREM', KEYS[6], worker)
