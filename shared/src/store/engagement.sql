@@ -4,8 +4,9 @@ SELECT count(*), count(*) FILTER (WHERE known),
     least(sum(comments) FILTER (WHERE known), 9223372036854775807)::bigint,
     least(sum(shares) FILTER (WHERE known), 9223372036854775807)::bigint
 FROM (
-    SELECT views, likes, comments, shares, num_nulls(views, likes, comments, shares) = 0 AS known
+    SELECT videos.*, num_nulls(videos.views, videos.likes, videos.comments, videos.shares) = 0 AS known
     FROM videos
     JOIN creators ON creators.id = videos.creator_id
-    WHERE creator_id = {} AND project_id = {} AND disconnecting_at IS NULL AND listed AND published_at >= {}
+    WHERE creators.id = {} AND creators.project_id = {} AND creators.disconnecting_at IS NULL
+        AND videos.listed AND videos.published_at >= {}
 ) AS published
