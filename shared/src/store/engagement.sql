@@ -1,8 +1,8 @@
 SELECT count(*), count(*) FILTER (WHERE known),
-    least(sum(views) FILTER (WHERE known), 9223372036854775807)::bigint,
-    least(sum(likes) FILTER (WHERE known), 9223372036854775807)::bigint,
-    least(sum(comments) FILTER (WHERE known), 9223372036854775807)::bigint,
-    least(sum(shares) FILTER (WHERE known), 9223372036854775807)::bigint
+    least(coalesce(sum(views) FILTER (WHERE known), 0), 9223372036854775807)::bigint,
+    least(coalesce(sum(likes) FILTER (WHERE known), 0), 9223372036854775807)::bigint,
+    least(coalesce(sum(comments) FILTER (WHERE known), 0), 9223372036854775807)::bigint,
+    least(coalesce(sum(shares) FILTER (WHERE known), 0), 9223372036854775807)::bigint
 FROM (
     SELECT videos.*, num_nulls(videos.views, videos.likes, videos.comments, videos.shares) = 0 AS known
     FROM videos

@@ -48,7 +48,6 @@ pub struct Parts {
     pub number: i32,
 }
 
-type EngagementRow = (i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 type HistoryRow = (DateTime<Utc>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 impl Store {
@@ -97,20 +96,9 @@ impl Store {
             .bind(project.into_sql::<SqlUuid>())
             .bind(from.into_sql::<Timestamptz>());
         let mut connection = self.connection().await?;
-        let (videos, counted, views, likes, comments, shares): EngagementRow = query
-            .rows::<(BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>)>()
-            .get_result(&mut connection)
-            .await?;
-        // No video to be counted: a sum of nothing.
-        let sum = |sum: Option<i64>| sum.unwrap_or(0);
-        Ok(Engagement {
-            videos,
-            counted,
-            views: sum(views),
-            likes: sum(likes),
-            comments: sum(comments),
-            shares: sum(shares),
-        })
+        let (videos, counted, views, likes, comments, shares): (i64, i64, i64, i64, i64, i64) =
+            query.rows::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt)>().get_result(&mut connection).await?;
+        Ok(Engagement { videos, counted, views, likes, comments, shares })
     }
 
     /// How the views of some of a creator's videos went. One query, which looks once into the index for each video and part: its
