@@ -169,6 +169,11 @@ impl Numbers {
         }
     }
 
+    /// So much at a time: with decimals only where they say something.
+    pub fn rate(self, number: f64) -> String {
+        if number.abs() < 10.0 { self.decimal(number) } else { self.decimal(number.round()) }
+    }
+
     /// A part of a whole, in per cent.
     pub fn percent(self, part: f64) -> String {
         format!("{}{}%", self.decimal(part * 100.0), self.before_percent)
@@ -314,6 +319,7 @@ mod tests {
         assert_eq!(Numbers::ENGLISH.percent(12.5), "1,250%");
         assert_eq!(Numbers::ENGLISH.decimal(-0.001), "0");
         assert_eq!(Numbers::ENGLISH.decimal(f64::NAN), "–");
+        assert_eq!([4.26, 159.3, -12_345.6].map(|rate| Numbers::ENGLISH.rate(rate)), ["4.3", "159", "\u{2212}12,346"]);
     }
 
     #[test]

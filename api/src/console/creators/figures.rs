@@ -33,6 +33,8 @@ pub struct Panel {
     pub chart: Option<Chart>,
     /// The line in words.
     pub words: String,
+    /// What was recorded, separated by commas; nothing for what nobody knows.
+    pub values: String,
     /// Why there is no number.
     pub missing: &'static str,
 }
@@ -104,8 +106,14 @@ impl Past {
             growth: if self.is_short() { None } else { growth(&held, numbers) },
             words: chart.as_ref().map(|_| in_words(&held, numbers)).unwrap_or_default(),
             chart,
+            values: joined(points.iter().map(|(_, value)| value.map(|value| value.to_string()).unwrap_or_default())),
             missing: if now.is_none() { missing } else { "" },
         }
+    }
+
+    /// When something was recorded, separated by commas.
+    pub fn times(&self) -> String {
+        joined(self.points.iter().map(|point| minutes(point.at).to_string()))
     }
 
     /// What was recorded, newest first; of many points some, evenly.
@@ -119,6 +127,15 @@ impl Past {
         };
         self.points.iter().rev().step_by(self.points.len().div_ceil(MAX_LINES).max(1)).map(line).collect()
     }
+}
+
+/// Minutes since 1970.
+pub fn minutes(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(60)
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(",")
 }
 
 /// From the first value that is known to the last.
@@ -136,7 +153,7 @@ fn growth(points: &[Point], numbers: Numbers) -> Option<Growth> {
         },
         change: numbers.short_change(change),
         percent: (*old > 0).then(|| numbers.percent(change_part / old_part)),
-        per_day: (seconds >= DAY_SECONDS).then(|| numbers.decimal(change_part / (seconds / DAY_SECONDS))),
+        per_day: (seconds >= DAY_SECONDS).then(|| numbers.rate(change_part / (seconds / DAY_SECONDS))),
     })
 }
 

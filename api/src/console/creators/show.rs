@@ -10,11 +10,12 @@ use shared::ids::VideoId;
 use shared::people::Role;
 use shared::store::creators::Creator;
 use shared::store::history::{CreatorPoint, HistoryRange, Interval};
-use shared::store::trends::VideoTrend;
+use shared::store::jobs::JobState;
+use shared::store::trends::{Engagement, VideoTrend};
 use shared::store::videos::{SortOrder, StoredVideo, VideoPosition, VideoQuery, VideoSort};
 use strum::VariantArray as _;
 
-use super::figures::{Line, Panel, Past, engagement_rate};
+use super::figures::{Line, Panel, Past, engagement_rate, minutes};
 use super::period::Period;
 use super::videos::{COLUMNS, Column, VideoRow, aria_sort, parts};
 use super::{CreatorLine, creator};
@@ -53,6 +54,10 @@ struct CreatorPage {
     panels: Vec<Panel>,
     /// What is missing for the panels to have lines.
     too_short: Option<&'static str>,
+    /// When the panels' values were recorded, and when their lines begin and end: minutes since 1970.
+    times: String,
+    from: i64,
+    to: i64,
     lines: Vec<Line>,
     engagement: EngagementCard,
     best: Vec<VideoRow>,
@@ -124,7 +129,7 @@ impl View {
 /// What the store tells.
 struct Found {
     past: Past,
-    engagement: shared::store::trends::Engagement,
+    engagement: Engagement,
     best: Vec<StoredVideo>,
     videos: Vec<StoredVideo>,
     trends: HashMap<VideoId, VideoTrend>,
@@ -149,11 +154,15 @@ async fn find(api: &Api, creator: &Creator, view: &View, now: DateTime<Utc>) -> 
     };
     let past = Past::new(start, now, before, recorded(api, creator, start).await?);
     let published = start.unwrap_or(DateTime::UNIX_EPOCH);
-    let engagement = api.within(api.store.engagement(project, id, published)).await?;
     let most = VideoQuery { from: Some(published), sort: VideoSort::Views, ..VideoQuery::default() };
-    let best = api.within(api.store.videos(project, id, &most, BEST)).await?.unwrap_or_default();
     let asked = VideoQuery { sort: view.sort, order: view.order, after: view.after, ..VideoQuery::default() };
-    let videos = api.within(api.store.videos(project, id, &asked, VIDEOS + 1)).await?.unwrap_or_default();
+    // Each may read all of the creator's videos: side by side, since nobody waits longer for a page than for its slowest part.
+    let (engagement, best, videos) = futures::try_join!(
+        api.within(api.store.engagement(project, id, published)),
+        api.within(api.store.videos(project, id, &most, BEST)),
+        api.within(api.store.videos(project, id, &asked, VIDEOS + 1)),
+    )?;
+    let (best, videos) = (best.unwrap_or_default(), videos.unwrap_or_default());
     let ids: Vec<VideoId> = videos.iter().chain(&best).map(|video| video.id).collect();
     let trends = api.within(api.store.video_trends(project, id, &ids, parts(past.from, past.to))).await?;
     Ok(Found { past, engagement, best, videos, trends })
@@ -198,7 +207,7 @@ fn page(
     creator: Creator,
     view: &View,
     found: Found,
-    sync: Option<shared::store::jobs::JobState>,
+    sync: Option<JobState>,
     numbers: Numbers,
 ) -> CreatorPage {
     let Found { past, engagement, best, videos, trends } = found;
@@ -224,6 +233,9 @@ fn page(
         periods: view.periods(),
         panels,
         too_short: too_short(&past),
+        times: past.times(),
+        from: minutes(past.from),
+        to: minutes(past.to),
         lines: past.lines(numbers),
         engagement: engagement_card(&engagement, view.period, numbers),
         best: best.into_iter().filter(|video| video.views.is_some()).map(row).collect(),
@@ -259,7 +271,7 @@ fn too_short(past: &Past) -> Option<&'static str> {
     }
 }
 
-fn engagement_card(sums: &shared::store::trends::Engagement, period: Period, numbers: Numbers) -> EngagementCard {
+fn engagement_card(sums: &Engagement, period: Period, numbers: Numbers) -> EngagementCard {
     let videos = |number: i64| {
         let noun = if number == 1 { "video" } else { "videos" };
         format!("{} {noun}", numbers.exact(number))
