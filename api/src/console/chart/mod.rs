@@ -10,16 +10,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use self::scale::{Scale, part};
 use super::numbers::Numbers;
 
-/// A picture's own units; the page decides how large it is.
-pub const WIDTH: u32 = 600;
+/// A picture's own units, fine enough to be whole numbers; the page decides how large it is.
+pub const WIDTH: i32 = 1200;
 /// See [`WIDTH`].
-pub const HEIGHT: u32 = 160;
+pub const HEIGHT: i32 = 320;
 /// A small picture's.
-pub const SPARK_WIDTH: u32 = 96;
+pub const SPARK_WIDTH: i32 = 192;
 /// See [`SPARK_WIDTH`].
-pub const SPARK_HEIGHT: u32 = 24;
+pub const SPARK_HEIGHT: i32 = 48;
 /// Room for the line's own width.
-const EDGE: f64 = 2.0;
+const EDGE: i32 = 4;
 /// Days that have a name below the picture.
 const DAYS_NAMED: i32 = 3;
 /// Longer spans are named by month and year.
@@ -50,14 +50,14 @@ pub struct Chart {
 /// Draws what was known from `from` to `to`; `None` without any value.
 pub fn chart(points: &[Point], from: DateTime<Utc>, to: DateTime<Utc>, numbers: Numbers) -> Option<Chart> {
     let scale = Scale::holding(points.iter().filter_map(|(_, value)| *value))?;
-    let place = Place { from, to, scale, width: f64::from(WIDTH), height: f64::from(HEIGHT) };
+    let place = Place { from, to, scale, width: WIDTH, height: HEIGHT };
     let runs = place.runs(points);
     let marks: Vec<i64> = scale.marks().collect();
     Some(Chart {
         line: runs.iter().map(|run| line(run)).collect(),
-        area: runs.iter().map(|run| area(run, f64::from(HEIGHT))).collect(),
-        grid: marks.iter().map(|mark| format!("M0 {:.1}H{WIDTH}", place.y(*mark))).collect(),
-        end: runs.last().and_then(|run| run.last()).map(|(x, y)| format!("M{x:.1} {y:.1}h0")).unwrap_or_default(),
+        area: runs.iter().map(|run| area(run)).collect(),
+        grid: marks.iter().map(|mark| format!("M0 {}H{WIDTH}", place.y(*mark))).collect::<Vec<_>>().concat(),
+        end: runs.last().and_then(|run| run.last()).map(|(x, y)| format!("M{x} {y}h0")).unwrap_or_default(),
         marks: marks.iter().rev().map(|mark| numbers.mark(*mark, scale.step(), scale.largest())).collect(),
         days: days(from, to),
     })
@@ -69,7 +69,7 @@ pub fn spark(values: &[Option<i64>]) -> String {
     let second = |number: usize| DateTime::from_timestamp(i64::try_from(number).unwrap_or(0), 0).unwrap_or_default();
     let points: Vec<Point> = values.iter().enumerate().map(|(number, value)| (second(number), *value)).collect();
     let to = second(values.len().saturating_sub(1));
-    let place = Place { from: second(0), to, scale, width: f64::from(SPARK_WIDTH), height: f64::from(SPARK_HEIGHT) };
+    let place = Place { from: second(0), to, scale, width: SPARK_WIDTH, height: SPARK_HEIGHT };
     if values.iter().flatten().count() < 2 {
         return String::new();
     }
@@ -96,22 +96,22 @@ struct Place {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     scale: Scale,
-    width: f64,
-    height: f64,
+    width: i32,
+    height: i32,
 }
 
 impl Place {
-    fn x(&self, at: DateTime<Utc>) -> f64 {
+    fn x(&self, at: DateTime<Utc>) -> i32 {
         let length = |span: TimeDelta| i128::from(span.num_milliseconds());
-        EDGE + part(length(at - self.from), length(self.to - self.from)) * (self.width - 2.0 * EDGE)
+        EDGE + whole(part(length(at - self.from), length(self.to - self.from)), self.width - 2 * EDGE)
     }
 
-    fn y(&self, value: i64) -> f64 {
-        self.height - EDGE - self.scale.place(value) * (self.height - 2.0 * EDGE)
+    fn y(&self, value: i64) -> i32 {
+        self.height - EDGE - whole(self.scale.place(value), self.height - 2 * EDGE)
     }
 
     /// The lines that a pen draws without being lifted: a value that nobody knows is a gap.
-    fn runs(&self, points: &[Point]) -> Vec<Vec<(f64, f64)>> {
+    fn runs(&self, points: &[Point]) -> Vec<Vec<(i32, i32)>> {
         let known = points.chunk_by(|(_, one), (_, next)| one.is_some() == next.is_some());
         known
             .map(|run| run.iter().filter_map(|(at, value)| Some((self.x(*at), self.y((*value)?)))).collect::<Vec<_>>())
@@ -120,23 +120,32 @@ impl Place {
     }
 }
 
-fn line(run: &[(f64, f64)]) -> String {
-    match run {
-        // Drawn as a dot, by its round ends.
-        [(x, y)] => format!("M{x:.1} {y:.1}h0"),
-        [(x, y), rest @ ..] => {
-            let rest: String = rest.iter().map(|(x, y)| format!("L{x:.1} {y:.1}")).collect();
-            format!("M{x:.1} {y:.1}{rest}")
-        }
-        [] => String::new(),
-    }
+/// So much of a length, rounded.
+fn whole(part: f64, length: i32) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a part is from 0 to 1")]
+    let whole = (part * f64::from(length)).round() as i32;
+    whole
 }
 
-fn area(run: &[(f64, f64)], bottom: f64) -> String {
-    match (run.first(), run.last()) {
-        (Some((first, _)), Some((last, _))) if run.len() > 1 => {
-            format!("{}L{last:.1} {bottom:.1}L{first:.1} {bottom:.1}Z", line(run))
-        }
+/// From point to point, each as seen from the one before: that is the shortest.
+fn line(run: &[(i32, i32)]) -> String {
+    let Some((x, y)) = run.first() else { return String::new() };
+    let mut line = format!("M{x} {y}");
+    if run.len() == 1 {
+        // Drawn as a dot, by its round ends.
+        line.push_str("h0");
+    }
+    for ((x, y), (next_x, next_y)) in run.iter().zip(run.iter().skip(1)) {
+        let (across, down) = (next_x - x, next_y - y);
+        let apart = if down < 0 { "" } else { " " };
+        line.extend(["l", &across.to_string(), apart, &down.to_string()]);
+    }
+    line
+}
+
+fn area(run: &[(i32, i32)]) -> String {
+    match run {
+        [(first, _), .., _] => format!("{}V{HEIGHT}H{first}Z", line(run)),
         _ => String::new(),
     }
 }
@@ -173,12 +182,12 @@ mod tests {
     #[test]
     fn a_line_goes_up_where_numbers_grow() {
         let chart = drawn(&[(at(0), Some(0)), (at(5), Some(5)), (at(10), Some(10))], 10).unwrap();
-        assert_eq!(chart.line, "M2.0 158.0L300.0 80.0L598.0 2.0");
-        assert_eq!(chart.area, "M2.0 158.0L300.0 80.0L598.0 2.0L598.0 160.0L2.0 160.0Z");
-        assert_eq!(chart.end, "M598.0 2.0h0");
+        assert_eq!(chart.line, "M4 316l596-156l596-156");
+        assert_eq!(chart.area, "M4 316l596-156l596-156V320H4Z");
+        assert_eq!(chart.end, "M1196 4h0");
         assert_eq!(chart.marks, ["10", "5", "0"]);
         assert_eq!(chart.days, ["1 Jan", "6 Jan", "11 Jan"]);
-        assert_eq!(chart.grid, "M0 158.0H600M0 80.0H600M0 2.0H600");
+        assert_eq!(chart.grid, "M0 316H1200M0 160H1200M0 4H1200");
     }
 
     #[test]
@@ -188,9 +197,9 @@ mod tests {
         let points =
             [(at(0), None), (at(2), Some(8)), (at(3), None), (at(5), Some(8)), (at(10), Some(8)), (at(10), None)];
         let chart = drawn(&points, 10).unwrap();
-        assert_eq!(chart.line, "M121.2 80.0h0M300.0 80.0L598.0 80.0", "one value is a dot");
+        assert_eq!(chart.line, "M242 160h0M600 160l596 0", "one value is a dot");
         assert_eq!(chart.marks, ["9", "8", "7"]);
-        assert_eq!(drawn(&[(at(4), Some(3))], 0).unwrap().line, "M2.0 80.0h0", "no time has passed");
+        assert_eq!(drawn(&[(at(4), Some(3))], 0).unwrap().line, "M4 160h0", "no time has passed");
         assert_eq!(drawn(&[(at(4), Some(3))], 0).unwrap().days, ["1 Jan 00:00"]);
     }
 
@@ -207,14 +216,40 @@ mod tests {
     fn a_small_line_needs_two_values() {
         assert_eq!(spark(&[]), "");
         assert_eq!(spark(&[None, Some(4), None]), "");
-        assert_eq!(spark(&[Some(0), Some(1)]), "M2.0 22.0L94.0 2.0");
-        assert_eq!(spark(&[Some(4), Some(4), Some(4)]), "M2.0 12.0L48.0 12.0L94.0 12.0");
+        assert_eq!(spark(&[Some(0), Some(1)]), "M4 44l184-40");
+        assert_eq!(spark(&[Some(4), Some(4), Some(4)]), "M4 24l92 0l92 0");
     }
 
-    /// Every number of a path's text.
-    fn numbers(path: &str) -> Vec<f64> {
-        let parts = path.split(|c: char| c.is_ascii_alphabetic() && c != 'e' || c == ' ');
-        parts.filter(|part| !part.is_empty()).map(|part| part.parse().expect("a number")).collect()
+    /// Where a pen comes that follows a path; `None` if it is no path of ours.
+    fn places(path: &str) -> Option<Vec<(i64, i64)>> {
+        let (mut places, mut at) = (Vec::new(), (0, 0));
+        for step in path.split_inclusive(|_| true).fold(Vec::<String>::new(), |mut steps, c| {
+            match steps.last_mut() {
+                Some(step) if !c.chars().all(|c| c.is_ascii_alphabetic()) => step.push_str(c),
+                _ => steps.push(c.to_owned()),
+            }
+            steps
+        }) {
+            let (command, numbers) = step.split_at(1);
+            let numbers = numbers.replace('-', " -");
+            let numbers: Vec<i64> = numbers.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+            at = match (command, numbers.as_slice()) {
+                ("M", [x, y]) => (*x, *y),
+                ("l", [x, y]) => (at.0 + x, at.1 + y),
+                ("h", [x]) => (at.0 + x, at.1),
+                ("H", [x]) => (*x, at.1),
+                ("V", [y]) => (at.0, *y),
+                ("Z", []) => at,
+                _ => return None,
+            };
+            places.push(at);
+        }
+        Some(places)
+    }
+
+    fn is_within(path: &str, width: i32, height: i32) -> bool {
+        let within = |(x, y): &(i64, i64)| (0..=i64::from(width)).contains(x) && (0..=i64::from(height)).contains(y);
+        places(path).is_some_and(|places| places.iter().all(within))
     }
 
     proptest! {
@@ -226,14 +261,10 @@ mod tests {
             let mut points: Vec<Point> = values.into_iter().map(|(day, value)| (at(day), value)).collect();
             points.sort();
             let small: Vec<Option<i64>> = points.iter().map(|(_, value)| *value).collect();
-            for number in numbers(&spark(&small)) {
-                prop_assert!((0.0..=f64::from(SPARK_WIDTH)).contains(&number));
-            }
+            prop_assert!(is_within(&spark(&small), SPARK_WIDTH, SPARK_HEIGHT));
             let Some(chart) = drawn(&held(&points, at(days)), days) else { return Ok(()) };
             for path in [&chart.line, &chart.area, &chart.grid, &chart.end] {
-                for number in numbers(path) {
-                    prop_assert!((0.0..=f64::from(WIDTH)).contains(&number), "{} in {}", number, path);
-                }
+                prop_assert!(is_within(path, WIDTH, HEIGHT), "{}", path);
             }
         }
     }

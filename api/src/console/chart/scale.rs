@@ -14,14 +14,14 @@ pub struct Scale {
 impl Scale {
     /// Holds all of these values; `None` if there are none. In whole numbers: nothing can get lost, or be no number.
     pub fn holding(values: impl IntoIterator<Item = i64>) -> Option<Self> {
-        let (mut least, mut most) = (None::<i64>, None::<i64>);
+        let (mut low, mut high) = (None::<i64>, None::<i64>);
         for value in values {
-            least = Some(least.map_or(value, |least| least.min(value)));
-            most = Some(most.map_or(value, |most| most.max(value)));
+            low = Some(low.map_or(value, |low| low.min(value)));
+            high = Some(high.map_or(value, |high| high.max(value)));
         }
-        let (least, most) = (i128::from(least?), i128::from(most?));
-        let step = nice(((most - least) + MAX_STEPS - 1) / MAX_STEPS);
-        let (mut first, mut last) = (least.div_euclid(step) * step, -(-most).div_euclid(step) * step);
+        let (low, high) = (i128::from(low?), i128::from(high?));
+        let step = nice(((high - low) + MAX_STEPS - 1) / MAX_STEPS);
+        let (mut first, mut last) = (low.div_euclid(step) * step, -(-high).div_euclid(step) * step);
         // All of one value lie in the middle, but nothing that is counted is less than nothing.
         if first == last {
             last += step;
@@ -64,12 +64,12 @@ fn clamp(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// The smallest of 1, 2, 5, 10, 20, 50, … that is not below `least`.
-fn nice(least: i128) -> i128 {
+/// The smallest of 1, 2, 5, 10, 20, 50, … that is not below `low`.
+fn nice(low: i128) -> i128 {
     let mut power: i128 = 1;
     loop {
         for digit in [1, 2, 5] {
-            if digit * power >= least {
+            if digit * power >= low {
                 return digit * power;
             }
         }
