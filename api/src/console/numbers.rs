@@ -47,15 +47,15 @@ enum Grouping {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Short {
     value: Option<i64>,
-    short: String,
+    text: String,
     exact: String,
 }
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.value {
-            Some(value) if self.short != self.exact => {
-                write!(f, "<data value=\"{value}\" title=\"{}\">{}</data>", self.exact, self.short)
+            Some(value) if self.text != self.exact => {
+                write!(f, "<data value=\"{value}\" title=\"{}\">{}</data>", self.exact, self.text)
             }
             _ => f.write_str(&self.exact),
         }
@@ -113,15 +113,14 @@ impl Numbers {
             ("en" | "ja" | "zh" | "ko" | "th" | "he" | "ms", _) => Self::ENGLISH,
             ("es", "mx" | "us" | "gt" | "hn" | "ni" | "pa" | "pr" | "sv" | "do") => Self::new(",", ".", Threes, NBSP),
             ("es", _) => Self::new(".", ",", ThreesFromFive, NBSP),
-            ("de", "at") => Self::new(NBSP, ",", Threes, NBSP),
-            ("de" | "da" | "ro" | "sl" | "hr", _) => Self::new(".", ",", Threes, NBSP),
-            ("it" | "nl" | "el" | "id" | "vi" | "tr", _) => Self::new(".", ",", Threes, ""),
-            ("pt", "pt") => Self::new(NBSP, ",", ThreesFromFive, ""),
-            ("pt", _) => Self::new(".", ",", Threes, ""),
+            ("pt", "pt") | ("pl", _) => Self::new(NBSP, ",", ThreesFromFive, ""),
+            ("it" | "nl" | "el" | "id" | "vi" | "tr" | "pt", _) => Self::new(".", ",", Threes, ""),
             ("fr", _) => Self::new(NARROW, ",", Threes, NARROW),
-            ("pl" | "bg", _) => Self::new(NBSP, ",", ThreesFromFive, if language == "pl" { "" } else { NBSP }),
-            ("ru" | "sv" | "nb" | "nn" | "no" | "fi" | "cs" | "sk", _) => Self::new(NBSP, ",", Threes, NBSP),
             ("uk" | "hu", _) => Self::new(NBSP, ",", Threes, ""),
+            ("de", "at") | ("ru" | "sv" | "nb" | "nn" | "no" | "fi" | "cs" | "sk", _) => {
+                Self::new(NBSP, ",", Threes, NBSP)
+            }
+            ("de" | "da" | "ro" | "sl" | "hr", _) => Self::new(".", ",", Threes, NBSP),
             _ => return None,
         })
     }
@@ -140,15 +139,15 @@ impl Numbers {
     /// In few characters, or a dash.
     pub fn short(self, number: Option<i64>) -> Short {
         let exact = self.exact_or_dash(number);
-        let short = number.map_or_else(|| UNKNOWN.to_owned(), |number| self.compact(number));
-        Short { value: number, short, exact }
+        let text = number.map_or_else(|| UNKNOWN.to_owned(), |number| self.compact(number));
+        Short { value: number, text, exact }
     }
 
     /// A change, with its sign, in few characters.
     pub fn short_change(self, change: i64) -> Short {
         let plus = if change > 0 { "+" } else { "" };
         let (short, exact) = (self.compact(change), self.exact(change));
-        Short { value: Some(change), short: format!("{plus}{short}"), exact: format!("{plus}{exact}") }
+        Short { value: Some(change), text: format!("{plus}{short}"), exact: format!("{plus}{exact}") }
     }
 
     /// With one decimal, and a second one where the first would say nothing.

@@ -228,14 +228,15 @@ fn instant(at: DateTime<Utc>) -> String {
 fn csv<const N: usize>(columns: Option<[&str; N]>, lines: impl Iterator<Item = [String; N]>) -> Vec<u8> {
     let mut text = String::new();
     for line in columns.map(|columns| columns.map(str::to_owned)).into_iter().chain(lines) {
-        let fields = line.map(|field| match field.contains([',', '"', '\r', '\n']) {
-            true => format!("\"{}\"", field.replace('"', "\"\"")),
-            false => field,
-        });
+        let fields = line.map(quoted);
         text.push_str(&fields.join(","));
         text.push_str("\r\n");
     }
     text.into_bytes()
+}
+
+fn quoted(field: String) -> String {
+    if field.contains([',', '"', '\r', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
 }
 
 fn ndjson(views: impl Iterator<Item = impl Serialize>) -> Result<Vec<u8>, ApiError> {

@@ -140,7 +140,7 @@ pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let creator = creator(&member, &request, &api).await?;
     let view = View::of(&request, &creator)?;
     let sync = api.within(api.store.open_syncs(&[creator.id])).await?.remove(&creator.id);
-    let found = find(&api, &creator, &view, Utc::now()).await?;
+    let found = Box::pin(find(&api, &creator, &view, Utc::now())).await?;
     let numbers = Numbers::of(&request);
     answer(false, &page(&member, &request, creator, &view, found, sync, numbers))
 }
