@@ -209,7 +209,7 @@ impl Numbers {
         // From the smallest unit up: the first in which three digits before the sign are enough.
         for (unit, name) in UNITS.into_iter().rev() {
             let tenths = (u128::from(size) * 10 + u128::from(unit) / 2) / u128::from(unit);
-            let whole = u64::try_from((tenths + 5) / 10).unwrap_or(u64::MAX);
+            let whole = (size + unit / 2) / unit;
             if tenths < 1000 {
                 let (whole, tenth) = (tenths / 10, tenths % 10);
                 let part = if tenth == 0 { String::new() } else { format!("{}{tenth}", self.decimal) };
