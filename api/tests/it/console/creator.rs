@@ -288,7 +288,7 @@ async fn an_export_of_20000_videos_is_read_as_its_reader_reads() {
     let answer = viewer.request(Method::GET, &export).send().await.expect("an answer");
     let mut parts = answer.bytes_stream();
     let mut lines = 0;
-    let newlines = |part: &[u8]| part.iter().filter(|byte| **byte == b'\n').count();
+    let newlines = |part: &[u8]| part.split(|byte| *byte == b'\n').count() - 1;
     lines += newlines(&parts.next().await.expect("a part").expect("a part"));
     sql.batch_execute("UPDATE videos SET listed = false").await.expect("none is listed any more");
     while let Some(part) = parts.next().await {
