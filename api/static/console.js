@@ -50,6 +50,8 @@ for (const panels of document.querySelectorAll('.panels[data-times]')) {
     const hint = chart.closest('.panel').querySelector('.hint');
     return { cross, hint, words: hint.textContent, values: chart.dataset.values.split(',') };
   });
+  // Where a time lies on the lines, from 0 to 1.
+  const share = (at) => (to > from ? Math.min(1, Math.max(0, (at - from) / (to - from))) : 0);
   const clear = () => {
     for (const { cross, hint, words } of charts) {
       cross.removeAttribute('d');
@@ -58,17 +60,16 @@ for (const panels of document.querySelectorAll('.panels[data-times]')) {
   };
   panels.addEventListener('pointermove', ({ target, clientX }) => {
     const svg = target.closest('.chart')?.querySelector('svg');
-    if (!svg || to <= from) return clear();
+    if (!svg) return clear();
     const { left, width } = svg.getBoundingClientRect();
-    const part = Math.min(1, Math.max(0, (clientX - left) / width));
+    const part = (clientX - left) / width;
     // What was last recorded by then.
     let place = 0;
-    while (place + 1 < times.length && times[place + 1] <= from + part * (to - from)) place += 1;
-    const day = new Date(times[place] * 60_000).toLocaleDateString(undefined, { dateStyle: 'medium' });
+    while (place + 1 < times.length && share(times[place + 1]) <= part) place += 1;
+    const day = new Date(times[place] * 1000).toLocaleDateString(undefined, { dateStyle: 'medium' });
     const { width: across, height } = svg.viewBox.baseVal;
-    const x = Math.min(1, Math.max(0, (times[place] - from) / (to - from))) * across;
     for (const { cross, hint, values } of charts) {
-      cross.setAttribute('d', `M${x} 0V${height}`);
+      cross.setAttribute('d', `M${share(times[place]) * across} 0V${height}`);
       hint.textContent = `${values[place] ? Number(values[place]).toLocaleString() : '–'} on ${day}`;
     }
   });

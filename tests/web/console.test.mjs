@@ -65,9 +65,9 @@ async function asksUntil(page, locator) {
 /** Lines of the numbers, the videos in another order, and both as files. */
 async function readsTheNumbers(page, followers) {
   await grow(page, followers);
-  await asksUntil(page, page.getByRole('img', { name: 'Followers' }));
-  const words = await page.getByRole('img', { name: 'Followers' }).locator('desc').textContent();
-  assert.ok(words.includes(` to ${followers.toLocaleString('en')} on `), words);
+  // What the line is to those who can't see it.
+  const words = page.locator('desc', { hasText: ` to ${followers.toLocaleString('en')} on ` });
+  await asksUntil(page, page.getByRole('img', { name: 'Followers' }).filter({ has: words }));
   await looks(page);
   await page.getByRole('link', { name: '90 days' }).click();
   await page.getByRole('link', { name: 'Likes', exact: true }).click();

@@ -111,9 +111,9 @@ impl Past {
         }
     }
 
-    /// When something was recorded, separated by commas.
+    /// When something was recorded: seconds since 1970, separated by commas.
     pub fn times(&self) -> String {
-        joined(self.points.iter().map(|point| minutes(point.at).to_string()))
+        joined(self.points.iter().map(|point| point.at.timestamp().to_string()))
     }
 
     /// What was recorded, newest first; of many points some, evenly.
@@ -127,11 +127,6 @@ impl Past {
         };
         self.points.iter().rev().step_by(self.points.len().div_ceil(MAX_LINES).max(1)).map(line).collect()
     }
-}
-
-/// Minutes since 1970.
-pub fn minutes(at: DateTime<Utc>) -> i64 {
-    at.timestamp().div_euclid(60)
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> String {

@@ -15,7 +15,7 @@ use shared::store::trends::{Engagement, VideoTrend};
 use shared::store::videos::{SortOrder, StoredVideo, VideoPosition, VideoQuery, VideoSort};
 use strum::VariantArray as _;
 
-use super::figures::{Line, Panel, Past, engagement_rate, minutes};
+use super::figures::{Line, Panel, Past, engagement_rate};
 use super::period::Period;
 use super::videos::{COLUMNS, Column, VideoRow, aria_sort, parts};
 use super::{CreatorLine, creator};
@@ -54,7 +54,7 @@ struct CreatorPage {
     panels: Vec<Panel>,
     /// What is missing for the panels to have lines.
     too_short: Option<&'static str>,
-    /// When the panels' values were recorded, and when their lines begin and end: minutes since 1970.
+    /// When the panels' values were recorded, and when their lines begin and end: seconds since 1970.
     times: String,
     from: i64,
     to: i64,
@@ -234,8 +234,8 @@ fn page(
         panels,
         too_short: too_short(&past),
         times: past.times(),
-        from: minutes(past.from),
-        to: minutes(past.to),
+        from: past.from.timestamp(),
+        to: past.to.timestamp(),
         lines: past.lines(numbers),
         engagement: engagement_card(&engagement, view.period, numbers),
         best: best.into_iter().filter(|video| video.views.is_some()).map(row).collect(),
