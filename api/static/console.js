@@ -39,6 +39,43 @@ for (const form of document.querySelectorAll('form[data-popup]')) {
   });
 }
 
+// The numbers along the lines, under the pointer: all lines of a page show the same time. Without a pointer there is the table.
+for (const panels of document.querySelectorAll('.panels[data-times]')) {
+  const [from, to] = [Number(panels.dataset.from), Number(panels.dataset.to)];
+  const times = panels.dataset.times.split(',').map(Number);
+  const charts = [...panels.querySelectorAll('.chart')].map((chart) => {
+    const cross = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+    cross.classList.add('cross');
+    chart.querySelector('svg').append(cross);
+    const hint = chart.closest('.panel').querySelector('.hint');
+    return { cross, hint, words: hint.textContent, values: chart.dataset.values.split(',') };
+  });
+  // Where a time lies on the lines, from 0 to 1.
+  const share = (at) => (to > from ? Math.min(1, Math.max(0, (at - from) / (to - from))) : 0);
+  const clear = () => {
+    for (const { cross, hint, words } of charts) {
+      cross.removeAttribute('d');
+      hint.textContent = words;
+    }
+  };
+  panels.addEventListener('pointermove', ({ target, clientX }) => {
+    const svg = target.closest('.chart')?.querySelector('svg');
+    if (!svg) return clear();
+    const { left, width } = svg.getBoundingClientRect();
+    const part = (clientX - left) / width;
+    // What was last recorded by then.
+    let place = 0;
+    while (place + 1 < times.length && share(times[place + 1]) <= part) place += 1;
+    const day = new Date(times[place] * 1000).toLocaleDateString(undefined, { dateStyle: 'medium' });
+    const { width: across, height } = svg.viewBox.baseVal;
+    for (const { cross, hint, values } of charts) {
+      cross.setAttribute('d', `M${share(times[place]) * across} 0V${height}`);
+      hint.textContent = `${values[place] ? Number(values[place]).toLocaleString() : '–'} on ${day}`;
+    }
+  });
+  panels.addEventListener('pointerleave', clear);
+}
+
 // A form that is sent twice by a double click would make two keys.
 for (const form of document.querySelectorAll('form[method=post]:not([data-popup])')) {
   form.addEventListener('submit', (event) => {

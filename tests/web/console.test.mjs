@@ -36,8 +36,65 @@ async function looks(page) {
   }
 }
 
+/** The same of a page without scripts, where no checker runs either: its text, in a page that has no script of ours. */
+async function looksWithoutScripts(page) {
+  const context = await browser.newContext();
+  const twin = await context.newPage();
+  const [url, body] = [page.url().split('#')[0], await page.content()];
+  await twin.route('**/*', (route) => {
+    if (route.request().url() === url) return route.fulfill({ contentType: 'text/html; charset=utf-8', body });
+    return route.request().resourceType() === 'script' ? route.abort() : route.continue();
+  });
+  await twin.goto(url);
+  await looks(twin);
+  await context.close();
+}
+
 async function ask(key) {
   return (await fetch(`${base}/api/v1/creators`, { headers: { 'x-api-key': key } })).status;
+}
+
+/** The creator whose page is open has other numbers from now on, on its platform; a sync finds them. */
+async function grow(page, followers) {
+  const account = await page.getByText('Account id').locator('xpath=following-sibling::dd[1]').textContent();
+  const changed = await fetch(`${system.sandbox}/control/users/${account}`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ follower_count: followers }),
+  });
+  assert.equal(changed.status, 200);
+  await page.getByRole('button', { name: 'Sync now' }).click();
+  await page.getByText('The sync is queued.').waitFor();
+}
+
+/** The page, asked again until it shows this. */
+async function asksUntil(page, locator) {
+  const until = Date.now() + 60_000;
+  while (await locator.count() === 0) {
+    assert.ok(Date.now() < until, `${page.url()} does not show it`);
+    await page.reload();
+  }
+}
+
+/** Lines of the numbers, the videos in another order, and both as files; `looks` is how the page is looked at. */
+async function readsTheNumbers(page, followers, looks) {
+  await grow(page, followers);
+  // What the line is to those who can't see it.
+  const words = page.locator('desc', { hasText: ` to ${followers.toLocaleString('en')} on ` });
+  await asksUntil(page, page.getByRole('img', { name: 'Followers' }).filter({ has: words }));
+  await looks(page);
+  await page.getByRole('link', { name: '90 days' }).click();
+  await page.getByRole('link', { name: 'Likes', exact: true }).click();
+  await page.locator('th[aria-sort=descending]', { hasText: 'Likes' }).waitFor();
+  assert.equal(await page.getByRole('link', { name: '90 days' }).getAttribute('aria-current'), 'true');
+  for (const [name, ending] of [['Videos as CSV', /-videos-.*\.csv$/], ['History as NDJSON', /-history-.*\.ndjson$/]]) {
+    const file = page.waitForEvent('download');
+    await page.getByRole('link', { name }).click();
+    assert.match((await file).suggestedFilename(), ending);
+  }
+  await page.getByText('The same as a table').click();
+  await page.getByRole('region', { name: 'Followers, likes and views over time' }).getByText(followers.toLocaleString('en')).waitFor();
+  await looks(page);
 }
 
 /** Makes a key on the page of keys, and gives it back. */
@@ -83,8 +140,10 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   await looks(page);
   await page.locator('a.row').first().click();
   await looks(page);
-  await page.getByRole('button', { name: 'Sync now' }).click();
-  await page.getByText('The sync is queued.').waitFor();
+  await readsTheNumbers(page, 5_000_000, looks);
+  // Under the pointer, the number itself.
+  await page.locator('.panel').first().locator('svg').hover();
+  await page.locator('.panel').first().getByText(/^[\d,]+ on /).waitFor();
   await page.getByRole('button', { name: 'Disconnect' }).click();
   await page.getByText('The creator is disconnected.').waitFor();
 
@@ -129,6 +188,8 @@ test('without JavaScript the same is possible', async () => {
   await page.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();
   await page.locator('a.row').first().click();
+  await asksUntil(page, page.locator('.state.good'));
+  await readsTheNumbers(page, 6_000_000, looksWithoutScripts);
   await page.getByRole('button', { name: 'Disconnect' }).click();
   await page.getByText('The creator is disconnected.').waitFor();
   await page.getByRole('link', { name: 'API keys' }).click();

@@ -5,6 +5,7 @@
 
 mod account;
 mod audit;
+mod chart;
 mod cookie;
 mod creators;
 mod csrf;
@@ -15,6 +16,7 @@ mod join;
 mod keys;
 mod members;
 mod moment;
+mod numbers;
 mod page;
 mod password;
 mod projects;
@@ -70,6 +72,7 @@ pub fn scope() -> Scope<
         .service(resource("/creators/connect").route(post().to(creators::connect)))
         .service(resource("/creators/connected").route(get().to(creators::connected)))
         .service(resource("/creators/{creator}").route(get().to(creators::show)))
+        .service(resource("/creators/{creator}/export").route(get().to(creators::export)))
         .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
         .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
         .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))

@@ -1,6 +1,7 @@
 //! The dashboard, as a browser without JavaScript meets it.
 
 mod browser;
+mod creator;
 mod creators;
 mod hostile;
 mod keys;

@@ -12,6 +12,7 @@ use super::keys::escape_like;
 use super::schema::{creators, jobs};
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, ProjectId};
+use crate::platforms::Platform;
 
 #[diesel::declare_sql_function]
 extern "SQL" {
@@ -26,6 +27,8 @@ pub struct Search {
     pub text: String,
     /// Only those in this state.
     pub status: Option<Status>,
+    /// Only those of this platform.
+    pub platform: Option<Platform>,
     /// Those connected last come last.
     pub oldest_first: bool,
 }
@@ -46,6 +49,9 @@ impl Store {
             .into_boxed();
         if let Some(status) = search.status {
             query = query.filter(creators::status.eq(status));
+        }
+        if let Some(platform) = search.platform {
+            query = query.filter(creators::platform.eq(platform));
         }
         if !search.text.is_empty() {
             let beginning = format!("{}%", escape_like(&search.text.to_lowercase()));

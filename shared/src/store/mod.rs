@@ -36,6 +36,7 @@ mod target;
 mod text;
 mod time;
 mod tls;
+pub mod trends;
 mod unnamed;
 pub mod users;
 pub mod videos;

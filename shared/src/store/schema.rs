@@ -325,5 +325,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     batches,
     batch_jobs,
     batch_counts,
-    checkpoints
+    checkpoints,
+    creator_history
 );

@@ -37,6 +37,15 @@ async fn creators_are_found_and_paged() {
     assert_eq!(found(&mut viewer, "q=open-7").await, 1, "an account's id");
     assert_eq!(found(&mut viewer, "q=%25").await, 0, "no pattern");
     assert_eq!(found(&mut viewer, "q=user1&state=REAUTHORIZATION_REQUIRED").await, 0);
+    let elsewhere = "UPDATE creators SET platform = 'YOUTUBE' WHERE username LIKE 'user9%'";
+    assert_eq!(world.sql().await.execute(elsewhere, &[]).await.expect("some of another platform"), 11);
+    assert_eq!(found(&mut viewer, "platform=YOUTUBE").await, 11);
+    assert_eq!(found(&mut viewer, "platform=YOUTUBE&q=user91&order=oldest").await, 1);
+    assert_eq!(found(&mut viewer, "platform=INSTAGRAM").await, 0);
+    let page = viewer.get(&format!("{path}?platform=TIKTOK&state=ACTIVE")).await.text;
+    assert_eq!(page.matches("<a class=\"row\"").count(), 50);
+    assert!(page.contains("<option value=\"TIKTOK\" selected>TikTok</option>"), "{page}");
+    assert!(between(&page, "rel=\"next\" href=\"", "\"").contains("platform=TIKTOK"), "the filter stays: {page}");
     assert!(viewer.get(&format!("{path}?q=nobody")).await.text.contains("No creator is like this"));
     assert_eq!(found(&mut viewer, "q=%00user11&state=nonsense&order=%ff").await, 11, "what makes no sense is ignored");
     assert_eq!(viewer.get(&format!("{path}?after=nonsense")).await.status, 404);

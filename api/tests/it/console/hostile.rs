@@ -10,12 +10,13 @@ use crate::harness::{World, send};
 
 /// Every route below a project, with something of that project's in its place. A route that is missing here fails the test
 /// below that reads the source.
-const PROJECT_ROUTES: [(&str, &str); 20] = [
+const PROJECT_ROUTES: [(&str, &str); 21] = [
     ("GET", ""),
     ("GET", "/creators"),
     ("POST", "/creators/connect"),
     ("GET", "/creators/connected"),
     ("GET", "/creators/{creator}"),
+    ("GET", "/creators/{creator}/export"),
     ("POST", "/creators/{creator}/sync"),
     ("POST", "/creators/{creator}/disconnect"),
     ("GET", "/keys"),
@@ -209,7 +210,11 @@ async fn every_page_has_a_strict_policy_and_nothing_inline() {
     let world = World::start().await;
     let mut owner = Browser::member(&world, Role::Owner).await;
     let base = format!("/console/projects/{}", world.project);
-    let mut paths = ["keys", "members", "settings", "audit"].map(|path| format!("{base}/{path}")).to_vec();
+    let creator = world.creator("open-1").await;
+    world.add_videos(creator, 30, chrono::Utc::now()).await;
+    let mut paths = ["keys", "members", "settings", "audit", "creators", &format!("creators/{creator}")]
+        .map(|path| format!("{base}/{path}"))
+        .to_vec();
     paths.extend(["/console/account", "/console/projects", "/console/none", "/console/join/x"].map(str::to_owned));
     for path in paths {
         let page = owner.get(&path).await;

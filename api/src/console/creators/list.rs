@@ -1,0 +1,136 @@
+//! The list: searched, filtered, a page at a time.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use shared::ids::CreatorId;
+use shared::people::Role;
+use shared::platforms::Platform;
+use shared::store::creator_list::Search;
+use shared::store::creators::{CreatorPosition, Status};
+use url::form_urlencoded;
+
+use super::{CreatorLine, platform_name};
+use crate::app::Api;
+use crate::console::error::ConsoleError;
+use crate::console::numbers::Numbers;
+use crate::console::page::{Layout, answer, query};
+use crate::console::who::Member;
+
+const PAGE: usize = 50;
+/// A creator's username has far less.
+const MAX_SEARCH: usize = 200;
+
+#[derive(Template)]
+#[template(path = "console/creators.html")]
+struct CreatorsPage {
+    layout: Layout,
+    project: String,
+    may_change: bool,
+    search: Search,
+    lines: Vec<CreatorLine>,
+    is_first: bool,
+    /// The query of the next page; empty if there is none.
+    next: String,
+}
+
+impl CreatorsPage {
+    /// The platforms to choose from, with their names.
+    fn platforms() -> [(Platform, &'static str); 3] {
+        [Platform::Tiktok, Platform::Instagram, Platform::Youtube].map(|platform| (platform, platform_name(platform)))
+    }
+
+    fn is_searched(&self) -> bool {
+        let Search { text, status, platform, .. } = &self.search;
+        !text.is_empty() || status.is_some() || platform.is_some() || !self.is_first
+    }
+}
+
+/// `GET /console/projects/{project}/creators?q=&state=&platform=&order=&after=`.
+pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let search = search(&request);
+    let after = match query(&request, "after").as_str() {
+        "" => None,
+        text => Some(position(text).ok_or(ConsoleError::NotFound)?),
+    };
+    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let mut found = api.within(api.store.search_creators(member.project(), &search, after, limit)).await?;
+    let more = found.len() > PAGE;
+    found.truncate(PAGE);
+    let ids: Vec<CreatorId> = found.iter().map(|creator| creator.id).collect();
+    let syncs = api.within(api.store.open_syncs(&ids)).await?;
+    let next = found.last().filter(|_| more).map(|last| next_query(&search, last.position())).unwrap_or_default();
+    let numbers = Numbers::of(&request);
+    let page = CreatorsPage {
+        layout: Layout::project(&member, "Creators", "creators").with_notice(&request),
+        project: member.project().to_string(),
+        may_change: member.may(Role::Developer),
+        lines: found
+            .into_iter()
+            .map(|creator| {
+                let sync = syncs.get(&creator.id).copied();
+                CreatorLine::new(creator, sync, numbers)
+            })
+            .collect(),
+        is_first: after.is_none(),
+        search,
+        next,
+    };
+    answer(false, &page)
+}
+
+fn search(request: &HttpRequest) -> Search {
+    // U+0000 is in no name, and Postgres can't compare with it.
+    let text = query(request, "q").trim().replace('\0', "").chars().take(MAX_SEARCH).collect();
+    Search {
+        text,
+        status: query(request, "state").parse().ok(),
+        platform: query(request, "platform").parse().ok(),
+        oldest_first: query(request, "order") == "oldest",
+    }
+}
+
+fn next_query(search: &Search, after: CreatorPosition) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("q", &search.text);
+    if let Some(status) = search.status {
+        query.append_pair("state", status.as_ref());
+    }
+    if let Some(platform) = search.platform {
+        query.append_pair("platform", platform.as_ref());
+    }
+    if search.oldest_first {
+        query.append_pair("order", "oldest");
+    }
+    let place = format!("{}.{}", after.connected_at.timestamp_micros(), after.id);
+    query.append_pair("after", &URL_SAFE_NO_PAD.encode(place)).finish()
+}
+
+/// A place in the list as [`next_query`] writes it.
+fn position(text: &str) -> Option<CreatorPosition> {
+    let place = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    let (micros, id) = place.split_once('.')?;
+    let connected_at = chrono::DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    // What Postgres can't hold is no place of ours.
+    let is_sane = (1970..=9999).contains(&chrono::Datelike::year(&connected_at));
+    is_sane.then_some(CreatorPosition { connected_at, id: id.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        let after = CreatorPosition { connected_at: chrono::DateTime::UNIX_EPOCH, id: CreatorId::new() };
+        let query = next_query(&Search::default(), after);
+        let (_, written) = query.split_once("after=").unwrap();
+        assert_eq!(position(written), Some(after));
+        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775807.x"), &URL_SAFE_NO_PAD.encode("1.x")]
+        {
+            assert_eq!(position(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+DROP INDEX creators_elsewhere;
