@@ -147,6 +147,7 @@ diesel::table! {
         deep_synced_at -> Nullable<Timestamptz>,
         external_ref -> Nullable<Text>,
         updated_at -> Timestamptz,
+        recorded -> Bool,
     }
 }
 
@@ -166,6 +167,7 @@ diesel::table! {
         shares -> Nullable<Int8>,
         published_at -> Timestamptz,
         listed -> Bool,
+        recorded -> Bool,
     }
 }
 
