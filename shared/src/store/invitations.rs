@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::audit::{self, Action, Deed};
 use super::members::{Actor, add_member};
-use super::schema::{invitations, members, projects, users};
+use super::schema::{self, invitations, members, users};
 use super::time::{from_now, present};
-use super::{Store, StoreError};
+use super::{Store, StoreError, projects};
 use crate::ids::{InvitationId, ProjectId, UserId};
 use crate::people::{Email, Role};
 
@@ -78,8 +79,8 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let found = members::table.filter(members::project_id.eq(project)).count();
-                if found.get_result::<i64>(connection).await? > 0 {
+                projects::lock(connection, project).await?;
+                if projects::has_members(connection, project).await? {
                     return Ok(false);
                 }
                 let before = invitations::project_id.eq(project).and(invitations::invited_by.is_null());
@@ -127,15 +128,18 @@ impl Store {
     pub async fn invitation(&self, hash: &[u8; 32]) -> Result<Option<Invitation>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(invitations::table
-            .inner_join(projects::table)
+            .inner_join(schema::projects::table)
             .filter(invitations::hash.eq(hash.as_slice()).and(invitations::expires_at.gt(present())))
-            .select((projects::id, projects::name, invitations::role))
+            // The program's own is for the first owner.
+            .filter(invitations::invited_by.is_not_null().or(not(somebody)))
+            .select((schema::projects::id, schema::projects::name, invitations::role))
             .first(&mut connection)
             .await
             .optional()?)
     }
 
     /// Takes the invitation for a user. `None`: it works no longer.
+        let somebody = exists(members::table.filter(members::project_id.eq(invitations::project_id)));
     pub async fn join(&self, hash: &[u8; 32], actor: Actor<'_>) -> Result<Option<ProjectId>, StoreError> {
         let mut connection = self.connection().await?;
         connection.transaction(async |connection| take(connection, hash, actor).await).await.map_err(StoreError::from)
@@ -191,15 +195,25 @@ async fn insert(
 }
 
 async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
-    let open = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
-    let taken: Option<(ProjectId, Role)> = diesel::delete(open.filter(invitations::expires_at.gt(present())))
-        .returning((invitations::project_id, invitations::role))
+    let open = || {
+        let known = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
+        known.filter(invitations::expires_at.gt(present()))
+    };
+    let found: Option<ProjectId> = open().select(invitations::project_id).first(connection).await.optional()?;
+    let Some(project) = found else { return Ok(None) };
+    projects::lock(connection, project).await?;
+    let taken: Option<(Role, Option<String>)> = diesel::delete(open())
+        .returning((invitations::role, invitations::invited_by))
         .get_result(connection)
         .await
         .optional()?;
-    let Some((project, role)) = taken else { return Ok(None) };
+    let Some((role, invited_by)) = taken else { return Ok(None) };
+    if invited_by.is_none() && projects::has_members(connection, project).await? {
+        return Ok(None);
+    }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());
+/// Takes an invitation. The program's own is for the first owner: it is dead once there is a member.
     audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
     Ok(Some(project))
 }

@@ -159,8 +159,7 @@ impl Store {
         connection
             .transaction(async |connection| {
                 // One change at a time: two owners who remove each other must not both succeed.
-                let _: ProjectId =
-                    projects::table.find(project).select(projects::id).for_update().first(connection).await?;
+                super::projects::lock(connection, project).await?;
                 let found: Option<(Email, Role)> = members::table
                     .inner_join(users::table)
                     .filter(members::project_id.eq(project).and(members::user_id.eq(user)))
@@ -168,6 +167,7 @@ impl Store {
                     .first(connection)
                     .await
                     .optional()?;
+    super::projects::lock(connection, project).await?;
                 let Some((email, before)) = found else { return Ok(MemberChange::NotFound) };
                 if before == Role::Owner && role != Some(Role::Owner) && is_last_owner(connection, project).await? {
                     return Ok(MemberChange::LastOwner);
@@ -187,7 +187,8 @@ impl Store {
     }
 }
 
-/// Makes a user a member; one who is it already keeps the better of the two roles.
+/// Makes a user a member; one who is it already keeps the better of the two roles. Locks the project, as every change of its
+/// members does: a role that was read must be the one that is written over.
 pub(super) async fn add_member(
     connection: &mut AsyncPgConnection,
     project: ProjectId,
@@ -195,7 +196,7 @@ pub(super) async fn add_member(
     role: Role,
 ) -> QueryResult<()> {
     let before: Option<Role> =
-        members::table.find((project, user)).select(members::role).for_update().first(connection).await.optional()?;
+        members::table.find((project, user)).select(members::role).first(connection).await.optional()?;
     let role = before.map_or(role, |before| before.max(role));
     diesel::insert_into(members::table)
         .values((members::project_id.eq(project), members::user_id.eq(user), members::role.eq(role)))
