@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use shared::ids::UserId;
 use shared::people::Email;
 use shared::secret_token::SecretToken;
 use shared::store::invitations::{Invitation, Joining};
@@ -14,7 +15,7 @@ use super::error::ConsoleError;
 use super::form::Form;
 use super::page::{Layout, answer, path_token, see_other};
 use super::password::NewPassword;
-use super::sign_in::begin_session;
+use super::sign_in::begin_first_session;
 use super::who::Visitor;
 use crate::app::Api;
 
@@ -60,9 +61,9 @@ pub async fn join(
     }
     let invitation = api.within(api.store.invitation(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
     let problem = match join_as_new(&api, &form, &token).await? {
-        Ok(user) => {
+        Ok((user, password)) => {
             let next = format!("{PATH}/projects/{}/keys?done=joined", invitation.project);
-            return begin_session(&api, &request, &visitor, user, &next).await;
+            return begin_first_session(&api, &request, &visitor, (user, &password), &next).await;
         }
         Err(problem) => problem,
     };
@@ -76,12 +77,12 @@ async fn join_as(api: &Api, session: &Session, token: &SecretToken) -> Result<Ht
     Ok(see_other(&format!("{PATH}/projects/{project}/keys?done=joined")))
 }
 
-/// The new user, or what is wrong with the form.
+/// The new user and the password's string, or what is wrong with the form.
 async fn join_as_new(
     api: &Api,
     form: &Form,
     token: &SecretToken,
-) -> Result<Result<shared::ids::UserId, &'static str>, ConsoleError> {
+) -> Result<Result<(UserId, String), &'static str>, ConsoleError> {
     let Ok(email) = form.text("email").parse::<Email>() else {
         return Ok(Err("This is not an email address."));
     };
@@ -91,7 +92,7 @@ async fn join_as_new(
     };
     let password = api.console.passwords.hash(password).await?;
     match api.within(api.store.join_as_new_user(&token.hash(), &email, &password)).await? {
-        Joining::Done(user, _) => Ok(Ok(user)),
+        Joining::Done(user, _) => Ok(Ok((user, password))),
         Joining::NotFound => Err(ConsoleError::DeadLink),
         Joining::EmailTaken => Ok(Err("There is an account with this email address: sign in with it first.")),
     }

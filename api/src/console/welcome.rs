@@ -9,7 +9,7 @@ use super::error::ConsoleError;
 use super::form::Form;
 use super::page::{Layout, answer, path_token};
 use super::password::NewPassword;
-use super::sign_in::begin_session;
+use super::sign_in::begin_first_session;
 use super::who::Visitor;
 use crate::app::Api;
 
@@ -47,5 +47,5 @@ pub async fn set(
     let password = api.console.passwords.hash(password).await?;
     let owner = api.within(api.store.use_password_link(&token.hash(), &password)).await?;
     let user = owner.ok_or(ConsoleError::DeadLink)?;
-    begin_session(&api, &request, &visitor, user, PATH).await
+    begin_first_session(&api, &request, &visitor, (user, &password), PATH).await
 }

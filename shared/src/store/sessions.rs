@@ -39,6 +39,8 @@ pub struct NewSession<'a> {
     pub user: UserId,
     /// What the browser calls itself.
     pub browser: &'a str,
+    /// The password's argon2id string that was shown to be known.
+    pub password: &'a str,
     /// Where it came from.
     pub address: &'a str,
 }
@@ -59,13 +61,25 @@ pub struct SessionListing {
 }
 
 impl Store {
-    /// Begins a session, and forgets those that have ended by themselves.
-    pub async fn add_session(&self, session: &NewSession<'_>) -> Result<(), StoreError> {
+    /// Begins a session, and forgets those that have ended by themselves. `false`: the user has another password by now, and
+    /// nothing was begun.
+    pub async fn add_session(&self, session: &NewSession<'_>) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 let ended = sessions::seen_at.lt(ago(IDLE_LIFETIME)).or(sessions::created_at.lt(ago(LIFETIME)));
                 diesel::delete(sessions::table.filter(ended)).execute(connection).await?;
+                // Who changes the password waits for us and then ends this session too, or is seen here.
+                let known: Option<Option<String>> = users::table
+                    .find(session.user)
+                    .select(users::password)
+                    .for_share()
+                    .first(connection)
+                    .await
+                    .optional()?;
+                if known.flatten().as_deref() != Some(session.password) {
+                    return Ok(false);
+                }
                 diesel::insert_into(sessions::table)
                     .values((
                         sessions::id.eq(SessionId::new()),
@@ -76,7 +90,7 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
-                Ok(())
+                Ok(true)
             })
             .await
     }

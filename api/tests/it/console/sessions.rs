@@ -6,7 +6,7 @@ use reqwest::Method;
 use shared::people::Role;
 
 use super::browser::{Browser, PASSWORD};
-use crate::harness::{World, send};
+use crate::harness::{World, eventually, send};
 
 const EMAIL: &str = "ada@example.com";
 
@@ -153,6 +153,30 @@ async fn a_changed_password_throws_everybody_else_out() {
     assert_eq!(second.get(page).await.status, 303);
     assert_eq!(second.sign_in(EMAIL, PASSWORD).await.status, 422);
     assert_eq!(second.sign_in(EMAIL, new).await.status, 303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_under_way_does_not_outlive_the_password_that_it_has_shown() {
+    let world = World::start().await;
+    Browser::user(&world, EMAIL).await;
+    // The new password is written and not committed when the old one is checked.
+    let changing = world.sql().await;
+    let change = format!("BEGIN; UPDATE users SET password = 'another' WHERE email = '{EMAIL}'");
+    changing.batch_execute(&change).await.expect("a change");
+    let mut browser = Browser::new(&world);
+    let signing_in = tokio::spawn(async move { browser.sign_in(EMAIL, PASSWORD).await.status });
+    let sql = world.sql().await;
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()";
+    eventually("it waits for the change, or is through", async || {
+        let waiting: i64 = sql.query_one(waits, &[]).await.expect("a count").get(0);
+        (waiting > 0 || signing_in.is_finished()).then_some(())
+    })
+    .await;
+    changing.batch_execute("COMMIT").await.expect("changed");
+    assert_eq!(signing_in.await.expect("an answer"), 422);
+    let sessions: i64 = sql.query_one("SELECT count(*) FROM sessions", &[]).await.expect("a count").get(0);
+    assert_eq!(sessions, 1, "the one from before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
