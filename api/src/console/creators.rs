@@ -23,7 +23,7 @@ use super::moment::Moment;
 use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::who::Member;
 use crate::app::Api;
-use crate::dispatch;
+use crate::dispatch::{self, ByHand};
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 
@@ -241,9 +241,8 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         external_ref: None,
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
     };
-    api.within(api.store.add_state(&state_hash(state.expose()), &pending)).await?;
-    let (actor, action) = (&member.who.email, Action::ConsentBegun);
-    api.within(api.store.add_deed(&Deed { project, actor, action, subject: "TikTok" })).await?;
+    let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };
+    api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
         project: project.to_string(),
@@ -267,15 +266,14 @@ pub async fn sync(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (id, name) = creator(&member, &request, &api).await?;
+    let (id, by) = creator(&member, &request, &api).await?;
     let page = format!("{PATH}/projects/{}/creators/{id}", member.project());
-    match dispatch::sync(&api, member.project(), id, trace).await {
+    match dispatch::sync(&api, member.project(), id, trace, Some(by)).await {
         Ok(_) => {}
         // Its page says so, and what to do.
         Err(crate::error::ApiError::ReauthorizationRequired) => return Ok(see_other(&page)),
         Err(error) => return Err(error.into()),
     }
-    note(&member, &api, Action::CreatorSynced, &name).await?;
     Ok(see_other(&format!("{page}?done=syncing")))
 }
 
@@ -287,22 +285,17 @@ pub async fn disconnect(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (id, name) = creator(&member, &request, &api).await?;
-    dispatch::disconnect(&api, member.project(), id, trace).await?;
-    note(&member, &api, Action::CreatorDisconnected, &name).await?;
+    let (id, by) = creator(&member, &request, &api).await?;
+    dispatch::disconnect(&api, member.project(), id, trace, Some(by)).await?;
     Ok(see_other(&format!("{PATH}/projects/{}/creators?done=disconnected", member.project())))
 }
 
-/// The creator that the path names, and what the log calls it.
-async fn creator(member: &Member, request: &HttpRequest, api: &Api) -> Result<(CreatorId, String), ConsoleError> {
+/// The creator that the path names; who does something to it, and what the log calls it.
+async fn creator(member: &Member, request: &HttpRequest, api: &Api) -> Result<(CreatorId, ByHand), ConsoleError> {
     let id: CreatorId = path_id(request, "creator")?;
     let found = api.within(api.store.creator(member.project(), id)).await?.ok_or(ConsoleError::NotFound)?;
-    Ok((id, found.username.unwrap_or(found.external_id)))
-}
-
-async fn note(member: &Member, api: &Api, action: Action, subject: &str) -> Result<(), ConsoleError> {
-    let deed = Deed { project: member.project(), actor: &member.who.email, action, subject };
-    Ok(api.within(api.store.add_deed(&deed)).await?)
+    let subject = found.username.unwrap_or(found.external_id);
+    Ok((id, ByHand { actor: member.who.email.clone(), subject }))
 }
 
 #[cfg(test)]
