@@ -13,7 +13,7 @@ use shared::store::sessions::Session;
 use super::PATH;
 use super::error::ConsoleError;
 use super::form::Form;
-use super::page::{Layout, answer, path_token, see_other};
+use super::page::{Layout, answer, look_up, path_token, see_other};
 use super::password::NewPassword;
 use super::sign_in::begin_first_session;
 use super::who::Visitor;
@@ -43,7 +43,7 @@ impl JoinPage {
 /// `GET /console/join/{token}`.
 pub async fn show(visitor: Visitor, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
-    let invitation = api.within(api.store.invitation(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let invitation = look_up(&api, &request, api.store.invitation(&token.hash())).await?;
     let layout = Layout::outside(&visitor, "Join a project");
     answer(false, &JoinPage::new(layout, invitation, &visitor, &token, ""))
 }
@@ -57,9 +57,9 @@ pub async fn join(
 ) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
     if let Some(session) = &visitor.session {
-        return join_as(&api, session, &token).await;
+        return join_as(&api, &request, session, &token).await;
     }
-    let invitation = api.within(api.store.invitation(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let invitation = look_up(&api, &request, api.store.invitation(&token.hash())).await?;
     let problem = match join_as_new(&api, &form, &token).await? {
         Ok((user, password)) => {
             let next = format!("{PATH}/projects/{}/keys?done=joined", invitation.project);
@@ -71,9 +71,14 @@ pub async fn join(
     answer(true, &JoinPage::new(layout, invitation, &visitor, &token, form.text("email")))
 }
 
-async fn join_as(api: &Api, session: &Session, token: &SecretToken) -> Result<HttpResponse, ConsoleError> {
+async fn join_as(
+    api: &Api,
+    request: &HttpRequest,
+    session: &Session,
+    token: &SecretToken,
+) -> Result<HttpResponse, ConsoleError> {
     let actor = Actor { user: session.user, email: &session.email };
-    let project = api.within(api.store.join(&token.hash(), actor)).await?.ok_or(ConsoleError::DeadLink)?;
+    let project = look_up(api, request, api.store.join(&token.hash(), actor)).await?;
     Ok(see_other(&format!("{PATH}/projects/{project}/keys?done=joined")))
 }
 

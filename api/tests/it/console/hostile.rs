@@ -3,6 +3,7 @@
 use reqwest::Method;
 use shared::api_key::ApiKey;
 use shared::people::{Email, Role};
+use shared::secret_token::SecretToken;
 use shared::store::members::Actor;
 
 use super::browser::{Browser, XSS, csrf};
@@ -267,4 +268,28 @@ async fn the_audit_log_has_pages() {
     let second = owner.get(older).await.text;
     assert!(second.contains("number-09") && second.contains("number-00") && !second.contains("number-10"));
     assert!(!second.contains("rel=\"next\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_links_is_slowed() {
+    let world = World::start().await;
+    let guess = |kind: &str| {
+        let path = format!("/console/{kind}/{}", SecretToken::generate().expose());
+        // Without a cookie: nothing else is looked up.
+        send(world.client.bare(Method::GET, &path))
+    };
+    let mut statuses = Vec::new();
+    for number in 0..700 {
+        let answer = guess(if number % 2 == 0 { "join" } else { "password" }).await;
+        statuses.push(answer.status.as_u16());
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some() && answer.text.contains("Too many tries"));
+        }
+    }
+    assert_eq!(statuses[0], 410);
+    assert!(statuses.contains(&429), "600 a minute");
+    // A good link from the same address works.
+    let token = SecretToken::generate();
+    world.store.add_password_link(&"ada@example.com".parse().unwrap(), &token.hash()).await.expect("a link");
+    assert_eq!(send(world.client.bare(Method::GET, &api::password_path(&token))).await.status, 200);
 }
