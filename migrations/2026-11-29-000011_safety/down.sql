@@ -1,3 +1,6 @@
 -- The function stays: it does what the one before it does, and fails on fewer names.
+DROP INDEX projects_by_name;
+-- Fails where two are called the same: rename one first.
+ALTER TABLE projects ADD CONSTRAINT projects_name_key UNIQUE (name);
 ALTER TABLE videos DROP COLUMN recorded;
 ALTER TABLE creators DROP COLUMN recorded;

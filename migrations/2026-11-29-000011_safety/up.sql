@@ -2,7 +2,7 @@
 
 -- As in the migration of history: the strongest locks first, and nobody waits behind us for long.
 SET LOCAL lock_timeout = '3s';
-LOCK TABLE creators, videos IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE creators, videos, projects IN ACCESS EXCLUSIVE MODE;
 
 -- Whether the newest point of its history says what the row says; of a creator, also what the sum over its videos says. A sync's
 -- checkpoint and an older version write rows and leave it false: then the next sync that ends appends, changed or not. So does
@@ -36,3 +36,8 @@ BEGIN
     RETURN dropped;
 END
 $$;
+
+-- A name is a label: anybody may give theirs the same one, and nobody is told what others have. An older version's
+-- `keys create --project NAME` makes another project where it should find one: use this one's.
+ALTER TABLE projects DROP CONSTRAINT projects_name_key;
+CREATE INDEX projects_by_name ON projects (name);

@@ -148,7 +148,7 @@ impl World {
         let key = ApiKey::generate();
         let scopes = Some(scopes.iter().copied().collect());
         let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
-        self.store.add_limited_key("project", &new).await.expect("a key");
+        self.store.add_limited_key(self.project, &new).await.expect("a key");
         Client::new(&self.base, key.expose())
     }
 

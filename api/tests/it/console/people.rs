@@ -107,18 +107,17 @@ async fn each_role_may_do_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_is_renamed_and_names_are_taken_once() {
+async fn a_project_is_renamed() {
     let world = World::start().await;
     let mut owner = Browser::member(&world, Role::Owner).await;
     let settings = format!("/console/projects/{}/settings", world.project);
     assert_eq!(owner.submit(&settings, &settings, &[("name", " Renamed ")]).await.status, 303);
     assert!(owner.get(&settings).await.text.contains("value=\"Renamed\""));
-    let (mut stranger, _) = Browser::stranger(&world).await;
-    for name in ["Renamed", "", "a\nb"] {
-        let refused = stranger.submit("/console/projects", "/console/projects", &[("name", name)]).await;
+    for name in ["", "a\nb"] {
+        assert_eq!(owner.submit(&settings, &settings, &[("name", name)]).await.status, 422, "{name:?}");
+        let refused = owner.submit("/console/projects", "/console/projects", &[("name", name)]).await;
         assert_eq!(refused.status, 422, "{name:?}");
     }
-    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +140,7 @@ async fn a_link_sets_a_password_once() {
     world.store.add_password_link(&email, &late.hash()).await.expect("a link");
     world.sql().await.batch_execute("UPDATE password_links SET expires_at = now()").await.expect("it expires");
     assert_eq!(send(browser.request(Method::GET, &api::password_path(&late))).await.status, 410);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_owners_link_is_dead_once_there_is_a_member() {
@@ -188,4 +188,25 @@ async fn who_joins_waits_for_a_change_of_the_members_under_way() {
     assert_eq!(joining.await.expect("an answer"), Some(world.project));
     assert!(waited, "it came in between");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_a_label_that_others_may_use_too() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let (mut stranger, _) = Browser::stranger(&world).await;
+    let projects = "/console/projects";
+    // The world's project is called so.
+    let made = stranger.submit(projects, projects, &[("name", "project")]).await;
+    assert_eq!(made.status, 303, "whether somebody else's is called so, nobody is told");
+    let made = made.header("location").expect("a place").to_owned();
+    assert!(!made.contains(&world.project.to_string()), "it is another one");
+    assert_eq!(stranger.get(&format!("{projects}/{}/keys", world.project)).await.status, 404);
+    let again = stranger.submit(projects, projects, &[("name", "project")]).await;
+    assert_eq!(again.status, 422, "one's own are told apart");
+    assert!(again.text.contains("You have a project of this name already."), "{}", again.text);
+    let settings = format!("{projects}/{}/settings", world.project);
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 303, "as the stranger's");
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 303, "its own name stays");
+    assert_eq!(owner.submit(projects, projects, &[("name", "mine")]).await.status, 303);
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "mine")]).await.status, 422);
 }
