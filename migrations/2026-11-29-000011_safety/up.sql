@@ -2,7 +2,7 @@
 
 -- As in the migration of history: the strongest locks first, and nobody waits behind us for long.
 SET LOCAL lock_timeout = '3s';
-LOCK TABLE creators, videos, projects IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE creators, videos, api_keys, projects IN ACCESS EXCLUSIVE MODE;
 
 -- Whether the newest point of its history says what the row says; of a creator, also what the sum over its videos says. A sync's
 -- checkpoint and an older version write rows and leave it false: then the next sync that ends appends, changed or not. So does
@@ -41,3 +41,9 @@ $$;
 -- `keys create --project NAME` makes another project where it should find one: use this one's.
 ALTER TABLE projects DROP CONSTRAINT projects_name_key;
 CREATE INDEX projects_by_name ON projects (name);
+
+ALTER TABLE api_keys
+    -- The key that was made in its place, whether that one still works or not.
+    ADD COLUMN replaced_by uuid,
+    -- How many seconds it was to live when it was made; null: for ever. `expires_at` may be sooner, once it is replaced.
+    ADD COLUMN lifetime bigint;

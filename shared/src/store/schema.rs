@@ -22,6 +22,8 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         name -> Nullable<Text>,
         last_used_at -> Nullable<Timestamptz>,
+        replaced_by -> Nullable<Uuid>,
+        lifetime -> Nullable<Int8>,
     }
 }
 

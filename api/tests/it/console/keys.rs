@@ -123,3 +123,35 @@ async fn stops(world: &World, key: &str) {
     let client = Client::new(&world.base, key);
     eventually("the key stops", || async { (client.get("/api/v1/creators").await.status == 401).then_some(()) }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_replaced_once_as_long_as_its_replacement_works() {
+    let world = World::start().await;
+    let mut browser = Browser::member(&world, Role::Developer).await;
+    let keys = format!("/console/projects/{}/keys", world.project);
+    let fields = [("name", "Backend"), ("access", "all"), ("expires", "never")];
+    let first = key_of(&browser.submit(&keys, &keys, &fields).await.text);
+    let page = format!("{keys}/{}", id_of(&world, &first).await);
+    let reroll = format!("{page}/reroll");
+    let second = key_of(&browser.submit(&page, &reroll, &[("overlap", "7d")]).await.text);
+    let sql = world.sql().await;
+    let days = "SELECT (extract(epoch FROM expires_at - now()) / 86400)::float8 FROM api_keys WHERE prefix = $1";
+    let left = async |key: &str| sql.query_one(days, &[&&key[..12]]).await.expect("a row").get::<_, Option<f64>>(0);
+    for overlap in ["0", "1h", "7d"] {
+        let again = browser.submit("/console/account", &reroll, &[("overlap", overlap)]).await;
+        assert_eq!(again.status, 422, "{overlap}: {}", again.text);
+        assert!(again.text.contains("This key has been rerolled already"), "{}", again.text);
+    }
+    assert!(left(&first).await.expect("an end") > 6.9, "the overlap that was promised stays");
+    Client::new(&world.base, &first).get("/api/v1/creators").await.data(200);
+    let shown = browser.get(&page).await.text;
+    assert!(shown.contains(&second[..12]) && !shown.contains("name=\"overlap\""), "{shown}");
+    // Who never saw the new one revokes it, and may ask again.
+    let lost = format!("{keys}/{}", id_of(&world, &second).await);
+    assert_eq!(browser.submit(&lost, &format!("{lost}/revoke"), &[]).await.status, 303);
+    let third = browser.submit(&page, &reroll, &[("overlap", "1d")]).await;
+    assert_eq!(third.status, 201, "{}", third.text);
+    let third = key_of(&third.text);
+    assert_eq!(left(&third).await, None, "the life of the one that was lost, and not of an overlap");
+    Client::new(&world.base, &third).get("/api/v1/creators").await.data(200);
+}
