@@ -13,6 +13,9 @@ use super::page::{Layout, answer, see_other};
 use super::who::{Member, SignedIn};
 use crate::app::Api;
 
+/// So many projects may one user own. Two forms sent at once may make one more.
+const MAX_PROJECTS: usize = 100;
+const TOO_MANY: &str = "You own 100 projects, and may not make more.";
 /// What is asked of a name.
 pub const NAME_RULE: &str = "A name has 1 to 100 characters.";
 const NAME_TAKEN: &str = "You have a project of this name already.";
@@ -53,8 +56,10 @@ pub async fn list(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, Console
 pub async fn create(who: SignedIn, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let typed = form.text("name");
     let memberships = api.within(api.store.memberships(who.user)).await?;
+    let owned = memberships.iter().filter(|known| known.role == Role::Owner).count();
     let problem = match people::name(typed) {
         None => NAME_RULE,
+        _ if owned >= MAX_PROJECTS => TOO_MANY,
         // Of one's own: what others call theirs, nobody is told.
         Some(name) if memberships.iter().any(|known| known.name == name) => NAME_TAKEN,
         Some(name) => {

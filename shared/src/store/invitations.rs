@@ -18,6 +18,9 @@ use crate::people::{Email, Role};
 /// How long an invitation works.
 pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// So many of a project's invitations may be open at a time.
+pub const MAX_INVITATIONS: i64 = 100;
+
 /// An invitation that works, as whoever holds its link sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct Invitation {
@@ -54,23 +57,29 @@ pub enum Joining {
 }
 
 impl Store {
-    /// Makes an invitation that is known by its SHA-256.
+    /// Makes an invitation that is known by its SHA-256. `false`: as many as may be are open already.
     pub async fn invite(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         role: Role,
         hash: &[u8; 32],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
+                projects::lock(connection, project).await?;
+                let mine = || invitations::table.filter(invitations::project_id.eq(project));
+                diesel::delete(mine().filter(invitations::expires_at.le(present()))).execute(connection).await?;
+                if mine().count().get_result::<i64>(connection).await? >= MAX_INVITATIONS {
+                    return Ok(false);
+                }
                 insert(connection, project, role, hash, Some(actor.email)).await?;
                 let (action, subject) = (Action::MemberInvited, role.to_string());
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
+                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                Ok(true)
             })
             .await
-            .map_err(StoreError::from)
     }
 
     /// An invitation to be the owner of a project that has no member yet; `false` if it has one. The one before it works no
@@ -127,6 +136,7 @@ impl Store {
     /// What the link with this hash leads to, if it works.
     pub async fn invitation(&self, hash: &[u8; 32]) -> Result<Option<Invitation>, StoreError> {
         let mut connection = self.connection().await?;
+        let somebody = exists(members::table.filter(members::project_id.eq(invitations::project_id)));
         Ok(invitations::table
             .inner_join(schema::projects::table)
             .filter(invitations::hash.eq(hash.as_slice()).and(invitations::expires_at.gt(present())))
@@ -139,7 +149,6 @@ impl Store {
     }
 
     /// Takes the invitation for a user. `None`: it works no longer.
-        let somebody = exists(members::table.filter(members::project_id.eq(invitations::project_id)));
     pub async fn join(&self, hash: &[u8; 32], actor: Actor<'_>) -> Result<Option<ProjectId>, StoreError> {
         let mut connection = self.connection().await?;
         connection.transaction(async |connection| take(connection, hash, actor).await).await.map_err(StoreError::from)
@@ -194,6 +203,7 @@ async fn insert(
     Ok(())
 }
 
+/// Takes an invitation. The program's own is for the first owner: it is dead once there is a member.
 async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
     let open = || {
         let known = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
@@ -213,7 +223,6 @@ async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<
     }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());
-/// Takes an invitation. The program's own is for the first owner: it is dead once there is a member.
     audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
     Ok(Some(project))
 }

@@ -16,6 +16,8 @@ use crate::people::Email;
 pub const IDLE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A session ends after this, however much it is used.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many browsers may one user be signed in with.
+const MAX_SESSIONS: i64 = 100;
 /// How far behind `seen_at` may be: a page that is looked at costs a write once in this time.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 
@@ -37,10 +39,10 @@ pub struct NewSession<'a> {
     pub hash: &'a [u8; 32],
     /// Whose it is.
     pub user: UserId,
-    /// What the browser calls itself.
-    pub browser: &'a str,
     /// The password's argon2id string that was shown to be known.
     pub password: &'a str,
+    /// What the browser calls itself.
+    pub browser: &'a str,
     /// Where it came from.
     pub address: &'a str,
 }
@@ -67,8 +69,6 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let ended = sessions::seen_at.lt(ago(IDLE_LIFETIME)).or(sessions::created_at.lt(ago(LIFETIME)));
-                diesel::delete(sessions::table.filter(ended)).execute(connection).await?;
                 // Who changes the password waits for us and then ends this session too, or is seen here.
                 let known: Option<Option<String>> = users::table
                     .find(session.user)
@@ -80,6 +80,8 @@ impl Store {
                 if known.flatten().as_deref() != Some(session.password) {
                     return Ok(false);
                 }
+                let ended = sessions::seen_at.lt(ago(IDLE_LIFETIME)).or(sessions::created_at.lt(ago(LIFETIME)));
+                diesel::delete(sessions::table.filter(ended)).execute(connection).await?;
                 diesel::insert_into(sessions::table)
                     .values((
                         sessions::id.eq(SessionId::new()),
@@ -90,6 +92,15 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
+                // Of too many those end that have not been used for longest.
+                let by_use = diesel::alias!(sessions as by_use);
+                let latest = by_use
+                    .filter(by_use.field(sessions::user_id).eq(session.user))
+                    .order((by_use.field(sessions::seen_at).desc(), by_use.field(sessions::id).desc()))
+                    .select(by_use.field(sessions::id))
+                    .limit(MAX_SESSIONS);
+                let theirs = sessions::table.filter(sessions::user_id.eq(session.user));
+                diesel::delete(theirs.filter(sessions::id.ne_all(latest))).execute(connection).await?;
                 Ok(true)
             })
             .await
