@@ -29,6 +29,7 @@ mod routes;
 mod server;
 mod strangers;
 mod trace;
+mod unread;
 mod views;
 mod waiting;
 mod words;
