@@ -7,6 +7,7 @@ mod app;
 mod assets;
 mod auth;
 mod body;
+mod client;
 mod console;
 mod conventions;
 mod cursor;

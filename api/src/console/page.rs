@@ -18,6 +18,7 @@ use super::who::{Member, SignedIn, Visitor};
 use super::{PATH, csrf};
 use crate::app::Api;
 use crate::assets;
+use crate::client;
 use crate::limits::Refusal;
 
 /// A page's content type.
@@ -169,7 +170,7 @@ pub async fn look_up<T>(
     call: impl Future<Output = Result<Option<T>, StoreError>>,
 ) -> Result<T, ConsoleError> {
     let too_many = |refusal: Refusal| ConsoleError::TooMany(refusal.retry_after());
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(request, &api.settings.trusted_proxies);
     let admission = api.limits.admit(address).await.map_err(too_many)?;
     if let Some(found) = api.within(call).await? {
         admission.known();

@@ -16,6 +16,7 @@ use super::form::Form;
 use super::page::{Layout, answer, next_path, query, see_other, see_other_with};
 use super::who::{SignedIn, Visitor};
 use crate::app::Api;
+use crate::client;
 
 /// So much of what a browser calls itself is kept.
 const MAX_BROWSER: usize = 200;
@@ -47,7 +48,7 @@ pub async fn sign_in(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let (typed, next) = (form.text("email"), next_path(form.text("next")).unwrap_or(PATH));
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(&request, &api.settings.trusted_proxies);
     let place = api.console.sign_ins.count(address, typed).map_err(ConsoleError::TooMany)?;
     let user = match typed.parse::<Email>() {
         Ok(email) => api.within(api.store.user_by_email(&email)).await?,
@@ -89,7 +90,8 @@ pub async fn begin_session(
     let token = SecretToken::generate();
     let browser = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let browser: String = browser.chars().take(MAX_BROWSER).collect();
-    let address = request.peer_addr().map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let address = client::address(request, &api.settings.trusted_proxies);
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
     let session = NewSession { hash: &token.hash(), user, password, browser: &browser, address: &address };
     if !api.within(api.store.add_session(&session)).await? {
         return Ok(None);
