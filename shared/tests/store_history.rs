@@ -16,9 +16,11 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Utc};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
-use shared::platforms::{Profile, Video};
+use shared::platforms::{Platform, Profile, Video};
 use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
+use shared::store::credentials::Account;
+use shared::store::disconnects::Disconnect;
 use shared::store::history::{CreatorPoint, HistoryRange, Interval};
 use shared::store::jobs::{Failure, Fence};
 use shared::store::single_flight::OpenSync;
@@ -352,8 +354,45 @@ async fn a_creators_history_goes_in_the_transaction_that_deletes_it_and_no_other
     assert_eq!(other.database.count(rows).await, 2 + 6);
     sql.batch_execute(&gone).await.unwrap();
     assert_eq!(other.database.count(rows).await, 1 + 2);
-    assert_eq!(other.store().erase_video_history(other.creator).await.unwrap(), 2);
+    let first = other.store().erase_video_history(other.creator, None).await.unwrap();
+    assert_eq!(first.as_deref(), Some("c"));
+    assert_eq!(other.store().erase_video_history(other.creator, first.as_deref()).await.unwrap(), None);
+    assert_eq!(other.database.count("SELECT count(*) FROM video_history").await, 0);
     assert_eq!(other.history().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_leaves_a_long_past_to_the_disconnect_under_way() {
+    let world = World::start().await;
+    let (sql, store) = (world.database.client().await, world.store());
+    let past = format!(
+        "INSERT INTO videos (id, creator_id, external_id, published_at)
+            SELECT gen_random_uuid(), '{}', n::text, now() FROM generate_series(1, 60) AS n;
+        SELECT make_history_partitions(now() - interval '2 months', now());
+        INSERT INTO video_history (video_id, at) SELECT id, now() - n * interval '1 minute'
+            FROM videos, generate_series(0, 999) AS n",
+        world.creator
+    );
+    sql.batch_execute(&past).await.unwrap();
+    let Disconnect::New { id: job, .. } = store.disconnect(world.project, world.creator, None).await.unwrap() else {
+        panic!("a disconnect");
+    };
+    let again = world.database.connect(world.project, "account").await;
+    assert_ne!(again.creator, world.creator);
+    assert_eq!(again.completed_disconnects, [], "60,000 rows are too many for who waits");
+    let rows = "SELECT count(*) FROM video_history";
+    assert_eq!(world.database.count(rows).await, 60_000);
+    let leaving = store.leaving_creator(world.creator).await.unwrap().expect("it is still on its way out");
+    assert!(store.is_held_by_others(leaving.credential, leaving.id).await.unwrap(), "so nothing revokes the new grant");
+    assert_eq!(store.creator(world.project, world.creator).await.unwrap(), None, "and nobody sees it");
+    // With less of it left, another connection ends it.
+    let account = Account { platform: Platform::Tiktok, app: "app".into(), external_id: "account".into() };
+    assert_eq!(store.leaving_creators(world.project, &account).await.unwrap(), [world.creator]);
+    store.erase_video_history(world.creator, None).await.unwrap();
+    assert_eq!(world.database.count(rows).await, 40_000, "twenty videos at a time");
+    let once_more = world.database.connect(world.project, "account").await;
+    assert_eq!((once_more.creator, once_more.completed_disconnects), (again.creator, vec![job]));
+    assert_eq!(world.database.count(rows).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
