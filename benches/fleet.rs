@@ -227,18 +227,16 @@ fn store(system: &System) -> Store {
 
 /// A bulk resync of each project with such a name.
 async fn open_batches(system: &System, store: &Store, name: &str) {
-    let rows = system.sql().await.query("SELECT name FROM projects WHERE name LIKE $1", &[&name]).await;
+    let rows = system.sql().await.query("SELECT id::text FROM projects WHERE name LIKE $1", &[&name]).await;
     for row in rows.expect("the projects") {
-        let name: String = row.get(0);
-        for project in store.projects(Some(&name)).await.expect("the project") {
-            store.open_batch(project, &BatchFilter::default()).await.expect("a batch");
-        }
+        let project = row.get::<_, String>(0).parse().expect("an id");
+        store.open_batch(project, &BatchFilter::default()).await.expect("a batch");
     }
 }
 
 /// Connects so many accounts of 20 videos to the client's project, as a consent would, without its pages and calls.
 async fn connect(system: &System, store: &Store, number: usize) {
-    let project = store.projects(Some("test")).await.expect("the project")[0];
+    let project = store.projects_named("test").await.expect("the project")[0].id;
     let tokens = tokens(system, store);
     let made = system.sandbox.control("POST", "/users", Some(json!({"count": number, "videos": 20}))).await;
     let users: Vec<&str> =

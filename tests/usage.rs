@@ -35,6 +35,7 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
         ("METRIQLAB_SYNC_WAIT", "2m"),
         ("METRIQLAB_API_RATE", "many"),
         ("METRIQLAB_CORS_ORIGINS", "*"),
+        ("METRIQLAB_TRUSTED_PROXIES", "proxy"),
         ("METRIQLAB_REDIS_PREFIX", "a{b}"),
         ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
         ("METRIQLAB_WORKER_CONCURRENCY", "0"),

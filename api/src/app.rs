@@ -38,6 +38,7 @@ use crate::prefer;
 use crate::request_id;
 use crate::routes::{batches, connect, creators, health, jobs, oauth, webhooks};
 use crate::trace;
+use crate::unread;
 
 /// How long Postgres may take over one call before the client is told that it is unavailable. Above the store's own limit
 /// for a connection (3 s), so that the better words win.
@@ -143,6 +144,7 @@ pub fn build(
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
         .wrap(from_fn(observe))
+        .wrap(from_fn(unread::hold))
 }
 
 /// A path that no route has, or not with this method.

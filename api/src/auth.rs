@@ -19,6 +19,7 @@ use shared::key_scopes::KeyScope;
 use shared::store::keys::ActiveKey;
 
 use crate::app::Api;
+use crate::client;
 use crate::error::ApiError;
 
 /// The header that carries the key.
@@ -94,7 +95,7 @@ pub async fn require_key(
 }
 
 async fn authenticate(api: &Api, request: &ServiceRequest) -> Result<ActiveKey, ApiError> {
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(request.request(), &api.settings.trusted_proxies);
     let sent = request.headers().get(HEADER).filter(|value| !value.is_empty());
     // The checksum first: a mistyped key costs no look-up.
     let error = match sent.map(|value| value.to_str().ok().and_then(|text| ApiKey::parse(text).ok())) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use actix_web::web::Data;
 use futures::future::{join, join_all, join3};
 use shared::ids::{CreatorId, JobId, ProjectId};
+use shared::people::Email;
 use shared::queue::{Final, Lane, Message, QueueError, Watching};
+use shared::store::audit::{Action, Deed};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::JobKind;
 use shared::store::single_flight::OpenSync;
@@ -18,6 +20,20 @@ use crate::trace::TraceContext;
 
 /// How long a caller is held up by a Redis that does not answer.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Somebody who asks by hand, and what the audit log calls the creator.
+pub struct ByHand {
+    /// Who.
+    pub actor: Email,
+    /// The creator, as people call it.
+    pub subject: String,
+}
+
+impl ByHand {
+    fn deed(&self, project: ProjectId, action: Action) -> Deed<'_> {
+        Deed { project, actor: &self.actor, action, subject: &self.subject }
+    }
+}
 
 /// An open job that somebody is about to wait for.
 pub struct Queued {
@@ -43,10 +59,16 @@ pub async fn sync(
     project: ProjectId,
     creator: CreatorId,
     trace: TraceContext,
+    by: Option<ByHand>,
 ) -> Result<Queued, ApiError> {
     let work = Data::clone(api);
     api.detached(async move {
-        match work.within(work.store.open_sync(project, creator, Some(trace.as_str()))).await? {
+        let (store, as_text) = (&work.store, Some(trace.as_str()));
+        let opened = match by.as_ref().map(|by| by.deed(project, Action::CreatorSynced)) {
+            Some(deed) => work.within(store.open_sync_by(&deed, creator, as_text)).await?,
+            None => work.within(store.open_sync(project, creator, as_text)).await?,
+        };
+        match opened {
             OpenSync::New(id) => {
                 let watching = work.waiter.watch(id);
                 push(&work, Lane::Sync, &message(id, JobKind::Sync, project, &trace)).await;
@@ -74,10 +96,16 @@ pub async fn disconnect(
     project: ProjectId,
     creator: CreatorId,
     trace: TraceContext,
+    by: Option<ByHand>,
 ) -> Result<Queued, ApiError> {
     let work = Data::clone(api);
     api.detached(async move {
-        match work.within(work.store.disconnect(project, creator, Some(trace.as_str()))).await? {
+        let (store, as_text) = (&work.store, Some(trace.as_str()));
+        let hidden = match by.as_ref().map(|by| by.deed(project, Action::CreatorDisconnected)) {
+            Some(deed) => work.within(store.disconnect_by(&deed, creator, as_text)).await?,
+            None => work.within(store.disconnect(project, creator, as_text)).await?,
+        };
+        match hidden {
             Disconnect::New { id, cancelled } => {
                 let watching = work.waiter.watch(id);
                 let message = message(id, JobKind::Revoke, project, &trace);

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody as _;
 use actix_web::dev::Payload;
@@ -42,6 +42,10 @@ pub const MAX_KEY: usize = 255;
 pub const PATTERN: &str = "^[!#-~]+$";
 /// Well below the lease's length.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long it is tried to keep an answer: the lease, renewed every 5 s, has more than that left.
+const KEEP_FOR: Duration = Duration::from_secs(8);
+/// Between two tries.
+const KEEP_PAUSE: Duration = Duration::from_millis(250);
 /// What is kept of an answer's headers; the others are of its request alone.
 const KEPT_HEADERS: [HeaderName; 4] = [header::CONTENT_TYPE, header::LOCATION, header::RETRY_AFTER, PREFERENCE_APPLIED];
 
@@ -164,17 +168,26 @@ async fn settle(
     Ok(response)
 }
 
+/// Keeps an answer, through a short outage of Postgres too: one that is not kept is run for again. The client waits meanwhile,
+/// and has its answer either way.
 async fn keep(api: &Api, lease: &RequestLease, answer: &Answer) -> Result<(), ApiError> {
     let text = serde_json::to_string(answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     let sealed = api.keyring.seal(&SecretString::from(text), &identity(&lease.key));
-    match api.within(api.store.finish_request(lease, &sealed)).await {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!("a request took so long that its idempotency key was given to another"),
-        Err(error) => {
-            tracing::warn!(%error, detail = error.detail(), "an answer is not kept for its idempotency key");
+    let began = Instant::now();
+    loop {
+        match api.within(api.store.finish_request(lease, &sealed)).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                tracing::warn!("a request took so long that its idempotency key was given to another");
+                return Ok(());
+            }
+            Err(ApiError::Unavailable(_)) if began.elapsed() < KEEP_FOR => tokio::time::sleep(KEEP_PAUSE).await,
+            Err(error) => {
+                tracing::warn!(%error, detail = error.detail(), "an answer is not kept for its idempotency key");
+                return Ok(());
+            }
         }
     }
-    Ok(())
 }
 
 async fn give_up(api: &Api, lease: &RequestLease) {

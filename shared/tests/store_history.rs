@@ -16,11 +16,13 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Utc};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
-use shared::platforms::{Profile, Video};
+use shared::platforms::{Platform, Profile, Video};
 use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
+use shared::store::credentials::Account;
+use shared::store::disconnects::Disconnect;
 use shared::store::history::{CreatorPoint, HistoryRange, Interval};
-use shared::store::jobs::Fence;
+use shared::store::jobs::{Failure, Fence};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult};
 use support::{Database, start, video};
@@ -166,6 +168,75 @@ async fn a_job_that_starts_again_and_goes_on_from_a_checkpoint_records_nothing_t
     assert_eq!((history[0].counters.followers, history[0].views), (Some(1), Some(16)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_checkpoint_has_written_is_recorded_by_the_next_sync_that_ends() {
+    let world = World::start().await;
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+    let points = async || {
+        let history = world.history().await;
+        history.iter().map(|point| (point.counters.followers, point.views)).collect::<Vec<_>>()
+    };
+    let quiet = async |profile: &Profile, video: Video| {
+        let fence = world.next_sync().await;
+        world.finish(fence, profile, &[video], 0).await;
+    };
+    // The profile and a video, by a job that then dies for good.
+    let fence = world.next_sync().await;
+    world.store().save_videos(fence, &[viewed("a", 20)], Some(&followed_by(2)), &start()).await.unwrap();
+    world.store().fail_job(fence, &Failure::internal("no")).await.unwrap();
+    quiet(&followed_by(2), viewed("a", 20)).await;
+    assert_eq!(points().await, [(Some(1), Some(10)), (Some(2), Some(20))]);
+    quiet(&followed_by(2), viewed("a", 20)).await;
+    assert_eq!(points().await.len(), 2, "nothing changed");
+    // A video alone, by a start whose checkpoint the next start does not use.
+    let fence = world.next_sync().await;
+    world.store().save_videos(fence, &[viewed("a", 30)], Some(&followed_by(2)), &start()).await.unwrap();
+    let again = world.database.start(fence.job).await.fence();
+    world.finish(again, &followed_by(2), &[viewed("a", 30)], 0).await;
+    assert_eq!(points().await[2..], [(Some(2), Some(30))]);
+    // A checkpoint that says nothing new leaves nothing to record.
+    let fence = world.next_sync().await;
+    world.store().save_videos(fence, &[viewed("a", 30)], Some(&followed_by(2)), &start()).await.unwrap();
+    world.store().fail_job(fence, &Failure::internal("no")).await.unwrap();
+    quiet(&followed_by(2), viewed("a", 30)).await;
+    assert_eq!(points().await.len(), 3);
+    assert_eq!(world.views("a").await, [10, 20, 30].map(Some));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_older_than_history_begins_it_with_the_next_sync() {
+    let world = World::start().await;
+    let fence = world.database.start(world.first).await.fence();
+    world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+    let sql = world.database.client().await;
+    // As a version without history has left them.
+    let older = format!(
+        "DELETE FROM video_history; DELETE FROM creator_history; DELETE FROM videos;
+        INSERT INTO videos (id, creator_id, external_id, title, duration, views, likes, comments, published_at)
+        SELECT gen_random_uuid(), id, 'a', 'title of a', 30, 10, 100, 10, '{}' FROM creators;
+        CREATE TEMP TABLE old AS SELECT id, project_id, credential_id, platform, external_id, missing_scopes, status,
+            followers, likes, last_synced_at FROM creators;
+        CREATE TEMP TABLE old_videos AS SELECT id, creator_id, external_id, title, duration, views, likes, comments,
+            published_at FROM videos;
+        DELETE FROM creators;
+        INSERT INTO creators (id, project_id, credential_id, platform, external_id, missing_scopes, status, followers,
+            likes, last_synced_at) SELECT * FROM old;
+        INSERT INTO videos (id, creator_id, external_id, title, duration, views, likes, comments, published_at)
+            SELECT * FROM old_videos;",
+        video("a", 1).published_at
+    );
+    sql.batch_execute(&older).await.unwrap();
+    assert!(world.history().await.is_empty());
+    for _ in 0..2 {
+        let fence = world.next_sync().await;
+        world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+        let history = world.history().await;
+        assert_eq!((history.len(), history[0].counters.followers, history[0].views), (1, Some(1), Some(10)));
+        assert_eq!(world.views("a").await, [Some(10)]);
+    }
+}
+
 /// What stands for each interval, by chrono's calendar and not by Postgres's.
 fn expected(written: &[DateTime<Utc>], range: HistoryRange) -> Vec<DateTime<Utc>> {
     let mut last = BTreeMap::new();
@@ -284,8 +355,45 @@ async fn a_creators_history_goes_in_the_transaction_that_deletes_it_and_no_other
     assert_eq!(other.database.count(rows).await, 2 + 6);
     sql.batch_execute(&gone).await.unwrap();
     assert_eq!(other.database.count(rows).await, 1 + 2);
-    assert_eq!(other.store().erase_video_history(other.creator).await.unwrap(), 2);
+    let first = other.store().erase_video_history(other.creator, None).await.unwrap();
+    assert_eq!(first.as_deref(), Some("c"));
+    assert_eq!(other.store().erase_video_history(other.creator, first.as_deref()).await.unwrap(), None);
+    assert_eq!(other.database.count("SELECT count(*) FROM video_history").await, 0);
     assert_eq!(other.history().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_leaves_a_long_past_to_the_disconnect_under_way() {
+    let world = World::start().await;
+    let (sql, store) = (world.database.client().await, world.store());
+    let past = format!(
+        "INSERT INTO videos (id, creator_id, external_id, published_at)
+            SELECT gen_random_uuid(), '{}', n::text, now() FROM generate_series(1, 60) AS n;
+        SELECT make_history_partitions(now() - interval '2 months', now());
+        INSERT INTO video_history (video_id, at) SELECT id, now() - n * interval '1 minute'
+            FROM videos, generate_series(0, 999) AS n",
+        world.creator
+    );
+    sql.batch_execute(&past).await.unwrap();
+    let Disconnect::New { id: job, .. } = store.disconnect(world.project, world.creator, None).await.unwrap() else {
+        panic!("a disconnect");
+    };
+    let again = world.database.connect(world.project, "account").await;
+    assert_ne!(again.creator, world.creator);
+    assert_eq!(again.completed_disconnects, [], "60,000 rows are too many for who waits");
+    let rows = "SELECT count(*) FROM video_history";
+    assert_eq!(world.database.count(rows).await, 60_000);
+    let leaving = store.leaving_creator(world.creator).await.unwrap().expect("it is still on its way out");
+    assert!(store.is_held_by_others(leaving.credential, leaving.id).await.unwrap(), "so nothing revokes the new grant");
+    assert_eq!(store.creator(world.project, world.creator).await.unwrap(), None, "and nobody sees it");
+    // With less of it left, another connection ends it.
+    let account = Account { platform: Platform::Tiktok, app: "app".into(), external_id: "account".into() };
+    assert_eq!(store.leaving_creators(world.project, &account).await.unwrap(), [world.creator]);
+    store.erase_video_history(world.creator, None).await.unwrap();
+    assert_eq!(world.database.count(rows).await, 40_000, "twenty videos at a time");
+    let once_more = world.database.connect(world.project, "account").await;
+    assert_eq!((once_more.creator, once_more.completed_disconnects), (again.creator, vec![job]));
+    assert_eq!(world.database.count(rows).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,6 +421,12 @@ async fn months_are_made_ahead_once_and_dropped_as_a_whole() {
     assert_eq!(world.store().drop_history_partitions(keep.saturating_sub(Duration::from_secs(3600))).await.unwrap(), 2);
     assert_eq!(partitions().await, ahead + 2 * 2);
     assert_eq!(world.database.count("SELECT count(*) FROM creator_history").await, 3);
+    // What is no month is an operator's own.
+    let own = "CREATE TABLE own_history_2001_13 PARTITION OF creator_history FOR VALUES FROM ('2001-01-01Z') TO ('2001-02-01Z');
+        CREATE TABLE own_history_2001_00 PARTITION OF video_history FOR VALUES FROM ('2001-01-01Z') TO ('2001-02-01Z')";
+    sql.batch_execute(own).await.unwrap();
+    assert_eq!(world.store().drop_history_partitions(keep).await.unwrap(), 0);
+    assert_eq!(partitions().await, ahead + 2 * 2 + 2);
     // A fleet that was stopped for long finds no partition, makes it, and goes on.
     let drop = format!(
         "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid::regclass {theirs} LOOP

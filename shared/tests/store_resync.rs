@@ -236,8 +236,8 @@ async fn a_syncs_end_says_when_the_next_one_is() {
     sync(&Profile { followers: Some(2), ..Profile::default() }, &[], Some(DAY)).await;
     assert_eq!(gap().await, 3600);
     // And the project's before the default, after the creator's.
-    assert!(database.store.set_project_resync("project", ResyncEvery::Off).await.unwrap());
-    assert!(!database.store.set_project_resync("nobody", ResyncEvery::Default).await.unwrap());
+    assert!(database.store.set_project_resync(project, ResyncEvery::Off).await.unwrap());
+    assert!(!database.store.set_project_resync(ProjectId::new(), ResyncEvery::Default).await.unwrap());
     database.store.set_creator_resync(project, creator, ResyncEvery::Default).await.unwrap();
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     let claimed = database.store.claim_due(Some(DAY), 10).await.unwrap();

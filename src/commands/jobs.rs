@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Subcommand;
 use secrecy::ExposeSecret as _;
@@ -14,8 +14,8 @@ use shared::store::Store;
 use shared::store::dead_jobs::{Discard, JobFilter, JobRow, Retry, RetryOne};
 use shared::store::jobs::{JobKind, JobState};
 
-use super::kept;
 use super::queue::lane;
+use super::{kept, project};
 use crate::usage::UsageError;
 
 /// Rows of one statement, whatever the number that is asked for: memory stays flat.
@@ -52,7 +52,7 @@ struct Which {
     /// Only this kind: `sync` or `revoke`.
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<JobKind>,
-    /// Only the jobs of this project.
+    /// Only the jobs of this project, named by its id, or by its name where no other project has it.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
 }
@@ -167,9 +167,7 @@ impl Which {
     async fn filter(&self, store: &Store) -> anyhow::Result<JobFilter> {
         let mut filter = JobFilter { kind: self.kind, ..JobFilter::default() };
         if let Some(name) = &self.project {
-            let project = store.projects(Some(name)).await?.first().copied();
-            ensure!(project.is_some(), "there is no project {name}");
-            filter.project = project;
+            filter.project = Some(project::find(store, name).await?);
         }
         Ok(filter)
     }

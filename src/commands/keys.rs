@@ -11,7 +11,7 @@ use shared::settings::DatabaseArgs;
 use shared::store::Store;
 use shared::store::keys::{NewKey, Revocation};
 
-use super::kept;
+use super::{kept, project};
 use crate::usage::UsageError;
 
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ enum Action {
     /// Prints a new key, alone, on standard output; the project is made if it does not exist
     #[command(after_help = kept::HELP)]
     Create {
-        /// The project whose creators the key reads.
+        /// The project whose creators the key reads: its id, or its name where no other project has it.
         #[arg(long, value_name = "NAME")]
         project: String,
         /// What the key may do: `read`, `connect`, `sync`, `disconnect`, separated by commas [default: all]
@@ -102,15 +102,12 @@ fn expiry(text: &str) -> Result<DateTime<Utc>, UsageError> {
     })
 }
 
-async fn create(project: &str, limits: Limits, store: &Store) -> anyhow::Result<()> {
-    let project = project.trim();
-    if project.is_empty() || project.chars().count() > 100 || project.chars().any(char::is_control) {
-        return Err(UsageError("--project: a name has 1 to 100 characters, all of them visible".into()).into());
-    }
+async fn create(named: &str, limits: Limits, store: &Store) -> anyhow::Result<()> {
+    let id = project::find_or_add(store, named).await?;
     let key = ApiKey::generate();
     let Limits { scopes, expires_at } = limits;
-    store.add_limited_key(project, &NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at }).await?;
-    tracing::info!(project, prefix = key.prefix(), "key made: it is shown this once");
+    store.add_limited_key(id, &NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at }).await?;
+    tracing::info!(project = named.trim(), prefix = key.prefix(), "key made: it is shown this once");
     writeln!(std::io::stdout(), "{}", key.expose())?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod jobs;
 mod kept;
 mod keys;
 mod migrate;
+mod project;
 mod queue;
 mod resync;
 mod rotate_encryption;

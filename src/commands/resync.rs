@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::cadence::{LONGEST, ResyncEvery};
 use shared::ids::{BatchId, ProjectId};
@@ -11,7 +11,7 @@ use shared::settings::{DatabaseArgs, resync_every};
 use shared::store::Store;
 use shared::store::batches::{Batch, BatchFilter};
 
-use super::kept;
+use super::{kept, project};
 use crate::usage::UsageError;
 
 /// Between two looks at the batches.
@@ -25,7 +25,7 @@ pub struct Args {
     /// All creators of all projects.
     #[arg(long, conflicts_with = "project")]
     all: bool,
-    /// The creators of this project.
+    /// The creators of this project, named by its id, or by its name where no other project has it.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
     /// Only those that were last synced so long ago, or never, for example `24h`.
@@ -49,15 +49,19 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         return Err(UsageError("say which creators: --all, --project NAME or --older-than TIME".into()).into());
     }
     let store = Store::open(&kept::database(&args.database)?.url, 1)?;
-    if let (Some(project), Some(every)) = (&args.project, every) {
+    let project = match args.project.as_deref() {
+        Some(named) => Some(project::find(&store, named).await?),
+        None => None,
+    };
+    if let (Some(project), Some(every)) = (project, every) {
         ensure!(store.set_project_resync(project, every).await?, "there is no project {project}");
-        tracing::info!(project, ?every, "set: it takes effect as each creator's next turn comes");
+        tracing::info!(%project, ?every, "set: it takes effect as each creator's next turn comes");
         return Ok(());
     }
-    let projects = store.projects(args.project.as_deref()).await?;
-    if let (true, Some(project)) = (projects.is_empty(), &args.project) {
-        bail!("there is no project {project}");
-    }
+    let projects = match project {
+        Some(project) => vec![project],
+        None => store.projects().await?,
+    };
     let started = Instant::now();
     let batches = open(&store, projects, &filter).await?;
     if !args.follow {

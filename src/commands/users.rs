@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 use clap::Subcommand;
-use shared::people::{self, Email};
+use shared::people::Email;
 use shared::secret_token::SecretToken;
 use shared::settings::{ApiArgs, DatabaseArgs, PublicUrl};
 use shared::store::Store;
 use shared::store::members::Actor;
 
-use super::kept;
+use super::{kept, project};
 use crate::usage::UsageError;
 
 #[derive(clap::Args)]
@@ -29,7 +29,8 @@ enum Action {
         /// What that person signs in with.
         #[arg(value_name = "EMAIL")]
         email: String,
-        /// Makes that user an owner of this project, which is made if it does not exist.
+        /// Makes that user an owner of this project, named by its id, or by its name where no other project has it; it is made
+        /// if it does not exist.
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
         #[command(flatten)]
@@ -42,10 +43,13 @@ enum Action {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let Action::Create { email, project, database, api } = args.action;
     let email: Email = email.parse().map_err(|_| UsageError("EMAIL: give an email address".into()))?;
-    let wrong = || UsageError("--project: a name has 1 to 100 characters, all of them visible".into());
-    let project = project.as_deref().map(|project| people::name(project).ok_or_else(wrong)).transpose()?;
+    let project = project.as_deref().map(project::check).transpose()?;
     let public_url = public_url(*api)?;
     let store = Store::open(&kept::database(&database)?.url, 1)?;
+    let project = match project {
+        Some(named) => Some(project::find_or_add(&store, named).await?),
+        None => None,
+    };
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
     if let Some(project) = project {

@@ -138,6 +138,7 @@ mod tests {
             sync_wait: String::new(),
             api_rate: String::new(),
             cors_origins: None,
+            trusted_proxies: None,
         }
     }
 

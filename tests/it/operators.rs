@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::store::Store;
+use shared::store::members::Actor;
 
 use crate::support::servers::PrivateRedis;
 use crate::support::{System, within};
@@ -240,4 +241,41 @@ async fn a_watch_goes_on_until_it_is_asked_to_end() {
     .await;
     watch.signal(nix::sys::signal::Signal::SIGINT);
     assert!(watch.wait().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_named_by_its_id_where_several_have_its_name() {
+    let system = System::builder().workers(0).start().await;
+    let create = |project: &str| ["keys", "create", "--project", project].map(str::to_owned);
+    let run = async |arguments: &[String]| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = system.output(&arguments).await;
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(run(&create("twins")).await.0, Some(0), "it is made");
+    assert_eq!(run(&create("twins")).await.0, Some(0), "and found");
+    let first = text(&system, "SELECT id::text FROM projects WHERE name = 'twins'").await;
+    // Somebody calls theirs the same, in the dashboard.
+    let store = Store::open(&SecretString::from(system.database_url.clone()), 1).expect("a store");
+    let email = "ada@example.com".parse().expect("an address");
+    let user = store.add_password_link(&email, &[1; 32]).await.expect("a user");
+    let second = store.create_project(Actor { user, email: &email }, "twins").await.expect("a project").to_string();
+    let before = text(&system, "SELECT count(*)::text FROM api_keys").await;
+    for arguments in [
+        create("twins").to_vec(),
+        ["resync", "--project", "twins"].map(str::to_owned).to_vec(),
+        ["resync", "--project", "twins", "--every", "6h"].map(str::to_owned).to_vec(),
+        ["jobs", "list", "--project", "twins"].map(str::to_owned).to_vec(),
+    ] {
+        let (status, said) = run(&arguments).await;
+        assert_eq!(status, Some(1), "{arguments:?}: {said}");
+        let names_both = said.contains(&first) && said.contains(&second);
+        assert!(names_both && said.contains("owners: ada@example.com"), "{arguments:?}: {said}");
+    }
+    assert_eq!(text(&system, "SELECT count(*)::text FROM api_keys").await, before, "no key was made");
+    assert_eq!(run(&create(&second)).await.0, Some(0), "an id is clear");
+    let of = format!("SELECT count(*)::text FROM api_keys WHERE project_id = '{second}'");
+    assert_eq!(text(&system, &of).await, "1");
+    let unknown = shared::ids::ProjectId::new().to_string();
+    assert_eq!(run(&create(&unknown)).await.0, Some(1), "an id makes no project");
 }

@@ -23,7 +23,11 @@ pub(crate) async fn run(store: Store, history_keep: Option<Duration>) {
         if let Err(error) = turn_months(&store, history_keep).await {
             // Once, not every time; but somebody has to know before a month begins that has no partition.
             if !broken {
-                tracing::warn!(%error, "the partitions of history stay as they are, and are tried again every two seconds");
+                tracing::warn!(
+                    %error,
+                    "history's months are neither made nor dropped; tried again every two seconds. If it goes on: is Postgres up, \
+                     may our user create and drop tables, does somebody hold `creator_history` or `video_history` locked?"
+                );
             }
             broken = true;
         } else {
@@ -34,8 +38,12 @@ pub(crate) async fn run(store: Store, history_keep: Option<Duration>) {
         }
         let pause = if broken { AGAIN } else { rand::rng().random_range(PAUSE.0..=PAUSE.1) };
         tokio::time::sleep(pause).await;
-        if let Err(error) = prune(&store).await {
-            tracing::debug!(%error, "nothing is pruned this time");
+        match prune(&store).await {
+            Err(error) if error.is_unavailable() => tracing::debug!(%error, "nothing is pruned this time"),
+            Err(error) => {
+                tracing::warn!(%error, "old rows are not pruned: the database's user must be allowed to delete them");
+            }
+            Ok(()) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use super::page::{Layout, answer, path_id, see_other};
 use super::password::NewPassword;
 use super::who::SignedIn;
 use crate::app::Api;
+use crate::client;
 
 #[derive(Template)]
 #[template(path = "console/account.html")]
@@ -46,7 +47,7 @@ pub async fn change_password(
     form: Form,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(&request, &api.settings.trusted_proxies);
     let place = api.console.sign_ins.count(address, who.email.as_ref()).map_err(ConsoleError::TooMany)?;
     let stored = api.within(api.store.user_by_email(&who.email)).await?.and_then(|user| user.password);
     let is_right = api.console.passwords.verify(form.text("current"), stored).await?;

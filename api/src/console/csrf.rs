@@ -84,6 +84,7 @@ mod tests {
             sync_wait: String::new(),
             api_rate: String::new(),
             cors_origins: None,
+            trusted_proxies: None,
         };
         let public_url = args.check().unwrap().public_url;
         let ours = |headers: &[(&'static str, &str)]| {

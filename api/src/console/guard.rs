@@ -17,6 +17,7 @@ use super::form::Form;
 use super::who::Visitor;
 use crate::app::Api;
 use crate::body::RawBody;
+use crate::client;
 
 /// Everything that a page needs comes from here; no script and no style stands in a page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -56,7 +57,7 @@ async fn admit(api: &Api, jar: Jar, request: &mut ServiceRequest) -> Result<Visi
         return Ok(Visitor { token: SecretToken::generate(), is_new: true, session: None });
     };
     // Anybody can make a token up, and each costs a query: so they are counted.
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(request.request(), &api.settings.trusted_proxies);
     let admission = api.limits.admit(address).await.map_err(|refusal| ConsoleError::TooMany(refusal.retry_after()))?;
     let session = api.within(api.store.session_by_hash(&token.hash())).await?;
     if session.is_some() {

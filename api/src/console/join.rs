@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use shared::ids::UserId;
 use shared::people::Email;
 use shared::secret_token::SecretToken;
 use shared::store::invitations::{Invitation, Joining};
@@ -12,9 +13,9 @@ use shared::store::sessions::Session;
 use super::PATH;
 use super::error::ConsoleError;
 use super::form::Form;
-use super::page::{Layout, answer, path_token, see_other};
+use super::page::{Layout, answer, look_up, path_token, see_other};
 use super::password::NewPassword;
-use super::sign_in::begin_session;
+use super::sign_in::begin_first_session;
 use super::who::Visitor;
 use crate::app::Api;
 
@@ -42,7 +43,7 @@ impl JoinPage {
 /// `GET /console/join/{token}`.
 pub async fn show(visitor: Visitor, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
-    let invitation = api.within(api.store.invitation(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let invitation = look_up(&api, &request, api.store.invitation(&token.hash())).await?;
     let layout = Layout::outside(&visitor, "Join a project");
     answer(false, &JoinPage::new(layout, invitation, &visitor, &token, ""))
 }
@@ -56,13 +57,13 @@ pub async fn join(
 ) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
     if let Some(session) = &visitor.session {
-        return join_as(&api, session, &token).await;
+        return join_as(&api, &request, session, &token).await;
     }
-    let invitation = api.within(api.store.invitation(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let invitation = look_up(&api, &request, api.store.invitation(&token.hash())).await?;
     let problem = match join_as_new(&api, &form, &token).await? {
-        Ok(user) => {
+        Ok((user, password)) => {
             let next = format!("{PATH}/projects/{}/keys?done=joined", invitation.project);
-            return begin_session(&api, &request, &visitor, user, &next).await;
+            return begin_first_session(&api, &request, &visitor, (user, &password), &next).await;
         }
         Err(problem) => problem,
     };
@@ -70,18 +71,23 @@ pub async fn join(
     answer(true, &JoinPage::new(layout, invitation, &visitor, &token, form.text("email")))
 }
 
-async fn join_as(api: &Api, session: &Session, token: &SecretToken) -> Result<HttpResponse, ConsoleError> {
+async fn join_as(
+    api: &Api,
+    request: &HttpRequest,
+    session: &Session,
+    token: &SecretToken,
+) -> Result<HttpResponse, ConsoleError> {
     let actor = Actor { user: session.user, email: &session.email };
-    let project = api.within(api.store.join(&token.hash(), actor)).await?.ok_or(ConsoleError::DeadLink)?;
+    let project = look_up(api, request, api.store.join(&token.hash(), actor)).await?;
     Ok(see_other(&format!("{PATH}/projects/{project}/keys?done=joined")))
 }
 
-/// The new user, or what is wrong with the form.
+/// The new user and the password's string, or what is wrong with the form.
 async fn join_as_new(
     api: &Api,
     form: &Form,
     token: &SecretToken,
-) -> Result<Result<shared::ids::UserId, &'static str>, ConsoleError> {
+) -> Result<Result<(UserId, String), &'static str>, ConsoleError> {
     let Ok(email) = form.text("email").parse::<Email>() else {
         return Ok(Err("This is not an email address."));
     };
@@ -91,7 +97,7 @@ async fn join_as_new(
     };
     let password = api.console.passwords.hash(password).await?;
     match api.within(api.store.join_as_new_user(&token.hash(), &email, &password)).await? {
-        Joining::Done(user, _) => Ok(Ok(user)),
+        Joining::Done(user, _) => Ok(Ok((user, password))),
         Joining::NotFound => Err(ConsoleError::DeadLink),
         Joining::EmailTaken => Ok(Err("There is an account with this email address: sign in with it first.")),
     }

@@ -12,7 +12,7 @@ use shared::ids::ApiKeyId;
 use shared::key_scopes::{KeyScope, KeyScopes};
 use shared::people::{self, Role};
 use shared::store::keys::NewKey;
-use shared::store::project_keys::ProjectKey;
+use shared::store::project_keys::{MAX_KEYS, ProjectKey, Reroll};
 
 use super::PATH;
 use super::error::ConsoleError;
@@ -33,6 +33,9 @@ const EXPIRIES: [(&str, &str, Option<Duration>); 5] = [
     ("90d", "In 90 days", Some(DAY.saturating_mul(90))),
     ("365d", "In a year", Some(DAY.saturating_mul(365))),
 ];
+
+const REPLACED: &str =
+    "This key has been rerolled already. If the key that took its place is lost, revoke that one first.";
 
 /// How long a rerolled key may go on working.
 const OVERLAPS: [(&str, &str, Duration); 4] = [
@@ -104,6 +107,8 @@ struct KeyPage {
     project: String,
     may_make: bool,
     key: KeyLine,
+    /// The key that was made in its place, if that one works.
+    replacement: Option<KeyLine>,
     overlaps: &'static [(&'static str, &'static str, Duration)],
 }
 
@@ -161,7 +166,10 @@ pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     let expires_at = lifetime.map(|lifetime| Utc::now() + lifetime);
     let key = ApiKey::generate();
     let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
-    api.within(api.store.make_key(member.project(), member.who.actor(), name, &new)).await?;
+    if !api.within(api.store.make_key(member.project(), member.who.actor(), name, &new)).await? {
+        let layout = Layout::project(&member, "API keys", "keys").with_problem(&full());
+        return list_page(&api, &member, layout, typed).await;
+    }
     made(&api, &member, name, key, "")
 }
 
@@ -176,6 +184,10 @@ fn scopes(form: &Form) -> Result<Option<KeyScopes>, &'static str> {
     } else {
         Ok(Some(scopes))
     }
+}
+
+fn full() -> String {
+    format!("The project has {MAX_KEYS} keys that work, and may not have more: revoke one that nobody uses.")
 }
 
 fn made(api: &Api, member: &Member, name: &str, key: ApiKey, old: &str) -> Result<HttpResponse, ConsoleError> {
@@ -193,16 +205,32 @@ fn made(api: &Api, member: &Member, name: &str, key: ApiKey, old: &str) -> Resul
 /// `GET /console/projects/{project}/keys/{key}`.
 pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let id: ApiKeyId = path_id(&request, "key")?;
-    let found = api.within(api.store.project_key(member.project(), id)).await?;
-    let key = KeyLine::new(found.ok_or(ConsoleError::NotFound)?);
+    key_page(&api, &member, id, None).await
+}
+
+async fn key_page(
+    api: &Api,
+    member: &Member,
+    id: ApiKeyId,
+    problem: Option<&str>,
+) -> Result<HttpResponse, ConsoleError> {
+    let project = member.project();
+    let key = api.within(api.store.project_key(project, id)).await?.ok_or(ConsoleError::NotFound)?;
+    let replacement = match key.replaced_by {
+        Some(replacement) => api.within(api.store.project_key(project, replacement)).await?,
+        None => None,
+    };
+    let key = KeyLine::new(key);
+    let layout = Layout::project(member, &key.name, "keys");
     let page = KeyPage {
-        layout: Layout::project(&member, &key.name, "keys"),
-        project: member.project().to_string(),
+        layout: Layout { problem: problem.map(str::to_owned), ..layout },
+        project: project.to_string(),
         may_make: member.may(Role::Developer),
         key,
+        replacement: replacement.map(KeyLine::new).filter(KeyLine::works),
         overlaps: &OVERLAPS,
     };
-    answer(false, &page)
+    answer(problem.is_some(), &page)
 }
 
 /// `POST /console/projects/{project}/keys/{key}/reroll`.
@@ -219,7 +247,12 @@ pub async fn reroll(
     let key = ApiKey::generate();
     let (hash, actor) = (key.hash(), member.who.actor());
     let rerolled = api.store.reroll_key(member.project(), actor, id, (&hash, key.prefix()), *overlap);
-    let old = api.within(rerolled).await?.ok_or(ConsoleError::NotFound)?;
+    let old = match api.within(rerolled).await? {
+        Reroll::Done(old) => old,
+        Reroll::NotFound => return Err(ConsoleError::NotFound),
+        Reroll::Replaced => return key_page(&api, &member, id, Some(REPLACED)).await,
+        Reroll::Full => return key_page(&api, &member, id, Some(&full())).await,
+    };
     let becomes = format!("{}…: {}", old.prefix, what.to_lowercase());
     made(&api, &member, old.name.as_deref().unwrap_or("Unnamed"), key, &becomes)
 }

@@ -9,13 +9,17 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use shared::people::Role;
 use shared::secret_token::SecretToken;
+use shared::store::StoreError;
 use shared::store::members::Membership;
 use url::form_urlencoded;
 
 use super::error::ConsoleError;
 use super::who::{Member, SignedIn, Visitor};
 use super::{PATH, csrf};
+use crate::app::Api;
 use crate::assets;
+use crate::client;
+use crate::limits::Refusal;
 
 /// A page's content type.
 pub const HTML: &str = "text/html; charset=utf-8";
@@ -157,6 +161,23 @@ pub fn path_id<T: FromStr + Display>(request: &HttpRequest, name: &str) -> Resul
 /// A link's secret in the path.
 pub fn path_token(request: &HttpRequest) -> Result<SecretToken, ConsoleError> {
     request.match_info().get("token").and_then(SecretToken::parse).ok_or(ConsoleError::DeadLink)
+}
+
+/// Looks up what a link stands for. Anybody can make one up, and each costs a query: so wrong ones are counted as a stranger's.
+pub async fn look_up<T>(
+    api: &Api,
+    request: &HttpRequest,
+    call: impl Future<Output = Result<Option<T>, StoreError>>,
+) -> Result<T, ConsoleError> {
+    let too_many = |refusal: Refusal| ConsoleError::TooMany(refusal.retry_after());
+    let address = client::address(request, &api.settings.trusted_proxies);
+    let admission = api.limits.admit(address).await.map_err(too_many)?;
+    if let Some(found) = api.within(call).await? {
+        admission.known();
+        return Ok(found);
+    }
+    admission.unknown().map_err(too_many)?;
+    Err(ConsoleError::DeadLink)
 }
 
 /// Where one signs in, to come back to the page that was asked for.

@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use shared::people::{self, Role};
-use shared::store::members::{Membership, Naming};
+use shared::store::members::Membership;
 
 use super::PATH;
 use super::error::ConsoleError;
@@ -13,9 +13,12 @@ use super::page::{Layout, answer, see_other};
 use super::who::{Member, SignedIn};
 use crate::app::Api;
 
+/// So many projects may one user own. Two forms sent at once may make one more.
+const MAX_PROJECTS: usize = 100;
+const TOO_MANY: &str = "You own 100 projects, and may not make more.";
 /// What is asked of a name.
 pub const NAME_RULE: &str = "A name has 1 to 100 characters.";
-const NAME_TAKEN: &str = "Another project has this name.";
+const NAME_TAKEN: &str = "You have a project of this name already.";
 
 #[derive(Template)]
 #[template(path = "console/projects.html")]
@@ -52,14 +55,18 @@ pub async fn list(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, Console
 /// `POST /console/projects`: makes one.
 pub async fn create(who: SignedIn, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let typed = form.text("name");
+    let memberships = api.within(api.store.memberships(who.user)).await?;
+    let owned = memberships.iter().filter(|known| known.role == Role::Owner).count();
     let problem = match people::name(typed) {
         None => NAME_RULE,
-        Some(name) => match api.within(api.store.create_project(who.actor(), name)).await? {
-            Naming::Done(project) => return Ok(see_other(&format!("{PATH}/projects/{project}/keys"))),
-            Naming::Taken => NAME_TAKEN,
-        },
+        _ if owned >= MAX_PROJECTS => TOO_MANY,
+        // Of one's own: what others call theirs, nobody is told.
+        Some(name) if memberships.iter().any(|known| known.name == name) => NAME_TAKEN,
+        Some(name) => {
+            let project = api.within(api.store.create_project(who.actor(), name)).await?;
+            return Ok(see_other(&format!("{PATH}/projects/{project}/keys")));
+        }
     };
-    let memberships = api.within(api.store.memberships(who.user)).await?;
     let layout = Layout::signed_in(&who, "Projects", "projects").with_projects(memberships.clone());
     let layout = layout.with_problem(problem);
     answer(true, &ProjectsPage { layout, memberships, name: typed.to_owned() })
@@ -83,10 +90,13 @@ pub async fn rename(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     let (typed, project) = (form.text("name"), member.project());
     let problem = match people::name(typed) {
         None => NAME_RULE,
-        Some(name) => match api.within(api.store.rename_project(project, member.who.actor(), name)).await? {
-            Naming::Done(_) => return Ok(see_other(&format!("{PATH}/projects/{project}/settings?done=renamed"))),
-            Naming::Taken => NAME_TAKEN,
-        },
+        Some(name) if member.memberships.iter().any(|known| known.name == name && known.project != project) => {
+            NAME_TAKEN
+        }
+        Some(name) => {
+            api.within(api.store.rename_project(project, member.who.actor(), name)).await?;
+            return Ok(see_other(&format!("{PATH}/projects/{project}/settings?done=renamed")));
+        }
     };
     let layout = Layout::project(&member, "Settings", "settings").with_problem(problem);
     answer(true, &SettingsPage { layout, name: typed.to_owned(), id: project.to_string() })

@@ -16,6 +16,7 @@ use super::form::Form;
 use super::page::{Layout, answer, next_path, query, see_other, see_other_with};
 use super::who::{SignedIn, Visitor};
 use crate::app::Api;
+use crate::client;
 
 /// So much of what a browser calls itself is kept.
 const MAX_BROWSER: usize = 200;
@@ -47,22 +48,27 @@ pub async fn sign_in(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let (typed, next) = (form.text("email"), next_path(form.text("next")).unwrap_or(PATH));
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(&request, &api.settings.trusted_proxies);
     let place = api.console.sign_ins.count(address, typed).map_err(ConsoleError::TooMany)?;
     let user = match typed.parse::<Email>() {
         Ok(email) => api.within(api.store.user_by_email(&email)).await?,
         Err(_) => None,
     };
-    let (id, stored) = user.map_or((None, None), |user| (Some(user.id), user.password));
+    let stored = user.as_ref().and_then(|user| user.password.clone());
     let is_right = api.console.passwords.verify(form.text("password"), stored).await?;
-    let Some(user) = id.filter(|_| is_right) else {
-        tracing::info!("a sign-in was refused");
-        let layout = Layout::outside(&visitor, "Sign in");
-        let layout = layout.with_problem("There is no account with this email address and this password.");
-        return answer(true, &SignInPage { layout, email: typed.to_owned(), next: next.to_owned() });
+    let known = user.and_then(|user| Some((user.id, user.password?))).filter(|_| is_right);
+    let begun = match &known {
+        Some((user, password)) => begin_session(&api, &request, &visitor, (*user, password), next).await?,
+        None => None,
     };
-    api.console.sign_ins.give_back(place);
-    begin_session(&api, &request, &visitor, user, next).await
+    if let Some(begun) = begun {
+        api.console.sign_ins.give_back(place);
+        return Ok(begun);
+    }
+    tracing::info!("a sign-in was refused");
+    let layout = Layout::outside(&visitor, "Sign in");
+    let layout = layout.with_problem("There is no account with this email address and this password.");
+    answer(true, &SignInPage { layout, email: typed.to_owned(), next: next.to_owned() })
 }
 
 /// `POST /console/sign-out`.
@@ -71,24 +77,40 @@ pub async fn sign_out(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, Con
     Ok(see_other_with(&format!("{PATH}/sign-in"), Jar::of(&api.settings.public_url).clear()))
 }
 
-/// Begins a session, always under a new token: one that somebody has planted in the browser before stays worth nothing. A
-/// session that this browser had ends.
+/// Begins a session for a user whose password is known, by its argon2id string; always under a new token: one that somebody
+/// has planted in the browser before stays worth nothing. A session that this browser had ends. `None`: the password is another
+/// one by now.
 pub async fn begin_session(
     api: &Api,
     request: &HttpRequest,
     visitor: &Visitor,
-    user: UserId,
+    (user, password): (UserId, &str),
     next: &str,
-) -> Result<HttpResponse, ConsoleError> {
-    if let Some(before) = &visitor.session {
-        api.within(api.store.end_session(before.user, before.id)).await?;
-    }
+) -> Result<Option<HttpResponse>, ConsoleError> {
     let token = SecretToken::generate();
     let browser = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let browser: String = browser.chars().take(MAX_BROWSER).collect();
-    let address = request.peer_addr().map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
-    let session = NewSession { hash: &token.hash(), user, browser: &browser, address: &address };
-    api.within(api.store.add_session(&session)).await?;
+    let address = client::address(request, &api.settings.trusted_proxies);
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let session = NewSession { hash: &token.hash(), user, password, browser: &browser, address: &address };
+    if !api.within(api.store.add_session(&session)).await? {
+        return Ok(None);
+    }
+    if let Some(before) = &visitor.session {
+        api.within(api.store.end_session(before.user, before.id)).await?;
+    }
     tracing::info!(user_id = %user, "signed in");
-    Ok(see_other_with(next, Jar::of(&api.settings.public_url).write(&token)))
+    Ok(Some(see_other_with(next, Jar::of(&api.settings.public_url).write(&token))))
+}
+
+/// The same for who has just chosen the password. If it is another one already, one signs in with that.
+pub async fn begin_first_session(
+    api: &Api,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    known: (UserId, &str),
+    next: &str,
+) -> Result<HttpResponse, ConsoleError> {
+    let begun = begin_session(api, request, visitor, known, next).await?;
+    Ok(begun.unwrap_or_else(|| see_other(&format!("{PATH}/sign-in"))))
 }

@@ -7,9 +7,9 @@ use askama::Template;
 use super::PATH;
 use super::error::ConsoleError;
 use super::form::Form;
-use super::page::{Layout, answer, path_token};
+use super::page::{Layout, answer, look_up, path_token};
 use super::password::NewPassword;
-use super::sign_in::begin_session;
+use super::sign_in::begin_first_session;
 use super::who::Visitor;
 use crate::app::Api;
 
@@ -23,7 +23,7 @@ struct PasswordPage {
 /// `GET /console/password/{token}`.
 pub async fn show(visitor: Visitor, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
-    let email = api.within(api.store.password_link(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let email = look_up(&api, &request, api.store.password_link(&token.hash())).await?;
     let layout = Layout::outside(&visitor, "Choose a password");
     answer(false, &PasswordPage { layout, email: email.to_string() })
 }
@@ -36,7 +36,7 @@ pub async fn set(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let token = path_token(&request)?;
-    let email = api.within(api.store.password_link(&token.hash())).await?.ok_or(ConsoleError::DeadLink)?;
+    let email = look_up(&api, &request, api.store.password_link(&token.hash())).await?;
     let password = match NewPassword::check(form.text("password"), form.text("repeated")) {
         Ok(password) => password,
         Err(problem) => {
@@ -47,5 +47,5 @@ pub async fn set(
     let password = api.console.passwords.hash(password).await?;
     let owner = api.within(api.store.use_password_link(&token.hash(), &password)).await?;
     let user = owner.ok_or(ConsoleError::DeadLink)?;
-    begin_session(&api, &request, &visitor, user, PATH).await
+    begin_first_session(&api, &request, &visitor, (user, &password), PATH).await
 }

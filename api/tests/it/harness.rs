@@ -39,6 +39,7 @@ const SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.li
 pub struct Options {
     pub rate: u32,
     pub cors: Option<&'static str>,
+    pub proxies: Option<&'static str>,
     pub sync_wait: &'static str,
     pub redis: Option<String>,
     pub database: Option<String>,
@@ -53,6 +54,7 @@ impl Default for Options {
         Self {
             rate: 0,
             cors: None,
+            proxies: None,
             sync_wait: "10s",
             redis: None,
             database: None,
@@ -148,7 +150,7 @@ impl World {
         let key = ApiKey::generate();
         let scopes = Some(scopes.iter().copied().collect());
         let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
-        self.store.add_limited_key("project", &new).await.expect("a key");
+        self.store.add_limited_key(self.project, &new).await.expect("a key");
         Client::new(&self.base, key.expose())
     }
 
@@ -245,6 +247,7 @@ fn settings_of(options: &Options) -> ApiSettings {
         sync_wait: options.sync_wait.into(),
         api_rate: options.rate.to_string(),
         cors_origins: options.cors.map(str::to_owned),
+        trusted_proxies: options.proxies.map(str::to_owned),
     };
     args.check().expect("good settings")
 }

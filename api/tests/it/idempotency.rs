@@ -241,3 +241,18 @@ async fn no_secret_is_kept_in_clear() {
     let anew = post(&world.client, CONNECT, "find-the-key", &body).await;
     assert_ne!(anew.data(200)["state"], state.as_str());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_kept_though_postgres_breaks_off_when_it_is_written() {
+    let world = World::start().await;
+    // What nextval counts is not undone with the rest.
+    let breaks_off = "CREATE SEQUENCE tries; CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') <= 2 THEN RAISE 'terminating connection due to a test'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER breaks_off BEFORE UPDATE OF answer ON idempotency_keys FOR EACH ROW WHEN (NEW.answer IS NOT NULL)
+            EXECUTE FUNCTION break_off()";
+    world.sql().await.batch_execute(breaks_off).await.expect("a trigger");
+    let first = post(&world.client, BULK, "k", &json!({})).await;
+    first.data(202);
+    is_replay(&first, &post(&world.client, BULK, "k", &json!({})).await);
+    assert_eq!(count(&world, "batches").await, 1);
+}

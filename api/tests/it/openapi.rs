@@ -168,3 +168,51 @@ async fn every_route_answers_as_its_schema_says() {
     seen.check("DELETE /api/v1/creators/{id}", &world.client.delete("/api/v1/creators/x").await);
     assert_eq!(seen.operations, operations(&document), "every operation was asked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_projects_key_finds_nothing_on_any_route() {
+    let world = World::with(Options { sync_wait: "1s", ..Options::default() }).await;
+    let document = document(&world).await;
+    let creator = world.creator("open-1").await;
+    world.add_videos(creator, 1, Utc::now()).await;
+    let video = crate::history::write(&world, creator, &["2026-05-01T10:00:00Z"]).await;
+    let batch = world.client.post("/api/v1/creators/sync").await;
+    let batch = batch.data(202)["batchId"].as_str().expect("a batch").to_owned();
+    let synced = world.client.post(&format!("/api/v1/creators/{creator}/sync")).await;
+    let job = synced.data(202)["jobId"].as_str().expect("a job").to_owned();
+    let stranger = world.stranger().await;
+    let sql = world.sql().await;
+    let tables = "SELECT string_agg(t::text, chr(10) ORDER BY t::text) FROM (SELECT creators::text AS t FROM creators
+        UNION ALL SELECT videos::text FROM videos UNION ALL SELECT jobs::text FROM jobs
+        UNION ALL SELECT batches::text FROM batches) AS all_rows";
+    let state = async || sql.query_one(tables, &[]).await.expect("rows").get::<_, String>(0);
+    let before = state().await;
+    let mut walked = 0;
+    for operation in operations(&document).iter().filter(|operation| operation.contains('{')) {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        let of = path.trim_start_matches("/api/v1/").split('/').next().expect("a resource");
+        let id = match of {
+            "creators" => creator.to_string(),
+            "batches" => batch.clone(),
+            "jobs" => job.clone(),
+            other => panic!("say what is an id of {other}"),
+        };
+        let path = path.replace("{id}", &id).replace("{videoId}", &video);
+        assert!(!path.contains('{'), "say what stands for it: {path}");
+        let method: Method = method.parse().expect("a method");
+        let own = world.client.request(Method::GET, path.trim_end_matches("/sync"));
+        assert_eq!(send(own).await.status, 200, "it is there: {path}");
+        let asked = send(stranger.request(method, &path).json(&json!({"resyncEvery": "off"}))).await;
+        assert_eq!(asked.error(404), "not_found", "{operation}");
+        walked += 1;
+    }
+    assert!(walked >= 9, "{walked}");
+    // What takes ids elsewhere.
+    let named = stranger.post_json("/api/v1/creators/sync", &json!({"ids": [creator.to_string()]})).await;
+    assert_eq!(named.error(400), "invalid_request");
+    let lists = ["", "?externalId=open-1", "?limit=10"].map(|query| format!("/api/v1/creators{query}"));
+    for path in lists {
+        assert_eq!(stranger.get(&path).await.data(200), &json!([]), "{path}");
+    }
+    assert_eq!(state().await, before, "nothing was changed");
+}

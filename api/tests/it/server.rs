@@ -161,3 +161,38 @@ async fn a_client_that_never_ends_its_request_is_let_go() {
         assert!(text.starts_with("HTTP/1.1 408"), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunked_body_that_nobody_reads_holds_no_connection() {
+    let world = World::start().await;
+    let address = world.base.trim_start_matches("http://").to_owned();
+    let key = &world.client.key;
+    for (path, headers, status) in [
+        ("/api/v1/connect/tiktok", String::new(), 401),
+        ("/api/v1/connect/tiktok", format!("x-api-key: {key}\r\ncontent-type: application/json\r\n"), 413),
+        ("/nothing", String::new(), 404),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}transfer-encoding: chunked\r\n\r\n");
+        // Its end never comes.
+        let chunks = format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(5);
+        stream.write_all(format!("{head}{chunks}").as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
+        let _ = read.expect("the connection is closed");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{path}: {answer}");
+    }
+    // One that comes to its end leaves the connection to the next request.
+    let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+    let both = format!(
+        "POST /api/v1/connect/tiktok HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(both.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read to the end");
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+}

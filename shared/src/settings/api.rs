@@ -8,6 +8,7 @@ use clap::Args;
 use url::Url;
 
 use super::SettingsError;
+use super::network::Network;
 use super::parse::{address, base_url, duration, given, number, or_default, quoted};
 
 const BIND: &str = "METRIQLAB_BIND";
@@ -15,6 +16,7 @@ const PUBLIC_URL: &str = "METRIQLAB_PUBLIC_URL";
 const SYNC_WAIT: &str = "METRIQLAB_SYNC_WAIT";
 const API_RATE: &str = "METRIQLAB_API_RATE";
 const CORS_ORIGINS: &str = "METRIQLAB_CORS_ORIGINS";
+const TRUSTED_PROXIES: &str = "METRIQLAB_TRUSTED_PROXIES";
 
 /// Where the API listens if nothing else is said.
 pub const DEFAULT_BIND: &str = "127.0.0.1:8080";
@@ -46,6 +48,10 @@ pub struct ApiArgs {
     /// Origins that may call the API from a browser, separated by commas [default: none].
     #[arg(long, value_name = "ORIGINS", env = CORS_ORIGINS)]
     pub cors_origins: Option<String>,
+    /// Addresses and networks of proxies in front, separated by commas, whose `X-Forwarded-For` is believed: the limits of
+    /// who shows no good key, and of sign-ins, count by what it says [default: none].
+    #[arg(long, value_name = "NETWORKS", env = TRUSTED_PROXIES)]
+    pub trusted_proxies: Option<String>,
 }
 
 /// The API server.
@@ -61,6 +67,8 @@ pub struct ApiSettings {
     pub rate_per_minute: u32,
     /// Origins (`https://app.example.com`) that browsers may call from.
     pub cors_origins: Vec<String>,
+    /// Proxies that are believed about whom they speak for.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl ApiArgs {
@@ -73,6 +81,7 @@ impl ApiArgs {
             sync_wait: duration(SYNC_WAIT, or_default(&self.sync_wait, DEFAULT_SYNC_WAIT), MAX_SYNC_WAIT)?,
             rate_per_minute: number(API_RATE, or_default(&self.api_rate, DEFAULT_API_RATE), 0, MAX_API_RATE)?,
             cors_origins: self.cors_origins()?,
+            trusted_proxies: self.trusted_proxies()?,
         })
     }
 
@@ -98,6 +107,15 @@ impl ApiArgs {
     fn cors_origins(&self) -> Result<Vec<String>, SettingsError> {
         let list = given(self.cors_origins.as_deref()).unwrap_or_default();
         list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin).collect()
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<Network>, SettingsError> {
+        let list = given(self.trusted_proxies.as_deref()).unwrap_or_default();
+        let read = |text: &str| {
+            let wrong = |error| SettingsError::wrong(TRUSTED_PROXIES, format!("{} is {error}", quoted(text)));
+            text.parse::<Network>().map_err(wrong)
+        };
+        list.split(',').map(str::trim).filter(|network| !network.is_empty()).map(read).collect()
     }
 }
 
@@ -144,7 +162,14 @@ mod tests {
     use super::*;
 
     fn args() -> ApiArgs {
-        ApiArgs { bind: None, public_url: None, sync_wait: String::new(), api_rate: String::new(), cors_origins: None }
+        ApiArgs {
+            bind: None,
+            public_url: None,
+            sync_wait: String::new(),
+            api_rate: String::new(),
+            cors_origins: None,
+            trusted_proxies: None,
+        }
     }
 
     #[test]
@@ -157,7 +182,7 @@ mod tests {
         );
         assert_eq!(settings.sync_wait, Duration::from_secs(25));
         assert_eq!(settings.rate_per_minute, 600);
-        assert!(settings.cors_origins.is_empty());
+        assert!(settings.cors_origins.is_empty() && settings.trusted_proxies.is_empty());
     }
 
     #[test]
@@ -185,6 +210,13 @@ mod tests {
         wrong(ApiArgs { api_rate: "-1".into(), ..args() }, API_RATE);
         wrong(ApiArgs { cors_origins: Some("*".into()), ..args() }, CORS_ORIGINS);
         wrong(ApiArgs { cors_origins: Some("https://a.example/path".into()), ..args() }, CORS_ORIGINS);
+        wrong(ApiArgs { trusted_proxies: Some("10.0.0.1,proxy".into()), ..args() }, TRUSTED_PROXIES);
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks() {
+        let given = ApiArgs { trusted_proxies: Some("10.0.0.0/8, ::1,".into()), ..args() };
+        assert_eq!(given.check().unwrap().trusted_proxies.len(), 2);
     }
 
     #[test]

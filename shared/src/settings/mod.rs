@@ -6,6 +6,7 @@
 
 mod api;
 mod log;
+mod network;
 mod parse;
 mod process;
 mod sandbox;
@@ -15,6 +16,7 @@ mod worker;
 
 pub use api::{ApiArgs, ApiSettings, DEFAULT_BIND, PublicUrl};
 pub use log::{LogArgs, LogFormat, LogSettings};
+pub use network::{MalformedNetwork, Network};
 pub use process::ShutdownArgs;
 pub use sandbox::{
     SANDBOX_BIND, SANDBOX_CLIENT_KEY, SANDBOX_CLIENT_SECRET, SANDBOX_REDIRECT_URIS, SandboxApp, SandboxArgs,

@@ -74,12 +74,6 @@ pub(super) async fn write(connection: &mut AsyncPgConnection, deed: &Deed<'_>) -
 }
 
 impl Store {
-    /// Writes a line about something that is not done by one statement of Postgres's.
-    pub async fn add_deed(&self, deed: &Deed<'_>) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
-        Ok(write(&mut connection, deed).await?)
-    }
-
     /// At most `limit` lines of `project`, newest first, from before the line `before`.
     pub async fn audit_log(
         &self,

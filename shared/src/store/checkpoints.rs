@@ -12,7 +12,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use super::connections::ProfileColumns;
 use super::jobs::{Fence, JobState};
 use super::schema::{checkpoints, creators, jobs};
-use super::syncs::{Before, WriteError, lock, upsert_videos};
+use super::syncs::{Before, Locked, WriteError, lock, upsert_videos};
 use super::time::ago;
 use super::{Store, StoreError};
 use crate::ids::{CreatorId, JobId};
@@ -92,11 +92,16 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                lock(connection, fence).await?;
+                let Locked { before, .. } = lock(connection, fence).await?;
                 let mut written = upsert_videos(connection, fence.creator, videos).await?;
                 if checkpoint.part == 0 {
                     delete_checkpoints(connection, fence.creator).await?;
-                    written += save_profile(connection, fence.creator, profile).await?;
+                    written += save_profile(connection, fence.creator, &before, profile).await?;
+                }
+                if written > 0 && before.is_recorded() {
+                    // Should this job end here, the next sync finds nothing new, and yet has to record it.
+                    let creator = diesel::update(creators::table.find(fence.creator));
+                    creator.set(creators::recorded.eq(false)).execute(connection).await?;
                 }
                 let ids: Vec<&str> = videos.iter().map(|video| video.external_id.as_str()).collect();
                 diesel::insert_into(checkpoints::table)
@@ -177,10 +182,10 @@ impl Store {
 async fn save_profile(
     connection: &mut AsyncPgConnection,
     creator: CreatorId,
+    before: &Before,
     profile: Option<&Profile>,
 ) -> QueryResult<usize> {
     let Some(profile) = profile else { return Ok(0) };
-    let before: Before = creators::table.find(creator).select(Before::as_select()).first(connection).await?;
     if before.says(profile) {
         return Ok(0);
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::creators::Status;
 use super::credentials::{Account, SealedPair, heal, next_version};
+use super::history::has_long_past;
 use super::jobs::{JobKind, JobState};
 use super::schema::{creators, credentials, jobs};
 use super::single_flight::insert_sync;
@@ -49,7 +50,8 @@ pub struct Connected {
 
 impl Store {
     /// Stores a connection and its first sync in one transaction. A disconnect of the same account under this project
-    /// that is still under way ends here: the old data goes, and nothing revokes the new grant.
+    /// that is still under way ends here: the old data goes, and nothing revokes the new grant. One with a long past goes on:
+    /// its job finds the account held, and only erases.
     ///
     /// The caller holds the lease of the account's tokens, or has seen that there are none. The lease ends here.
     pub async fn connect(&self, new: &NewConnection, trace: Option<&str>) -> Result<Connected, StoreError> {
@@ -66,6 +68,20 @@ impl Store {
                 Ok(Connected { creator, sync, completed_disconnects })
             })
             .await
+    }
+
+    /// The creators of that account under this project that are on their way out.
+    pub async fn leaving_creators(&self, project: ProjectId, account: &Account) -> Result<Vec<CreatorId>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(creators::table
+            .inner_join(credentials::table)
+            .filter(credentials::platform.eq(account.platform))
+            .filter(credentials::app.eq(&account.app))
+            .filter(credentials::external_id.eq(&account.external_id))
+            .filter(creators::project_id.eq(project).and(creators::disconnecting_at.is_not_null()))
+            .select(creators::id)
+            .load(&mut connection)
+            .await?)
     }
 
     /// Writes the profile that was read right after the consent, unless a sync has written a newer one.
@@ -183,7 +199,8 @@ async fn store_pair(connection: &mut AsyncPgConnection, new: &NewConnection) -> 
     Ok(StoredPair { credential: id, dead_reason })
 }
 
-/// Ends disconnects of the same account under this project: deletes the old creators and sets their jobs done.
+/// Ends disconnects of the same account under this project: deletes the old creators and sets their jobs done. Those with a
+/// long past are left to their jobs: whoever connects does not wait for it.
 async fn complete_disconnects(
     connection: &mut AsyncPgConnection,
     new: &NewConnection,
@@ -197,12 +214,18 @@ async fn complete_disconnects(
         .for_update()
         .load(connection)
         .await?;
-    if leaving.is_empty() {
+    let mut ending = Vec::new();
+    for creator in leaving {
+        if !has_long_past(connection, creator).await? {
+            ending.push(creator);
+        }
+    }
+    if ending.is_empty() {
         return Ok(Vec::new());
     }
     let completed = diesel::update(
         jobs::table
-            .filter(jobs::creator_id.eq_any(&leaving))
+            .filter(jobs::creator_id.eq_any(&ending))
             .filter(jobs::kind.eq(JobKind::Revoke))
             .filter(jobs::state.eq_any(JobState::OPEN)),
     )
@@ -210,7 +233,7 @@ async fn complete_disconnects(
     .returning(jobs::id)
     .load(connection)
     .await?;
-    diesel::delete(creators::table.filter(creators::id.eq_any(&leaving))).execute(connection).await?;
+    diesel::delete(creators::table.filter(creators::id.eq_any(&ending))).execute(connection).await?;
     Ok(completed)
 }
 

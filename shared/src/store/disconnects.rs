@@ -3,9 +3,10 @@
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
+use super::audit::{self, Deed};
 use super::credentials::Account;
 use super::jobs::{Fence, JobKind, JobState, fenced};
 use super::schema::{creators, credentials, jobs};
@@ -48,53 +49,25 @@ impl Store {
         trace: Option<&str>,
     ) -> Result<Disconnect, StoreError> {
         let mut connection = self.connection().await?;
+        let hiding = connection.transaction(async |connection| hide(connection, project, creator, trace).await).await;
+        hiding.map_err(StoreError::from)
+    }
+
+    /// The same by somebody's hand: it has a line in the log, in the same transaction.
+    pub async fn disconnect_by(
+        &self,
+        deed: &Deed<'_>,
+        creator: CreatorId,
+        trace: Option<&str>,
+    ) -> Result<Disconnect, StoreError> {
+        let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let hidden = diesel::update(
-                    creators::table
-                        .find(creator)
-                        .filter(creators::project_id.eq(project))
-                        .filter(creators::disconnecting_at.is_null()),
-                )
-                .set(creators::disconnecting_at.eq(now))
-                .execute(connection)
-                .await?;
-                if hidden == 0 {
-                    let open: Option<JobId> = jobs::table
-                        .filter(jobs::creator_id.eq(creator))
-                        .filter(jobs::project_id.eq(project))
-                        .filter(jobs::kind.eq(JobKind::Revoke))
-                        .filter(jobs::state.eq_any(JobState::OPEN))
-                        .select(jobs::id)
-                        .first(connection)
-                        .await
-                        .optional()?;
-                    return Ok(open.map_or(Disconnect::NotFound, Disconnect::Shared));
+                let hidden = hide(connection, deed.project, creator, trace).await?;
+                if hidden != Disconnect::NotFound {
+                    audit::write(connection, deed).await?;
                 }
-                let cancelled = diesel::update(
-                    jobs::table
-                        .filter(jobs::creator_id.eq(creator))
-                        .filter(jobs::kind.eq(JobKind::Sync))
-                        .filter(jobs::state.eq_any(JobState::OPEN)),
-                )
-                .set((jobs::state.eq(JobState::Cancelled), jobs::finished_at.eq(now)))
-                .returning(jobs::id)
-                .load(connection)
-                .await?;
-                let id = diesel::insert_into(jobs::table)
-                    .values((
-                        jobs::id.eq(JobId::new()),
-                        jobs::kind.eq(JobKind::Revoke),
-                        jobs::lane.eq(Lane::Revoke.into_sql::<Text>()),
-                        jobs::creator_id.eq(creator),
-                        jobs::project_id.eq(project),
-                        jobs::state.eq(JobState::Enqueued),
-                        jobs::trace.eq(trace),
-                    ))
-                    .returning(jobs::id)
-                    .get_result(connection)
-                    .await?;
-                Ok(Disconnect::New { id, cancelled })
+                Ok(hidden)
             })
             .await
     }
@@ -189,4 +162,57 @@ impl Store {
             .await?;
         Ok(done == 1)
     }
+}
+
+async fn hide(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: Option<&str>,
+) -> QueryResult<Disconnect> {
+    let hidden = diesel::update(
+        creators::table
+            .find(creator)
+            .filter(creators::project_id.eq(project))
+            .filter(creators::disconnecting_at.is_null()),
+    )
+    .set(creators::disconnecting_at.eq(now))
+    .execute(connection)
+    .await?;
+    if hidden == 0 {
+        let open: Option<JobId> = jobs::table
+            .filter(jobs::creator_id.eq(creator))
+            .filter(jobs::project_id.eq(project))
+            .filter(jobs::kind.eq(JobKind::Revoke))
+            .filter(jobs::state.eq_any(JobState::OPEN))
+            .select(jobs::id)
+            .first(connection)
+            .await
+            .optional()?;
+        return Ok(open.map_or(Disconnect::NotFound, Disconnect::Shared));
+    }
+    let cancelled = diesel::update(
+        jobs::table
+            .filter(jobs::creator_id.eq(creator))
+            .filter(jobs::kind.eq(JobKind::Sync))
+            .filter(jobs::state.eq_any(JobState::OPEN)),
+    )
+    .set((jobs::state.eq(JobState::Cancelled), jobs::finished_at.eq(now)))
+    .returning(jobs::id)
+    .load(connection)
+    .await?;
+    let id = diesel::insert_into(jobs::table)
+        .values((
+            jobs::id.eq(JobId::new()),
+            jobs::kind.eq(JobKind::Revoke),
+            jobs::lane.eq(Lane::Revoke.into_sql::<Text>()),
+            jobs::creator_id.eq(creator),
+            jobs::project_id.eq(project),
+            jobs::state.eq(JobState::Enqueued),
+            jobs::trace.eq(trace),
+        ))
+        .returning(jobs::id)
+        .get_result(connection)
+        .await?;
+    Ok(Disconnect::New { id, cancelled })
 }

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::audit::{self, Action, Deed};
 use super::members::{Actor, add_member};
-use super::schema::{invitations, members, projects, users};
+use super::schema::{self, invitations, members, users};
 use super::time::{from_now, present};
-use super::{Store, StoreError};
+use super::{Store, StoreError, projects};
 use crate::ids::{InvitationId, ProjectId, UserId};
 use crate::people::{Email, Role};
 
 /// How long an invitation works.
 pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// So many of a project's invitations may be open at a time.
+pub const MAX_INVITATIONS: i64 = 100;
 
 /// An invitation that works, as whoever holds its link sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -53,23 +57,29 @@ pub enum Joining {
 }
 
 impl Store {
-    /// Makes an invitation that is known by its SHA-256.
+    /// Makes an invitation that is known by its SHA-256. `false`: as many as may be are open already.
     pub async fn invite(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         role: Role,
         hash: &[u8; 32],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
+                projects::lock(connection, project).await?;
+                let mine = || invitations::table.filter(invitations::project_id.eq(project));
+                diesel::delete(mine().filter(invitations::expires_at.le(present()))).execute(connection).await?;
+                if mine().count().get_result::<i64>(connection).await? >= MAX_INVITATIONS {
+                    return Ok(false);
+                }
                 insert(connection, project, role, hash, Some(actor.email)).await?;
                 let (action, subject) = (Action::MemberInvited, role.to_string());
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
+                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                Ok(true)
             })
             .await
-            .map_err(StoreError::from)
     }
 
     /// An invitation to be the owner of a project that has no member yet; `false` if it has one. The one before it works no
@@ -78,8 +88,8 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let found = members::table.filter(members::project_id.eq(project)).count();
-                if found.get_result::<i64>(connection).await? > 0 {
+                projects::lock(connection, project).await?;
+                if projects::has_members(connection, project).await? {
                     return Ok(false);
                 }
                 let before = invitations::project_id.eq(project).and(invitations::invited_by.is_null());
@@ -126,10 +136,13 @@ impl Store {
     /// What the link with this hash leads to, if it works.
     pub async fn invitation(&self, hash: &[u8; 32]) -> Result<Option<Invitation>, StoreError> {
         let mut connection = self.connection().await?;
+        let somebody = exists(members::table.filter(members::project_id.eq(invitations::project_id)));
         Ok(invitations::table
-            .inner_join(projects::table)
+            .inner_join(schema::projects::table)
             .filter(invitations::hash.eq(hash.as_slice()).and(invitations::expires_at.gt(present())))
-            .select((projects::id, projects::name, invitations::role))
+            // The program's own is for the first owner.
+            .filter(invitations::invited_by.is_not_null().or(not(somebody)))
+            .select((schema::projects::id, schema::projects::name, invitations::role))
             .first(&mut connection)
             .await
             .optional()?)
@@ -190,14 +203,24 @@ async fn insert(
     Ok(())
 }
 
+/// Takes an invitation. The program's own is for the first owner: it is dead once there is a member.
 async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
-    let open = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
-    let taken: Option<(ProjectId, Role)> = diesel::delete(open.filter(invitations::expires_at.gt(present())))
-        .returning((invitations::project_id, invitations::role))
+    let open = || {
+        let known = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
+        known.filter(invitations::expires_at.gt(present()))
+    };
+    let found: Option<ProjectId> = open().select(invitations::project_id).first(connection).await.optional()?;
+    let Some(project) = found else { return Ok(None) };
+    projects::lock(connection, project).await?;
+    let taken: Option<(Role, Option<String>)> = diesel::delete(open())
+        .returning((invitations::role, invitations::invited_by))
         .get_result(connection)
         .await
         .optional()?;
-    let Some((project, role)) = taken else { return Ok(None) };
+    let Some((role, invited_by)) = taken else { return Ok(None) };
+    if invited_by.is_none() && projects::has_members(connection, project).await? {
+        return Ok(None);
+    }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());
     audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;

@@ -70,38 +70,31 @@ pub enum Revocation {
 }
 
 impl Store {
-    /// Stores a key that may do all and never expires, for the project of that name, which is made if it does not exist.
+    /// Stores a key that may do all and never expires, for the oldest project of that name, which is made if it does not
+    /// exist.
     pub async fn add_key(&self, project: &str, hash: &[u8; 32], prefix: &str) -> Result<ProjectId, StoreError> {
-        self.add_limited_key(project, &NewKey { hash, prefix, scopes: None, expires_at: None }).await
+        let found = self.find_or_add_project(project).await?;
+        let oldest = found.into_iter().next().ok_or(diesel::result::Error::NotFound)?.id;
+        self.add_limited_key(oldest, &NewKey { hash, prefix, scopes: None, expires_at: None }).await?;
+        Ok(oldest)
     }
 
-    /// Stores a key for the project of that name, which is made if it does not exist.
-    pub async fn add_limited_key(&self, project: &str, key: &NewKey<'_>) -> Result<ProjectId, StoreError> {
+    /// Stores a key of a project.
+    pub async fn add_limited_key(&self, project: ProjectId, key: &NewKey<'_>) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        connection
-            .transaction(async |connection| {
-                diesel::insert_into(projects::table)
-                    .values((projects::id.eq(ProjectId::new()), projects::name.eq(project)))
-                    .on_conflict_do_nothing()
-                    .execute(connection)
-                    .await?;
-                let project: ProjectId =
-                    projects::table.filter(projects::name.eq(project)).select(projects::id).first(connection).await?;
-                diesel::insert_into(api_keys::table)
-                    .values((
-                        api_keys::id.eq(ApiKeyId::new()),
-                        api_keys::project_id.eq(project),
-                        api_keys::hash.eq(key.hash.as_slice()),
-                        api_keys::prefix.eq(key.prefix),
-                        api_keys::scopes.eq(key.scopes),
-                        api_keys::expires_at.eq(key.expires_at),
-                    ))
-                    .on_conflict_do_nothing()
-                    .execute(connection)
-                    .await?;
-                Ok(project)
-            })
-            .await
+        diesel::insert_into(api_keys::table)
+            .values((
+                api_keys::id.eq(ApiKeyId::new()),
+                api_keys::project_id.eq(project),
+                api_keys::hash.eq(key.hash.as_slice()),
+                api_keys::prefix.eq(key.prefix),
+                api_keys::scopes.eq(key.scopes),
+                api_keys::expires_at.eq(key.expires_at),
+            ))
+            .on_conflict_do_nothing()
+            .execute(&mut connection)
+            .await?;
+        Ok(())
     }
 
     /// The key with this hash, if it works: neither revoked nor expired.

@@ -43,15 +43,6 @@ pub struct Actor<'a> {
     pub email: &'a Email,
 }
 
-/// What came of naming a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
-    /// It is called that.
-    Done(ProjectId),
-    /// Another project is.
-    Taken,
-}
-
 /// What came of a change to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberChange {
@@ -76,40 +67,25 @@ impl Store {
             .await?)
     }
 
-    /// Makes a project, whose owner is who makes it.
-    pub async fn create_project(&self, actor: Actor<'_>, name: &str) -> Result<Naming, StoreError> {
+    /// Makes a project, whose owner is who makes it. Others may be called the same.
+    pub async fn create_project(&self, actor: Actor<'_>, name: &str) -> Result<ProjectId, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let project = ProjectId::new();
-                let made = diesel::insert_into(projects::table)
-                    .values((projects::id.eq(project), projects::name.eq(name)))
-                    .on_conflict_do_nothing()
-                    .execute(connection)
-                    .await?;
-                if made == 0 {
-                    return Ok(Naming::Taken);
-                }
+                let project = super::projects::insert(connection, name).await?;
                 add_member(connection, project, actor.user, Role::Owner).await?;
                 let action = Action::ProjectCreated;
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: name }).await?;
-                Ok(Naming::Done(project))
+                Ok(project)
             })
             .await
     }
 
-    /// Makes a user an owner of the project of that name, which is made if it does not exist: for the command line.
-    pub async fn add_owner(&self, actor: Actor<'_>, project: &str) -> Result<(), StoreError> {
+    /// Makes a user an owner of a project: for the command line.
+    pub async fn add_owner(&self, actor: Actor<'_>, project: ProjectId) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                diesel::insert_into(projects::table)
-                    .values((projects::id.eq(ProjectId::new()), projects::name.eq(project)))
-                    .on_conflict_do_nothing()
-                    .execute(connection)
-                    .await?;
-                let project: ProjectId =
-                    projects::table.filter(projects::name.eq(project)).select(projects::id).first(connection).await?;
                 add_member(connection, project, actor.user, Role::Owner).await?;
                 let (action, subject) = (Action::MemberJoined, Role::Owner.to_string());
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
@@ -119,20 +95,16 @@ impl Store {
     }
 
     /// Calls a project something else.
-    pub async fn rename_project(&self, project: ProjectId, actor: Actor<'_>, name: &str) -> Result<Naming, StoreError> {
+    pub async fn rename_project(&self, project: ProjectId, actor: Actor<'_>, name: &str) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        let renamed = connection
+        connection
             .transaction(async |connection| {
                 diesel::update(projects::table.find(project)).set(projects::name.eq(name)).execute(connection).await?;
                 let action = Action::ProjectRenamed;
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: name }).await
             })
-            .await;
-        match renamed {
-            Ok(()) => Ok(Naming::Done(project)),
-            Err(error) if is_unique_violation(&error) => Ok(Naming::Taken),
-            Err(error) => Err(error.into()),
-        }
+            .await
+            .map_err(StoreError::from)
     }
 
     /// A project's members, those who have been it longest first.
@@ -159,8 +131,7 @@ impl Store {
         connection
             .transaction(async |connection| {
                 // One change at a time: two owners who remove each other must not both succeed.
-                let _: ProjectId =
-                    projects::table.find(project).select(projects::id).for_update().first(connection).await?;
+                super::projects::lock(connection, project).await?;
                 let found: Option<(Email, Role)> = members::table
                     .inner_join(users::table)
                     .filter(members::project_id.eq(project).and(members::user_id.eq(user)))
@@ -187,15 +158,17 @@ impl Store {
     }
 }
 
-/// Makes a user a member; one who is it already keeps the better of the two roles.
+/// Makes a user a member; one who is it already keeps the better of the two roles. Locks the project, as every change of its
+/// members does: a role that was read must be the one that is written over.
 pub(super) async fn add_member(
     connection: &mut AsyncPgConnection,
     project: ProjectId,
     user: UserId,
     role: Role,
 ) -> QueryResult<()> {
+    super::projects::lock(connection, project).await?;
     let before: Option<Role> =
-        members::table.find((project, user)).select(members::role).for_update().first(connection).await.optional()?;
+        members::table.find((project, user)).select(members::role).first(connection).await.optional()?;
     let role = before.map_or(role, |before| before.max(role));
     diesel::insert_into(members::table)
         .values((members::project_id.eq(project), members::user_id.eq(user), members::role.eq(role)))

@@ -25,6 +25,7 @@ pub mod overview;
 mod pool;
 mod prepared;
 pub mod project_keys;
+pub mod projects;
 pub mod schedule;
 pub mod schema;
 pub mod sealed;

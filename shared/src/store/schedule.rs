@@ -188,23 +188,13 @@ impl Store {
 
     /// Sets how old the data of a project's creators may get, where a creator does not say otherwise. A shorter one takes
     /// effect as each creator's next turn comes. `false`: no such project.
-    pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<bool, StoreError> {
+    pub async fn set_project_resync(&self, project: ProjectId, every: ResyncEvery) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let updated = diesel::update(projects::table.filter(projects::name.eq(name)))
+        let updated = diesel::update(projects::table.find(project))
             .set(projects::resync_every.eq(every.stored()))
             .execute(&mut connection)
             .await?;
         Ok(updated == 1)
-    }
-
-    /// The projects, or the one of this name, oldest first.
-    pub async fn projects(&self, name: Option<&str>) -> Result<Vec<ProjectId>, StoreError> {
-        let mut query = projects::table.order((projects::created_at, projects::id)).select(projects::id).into_boxed();
-        if let Some(name) = name {
-            query = query.filter(projects::name.eq(name));
-        }
-        let mut connection = self.connection().await?;
-        Ok(query.load(&mut connection).await?)
     }
 
     /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.

@@ -22,6 +22,8 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         name -> Nullable<Text>,
         last_used_at -> Nullable<Timestamptz>,
+        replaced_by -> Nullable<Uuid>,
+        lifetime -> Nullable<Int8>,
     }
 }
 
@@ -147,6 +149,7 @@ diesel::table! {
         deep_synced_at -> Nullable<Timestamptz>,
         external_ref -> Nullable<Text>,
         updated_at -> Timestamptz,
+        recorded -> Bool,
     }
 }
 
@@ -166,6 +169,7 @@ diesel::table! {
         shares -> Nullable<Int8>,
         published_at -> Timestamptz,
         listed -> Bool,
+        recorded -> Bool,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::people::Email;
 pub const IDLE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A session ends after this, however much it is used.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many browsers may one user be signed in with.
+const MAX_SESSIONS: i64 = 100;
 /// How far behind `seen_at` may be: a page that is looked at costs a write once in this time.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,8 @@ pub struct NewSession<'a> {
     pub hash: &'a [u8; 32],
     /// Whose it is.
     pub user: UserId,
+    /// The password's argon2id string that was shown to be known.
+    pub password: &'a str,
     /// What the browser calls itself.
     pub browser: &'a str,
     /// Where it came from.
@@ -59,11 +63,23 @@ pub struct SessionListing {
 }
 
 impl Store {
-    /// Begins a session, and forgets those that have ended by themselves.
-    pub async fn add_session(&self, session: &NewSession<'_>) -> Result<(), StoreError> {
+    /// Begins a session, and forgets those that have ended by themselves. `false`: the user has another password by now, and
+    /// nothing was begun.
+    pub async fn add_session(&self, session: &NewSession<'_>) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
+                // Who changes the password waits for us and then ends this session too, or is seen here.
+                let known: Option<Option<String>> = users::table
+                    .find(session.user)
+                    .select(users::password)
+                    .for_share()
+                    .first(connection)
+                    .await
+                    .optional()?;
+                if known.flatten().as_deref() != Some(session.password) {
+                    return Ok(false);
+                }
                 let ended = sessions::seen_at.lt(ago(IDLE_LIFETIME)).or(sessions::created_at.lt(ago(LIFETIME)));
                 diesel::delete(sessions::table.filter(ended)).execute(connection).await?;
                 diesel::insert_into(sessions::table)
@@ -76,7 +92,16 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
-                Ok(())
+                // Of too many those end that have not been used for longest.
+                let by_use = diesel::alias!(sessions as by_use);
+                let latest = by_use
+                    .filter(by_use.field(sessions::user_id).eq(session.user))
+                    .order((by_use.field(sessions::seen_at).desc(), by_use.field(sessions::id).desc()))
+                    .select(by_use.field(sessions::id))
+                    .limit(MAX_SESSIONS);
+                let theirs = sessions::table.filter(sessions::user_id.eq(session.user));
+                diesel::delete(theirs.filter(sessions::id.ne_all(latest))).execute(connection).await?;
+                Ok(true)
             })
             .await
     }

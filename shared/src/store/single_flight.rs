@@ -3,8 +3,9 @@
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::audit::{self, Deed};
 use super::jobs::{JobKind, JobState};
 use super::schema::jobs;
 use super::{Store, StoreError};
@@ -39,23 +40,51 @@ impl Store {
         trace: Option<&str>,
     ) -> Result<OpenSync, StoreError> {
         let mut connection = self.connection().await?;
-        // An open job can end between the two statements; then the first one succeeds the next time.
-        loop {
-            if let Some(id) = insert_sync(&mut connection, project, creator, trace).await? {
-                return Ok(OpenSync::New(id));
-            }
-            if let Some(verdict) = refusal(&mut connection, project, creator).await? {
-                return Ok(verdict);
-            }
-            if let Some(shared) = share_sync(&mut connection, creator).await? {
-                return Ok(shared);
-            }
+        Ok(open(&mut connection, project, creator, trace).await?)
+    }
+
+    /// The same by somebody's hand: whoever gets a job has a line in the log, in the same transaction.
+    pub async fn open_sync_by(
+        &self,
+        deed: &Deed<'_>,
+        creator: CreatorId,
+        trace: Option<&str>,
+    ) -> Result<OpenSync, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let opened = open(connection, deed.project, creator, trace).await?;
+                if matches!(opened, OpenSync::New(_) | OpenSync::Shared { .. }) {
+                    audit::write(connection, deed).await?;
+                }
+                Ok(opened)
+            })
+            .await
+    }
+}
+
+async fn open(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: Option<&str>,
+) -> QueryResult<OpenSync> {
+    // An open job can end between the two statements; then the first one succeeds the next time.
+    loop {
+        if let Some(id) = insert_sync(connection, project, creator, trace).await? {
+            return Ok(OpenSync::New(id));
+        }
+        if let Some(verdict) = refusal(connection, project, creator).await? {
+            return Ok(verdict);
+        }
+        if let Some(shared) = share_sync(connection, creator).await? {
+            return Ok(shared);
         }
     }
 }
 
 pub(super) async fn insert_sync(
-    connection: &mut diesel_async::AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     project: ProjectId,
     creator: CreatorId,
     trace: Option<&str>,
@@ -88,7 +117,7 @@ pub(super) async fn insert_sync(
 }
 
 async fn refusal(
-    connection: &mut diesel_async::AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     project: ProjectId,
     creator: CreatorId,
 ) -> QueryResult<Option<OpenSync>> {
@@ -110,10 +139,7 @@ async fn refusal(
 }
 
 /// Joins the open sync, if there still is one. One that was delayed or waiting in the bulk lane is due now.
-async fn share_sync(
-    connection: &mut diesel_async::AsyncPgConnection,
-    creator: CreatorId,
-) -> QueryResult<Option<OpenSync>> {
+async fn share_sync(connection: &mut AsyncPgConnection, creator: CreatorId) -> QueryResult<Option<OpenSync>> {
     let open = || {
         jobs::table
             .filter(jobs::creator_id.eq(creator))

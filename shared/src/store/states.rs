@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::audit::{self, Deed};
 use super::schema::oauth_states;
 use super::time::{from_now, present};
 use super::{Store, StoreError};
@@ -36,15 +37,24 @@ impl Store {
     /// Remembers a consent under the SHA-256 of its state.
     pub async fn add_state(&self, state_hash: &[u8; 32], pending: &PendingConsent) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        diesel::insert_into(oauth_states::table)
-            .values((
-                oauth_states::state_hash.eq(state_hash.as_slice()),
-                pending,
-                oauth_states::expires_at.eq(from_now(STATE_LIFETIME)),
-            ))
-            .execute(&mut connection)
-            .await?;
-        Ok(())
+        Ok(insert(&mut connection, state_hash, pending).await?)
+    }
+
+    /// The same by somebody's hand: it has a line in the log, in the same transaction.
+    pub async fn add_state_by(
+        &self,
+        deed: &Deed<'_>,
+        state_hash: &[u8; 32],
+        pending: &PendingConsent,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                insert(connection, state_hash, pending).await?;
+                audit::write(connection, deed).await
+            })
+            .await
+            .map_err(StoreError::from)
     }
 
     /// Takes a consent: who comes second, or too late, gets `None`.
@@ -81,4 +91,20 @@ impl Store {
             .execute(&mut connection)
             .await?)
     }
+}
+
+async fn insert(
+    connection: &mut AsyncPgConnection,
+    state_hash: &[u8; 32],
+    pending: &PendingConsent,
+) -> QueryResult<()> {
+    diesel::insert_into(oauth_states::table)
+        .values((
+            oauth_states::state_hash.eq(state_hash.as_slice()),
+            pending,
+            oauth_states::expires_at.eq(from_now(STATE_LIFETIME)),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

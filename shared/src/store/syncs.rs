@@ -156,7 +156,6 @@ impl Store {
                 }
                 let news = result.profile.is_some_and(|profile| !before.says(profile));
                 let changed = result.changed || news || written > 0 || hidden > 0;
-                let first = before.last_synced_at.is_none();
                 let longest = cadence::longest_age(before.resync_every, project_resync_every, result.resync_every);
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
@@ -164,6 +163,7 @@ impl Store {
                     result.profile.map(ProfileColumns::from),
                     creators::missing_scopes.eq(result.missing_scopes),
                     creators::last_synced_at.eq(now),
+                    creators::recorded.eq(true),
                     creators::resync_gap.eq(gap),
                     creators::next_sync_at.eq(from_now(wait).nullable()),
                     deep.map(|now| creators::deep_synced_at.eq(now)),
@@ -177,8 +177,8 @@ impl Store {
                 ));
                 let sharing: &AsyncPgConnection = connection;
                 let record = async {
-                    // The first one also if a consent has brought the profile already.
-                    if changed || first {
+                    // Also what a consent, or a sync that never ended, has written before.
+                    if changed || !before.recorded {
                         let counters = before.counters_after(result.profile);
                         record_creator(sharing, fence.creator, counters, deep.is_some()).await?;
                     }
@@ -207,9 +207,15 @@ pub(super) struct Before {
     last_synced_at: Option<DateTime<Utc>>,
     resync_every: Option<i64>,
     resync_gap: Option<i64>,
+    recorded: bool,
 }
 
 impl Before {
+    /// Whether the newest point of the creator's history says what the row says.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
     /// Whether the profile says what the row says already. The avatar does not count: the platform's links to it expire,
     /// and are others at each look.
     pub(super) fn says(&self, profile: &Profile) -> bool {
@@ -262,7 +268,7 @@ impl Before {
 /// What a write holds locked, as it found it.
 pub(super) struct Locked {
     job: Job,
-    before: Before,
+    pub(super) before: Before,
     /// How old data may get by the project's word.
     project_resync_every: Option<i64>,
 }
@@ -294,7 +300,8 @@ pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Re
 
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
 /// time of publication stays as first seen, so that a walk through the pages shows every video once. Where a counter is new,
-/// the same statement appends to the video's history: who writes the same again appends nothing.
+/// the same statement appends to the video's history: who writes the same again appends nothing. So does it for a row that no
+/// version with history has written yet.
 pub(super) async fn upsert_videos(
     connection: &AsyncPgConnection,
     creator: CreatorId,

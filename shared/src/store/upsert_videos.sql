@@ -6,11 +6,11 @@ said AS (
 ),
 changed AS (
     SELECT said.*, COALESCE(known.id, said.id) AS video_id,
-        known.id IS NULL OR (known.views, known.likes, known.comments, known.shares)
+        known.id IS NULL OR NOT known.recorded OR (known.views, known.likes, known.comments, known.shares)
             IS DISTINCT FROM (said.views, said.likes, said.comments, said.shares) AS counted
     FROM said
     LEFT JOIN videos AS known ON known.creator_id = said.creator_id AND known.external_id = said.external_id
-    WHERE known.id IS NULL
+    WHERE known.id IS NULL OR NOT known.recorded
         OR (known.title, known.description, known.url, known.cover_url, known.duration, known.views, known.likes,
             known.comments, known.shares, known.listed)
         IS DISTINCT FROM
@@ -22,8 +22,9 @@ recorded AS (
     SELECT video_id, now(), views, likes, comments, shares FROM changed WHERE counted
 )
 INSERT INTO videos (id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments,
-    shares, published_at)
-SELECT id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at
+    shares, published_at, recorded)
+SELECT id, creator_id, external_id, title, description, url, cover_url, duration, views, likes, comments, shares, published_at,
+    true
 FROM changed
 ON CONFLICT (creator_id, external_id) DO UPDATE SET
     title = excluded.title,
@@ -35,4 +36,5 @@ ON CONFLICT (creator_id, external_id) DO UPDATE SET
     likes = excluded.likes,
     comments = excluded.comments,
     shares = excluded.shares,
-    listed = true
+    listed = true,
+    recorded = true

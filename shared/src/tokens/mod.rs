@@ -42,6 +42,8 @@ const RENEW_WAIT: Duration = Duration::from_secs(16);
 /// The same, while the stored token still works.
 const EARLY_RENEW_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a connection erases what a disconnect under way has left, before it leaves the rest to that.
+const ERASE_FOR: Duration = Duration::from_secs(2);
 /// How long a connection waits for a Postgres that is away, and how long between two tries.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
@@ -210,7 +212,23 @@ impl Tokens {
             external_ref: new.external_ref.map(str::to_owned),
             lease_owner,
         };
+        self.erase_leaving(&connection).await?;
         Ok(self.0.store.connect(&connection, trace).await?)
+    }
+
+    /// Erases what it can, within a while, of who is on the way out and would go with this connection's transaction.
+    async fn erase_leaving(&self, new: &NewConnection) -> Result<(), StoreError> {
+        let began = Instant::now();
+        for creator in self.0.store.leaving_creators(new.project, &new.account).await? {
+            let mut after = None;
+            while began.elapsed() < ERASE_FOR {
+                after = self.0.store.erase_video_history(creator, after.as_deref()).await?;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the renewals that are under way: before the process ends, so that no fetched pair is lost.

@@ -71,8 +71,17 @@ impl Held {
                 }
             }
         }
-        let erased = context.store.erase_video_history(leaving.id).await?;
-        tracing::debug!(creator = %leaving.id, erased, "the videos' history is erased");
+        let mut after = None;
+        loop {
+            after = context.store.erase_video_history(leaving.id, after.as_deref()).await?;
+            if after.is_none() {
+                break;
+            }
+            // A long past takes minutes: the next start goes on from here, and finds the tokens revoked.
+            if stop.is_cancelled() {
+                return Err(TokenError::Interrupted.into());
+            }
+        }
         if context.store.finish_disconnect(job.fence(), leaving.credential, hold.owner()).await? {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use shared::ids::CreatorId;
 use shared::people::Role;
 use shared::platforms::Platform;
 use shared::secret_token::SecretToken;
@@ -17,7 +18,7 @@ use crate::console::PATH;
 use crate::console::error::ConsoleError;
 use crate::console::page::{Layout, html, query, see_other};
 use crate::console::who::Member;
-use crate::dispatch;
+use crate::dispatch::{self, ByHand};
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 
@@ -44,9 +45,8 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         external_ref: None,
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
     };
-    api.within(api.store.add_state(&state_hash(state.expose()), &pending)).await?;
-    let (actor, action) = (&member.who.email, Action::ConsentBegun);
-    api.within(api.store.add_deed(&Deed { project, actor, action, subject: "TikTok" })).await?;
+    let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };
+    api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
         project: project.to_string(),
@@ -70,15 +70,14 @@ pub async fn sync(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let creator = creator(&member, &request, &api).await?;
-    let page = format!("{PATH}/projects/{}/creators/{}", member.project(), creator.id);
-    match dispatch::sync(&api, member.project(), creator.id, trace).await {
+    let (id, by) = found(&member, &request, &api).await?;
+    let page = format!("{PATH}/projects/{}/creators/{id}", member.project());
+    match dispatch::sync(&api, member.project(), id, trace, Some(by)).await {
         Ok(_) => {}
         // Its page says so, and what to do.
         Err(crate::error::ApiError::ReauthorizationRequired) => return Ok(see_other(&page)),
         Err(error) => return Err(error.into()),
     }
-    note(&member, &api, Action::CreatorSynced, creator).await?;
     Ok(see_other(&format!("{page}?done=syncing")))
 }
 
@@ -90,14 +89,13 @@ pub async fn disconnect(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let creator = creator(&member, &request, &api).await?;
-    dispatch::disconnect(&api, member.project(), creator.id, trace).await?;
-    note(&member, &api, Action::CreatorDisconnected, creator).await?;
+    let (id, by) = found(&member, &request, &api).await?;
+    dispatch::disconnect(&api, member.project(), id, trace, Some(by)).await?;
     Ok(see_other(&format!("{PATH}/projects/{}/creators?done=disconnected", member.project())))
 }
 
-async fn note(member: &Member, api: &Api, action: Action, creator: Creator) -> Result<(), ConsoleError> {
-    let subject = &creator.username.unwrap_or(creator.external_id);
-    let deed = Deed { project: member.project(), actor: &member.who.email, action, subject };
-    Ok(api.within(api.store.add_deed(&deed)).await?)
+/// The creator that the path names; who does something to it, and what the log calls it.
+async fn found(member: &Member, request: &HttpRequest, api: &Api) -> Result<(CreatorId, ByHand), ConsoleError> {
+    let Creator { id, username, external_id, .. } = creator(member, request, api).await?;
+    Ok((id, ByHand { actor: member.who.email.clone(), subject: username.unwrap_or(external_id) }))
 }

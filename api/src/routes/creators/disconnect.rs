@@ -66,7 +66,7 @@ pub async fn disconnect_creator(
 ) -> Result<HttpResponse, ApiError> {
     // What a slow Redis costs is part of the wait that the client asked for.
     let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
-    let queued = dispatch::disconnect(&api, caller.project(), id.0, trace).await?;
+    let queued = dispatch::disconnect(&api, caller.project(), id.0, trace, None).await?;
     let response = match wait_for(&api, caller.project(), queued, deadline).await {
         // A revocation is cancelled only by what has erased the creator already.
         Ending::Last(Final::Done | Final::Cancelled) => {

@@ -80,7 +80,7 @@ async fn sync(
 ) -> Result<HttpResponse, ApiError> {
     // What a slow Redis costs is part of the wait that the client asked for.
     let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
-    let queued = dispatch::sync(&api, project, creator, trace).await?;
+    let queued = dispatch::sync(&api, project, creator, trace, None).await?;
     let response = match wait_for(&api, project, queued, deadline).await {
         Ending::Last(Final::Done) => ok(SyncResult { synced: true, job_id: None, status: None }),
         // Only a disconnect cancels a sync.

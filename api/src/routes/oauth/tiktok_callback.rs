@@ -13,6 +13,7 @@ use shared::store::states::PendingConsent;
 use shared::tokens::{NewGrant, TokenError};
 
 use crate::app::Api;
+use crate::client;
 use crate::dispatch;
 use crate::error::ApiError;
 use crate::params::Params;
@@ -55,7 +56,7 @@ pub async fn tiktok_callback(
     api: Data<Api>,
 ) -> HttpResponse {
     let work = Data::clone(&api);
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = client::address(&request, &api.settings.trusted_proxies);
     // A creator who closes the window early is connected all the same.
     let finished = api.detached(async move { Ok(finish(&work, address, &params, &trace).await) }).await;
     let (pending, outcome) = finished.unwrap_or_else(|error| {

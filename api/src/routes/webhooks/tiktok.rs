@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::app::Api;
 use crate::body::RawBody;
+use crate::client;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::openapi::WebhookErrors;
@@ -40,7 +41,7 @@ pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>)
         Err(error) => {
             // Only who does not sign is held up: behind a proxy, TikTok shares an address with everybody.
             if error == WebhookError::BadSignature {
-                let address = request.peer_addr().map(|address| address.ip());
+                let address = client::address(&request, &api.settings.trusted_proxies);
                 api.limits.count_stranger(address).map_err(ApiError::RateLimited)?;
             }
             tracing::warn!(%error, "a webhook was refused");

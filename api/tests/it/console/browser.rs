@@ -28,11 +28,11 @@ impl Browser {
     pub async fn member(world: &World, role: Role) -> Self {
         let token = SecretToken::generate();
         let email: Email = format!("{role}@example.com").parse().unwrap();
-        // An owner's invitation, without the owner.
+        // An owner's invitation, whether there is one yet or not.
         let hash = hex::encode(token.hash());
         let invite = format!(
-            "INSERT INTO invitations (id, hash, project_id, role, expires_at)
-            VALUES ('{}', '\\x{hash}', '{}', '{role}', now() + interval '1 day')",
+            "INSERT INTO invitations (id, hash, project_id, role, invited_by, expires_at)
+            VALUES ('{}', '\\x{hash}', '{}', '{role}', 'somebody@example.com', now() + interval '1 day')",
             Uuid::new_v4(),
             world.project,
         );

@@ -120,3 +120,28 @@ async fn nothing_that_a_platform_says_is_more_than_text() {
     let refused = developer.submit("/console/account", &format!("{list}/{id}/sync"), &[]).await;
     assert_eq!(refused.header("location"), Some(format!("{list}/{id}").as_str()), "its page says why");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_written_down_is_not_done() {
+    let world = World::start().await;
+    let mut developer = Browser::member(&world, Role::Developer).await;
+    let id = world.creator("open-1").await;
+    let list = format!("/console/projects/{}/creators", world.project);
+    let page = format!("{list}/{id}");
+    let sql = world.sql().await;
+    let refuse = "ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (false) NOT VALID";
+    sql.batch_execute(refuse).await.expect("a log that takes nothing");
+    for path in [format!("{page}/sync"), format!("{page}/disconnect"), format!("{list}/connect")] {
+        assert_eq!(developer.submit(&page, &path, &[]).await.status, 500, "{path}");
+    }
+    assert_eq!(developer.get(&page).await.status, 200, "the creator is there");
+    let open = "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM oauth_states)";
+    assert_eq!(sql.query_one(open, &[]).await.expect("a count").get::<_, i64>(0), 0, "nothing was begun");
+    sql.batch_execute("ALTER TABLE audit_log DROP CONSTRAINT full_up").await.expect("dropped");
+    // Asked again, it is joined, and that is written down too.
+    for _ in 0..2 {
+        assert_eq!(developer.submit(&page, &format!("{page}/sync"), &[]).await.status, 303);
+    }
+    let lines = "SELECT count(*) FROM audit_log WHERE action = 'creator_synced' AND actor = 'developer@example.com'";
+    assert_eq!(sql.query_one(lines, &[]).await.expect("a count").get::<_, i64>(0), 2);
+}

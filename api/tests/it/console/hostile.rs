@@ -3,7 +3,9 @@
 use reqwest::Method;
 use shared::api_key::ApiKey;
 use shared::people::{Email, Role};
+use shared::secret_token::SecretToken;
 use shared::store::members::Actor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::browser::{Browser, XSS, csrf};
 use crate::harness::{World, send};
@@ -272,4 +274,63 @@ async fn the_audit_log_has_pages() {
     let second = owner.get(older).await.text;
     assert!(second.contains("number-09") && second.contains("number-00") && !second.contains("number-10"));
     assert!(!second.contains("rel=\"next\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_links_is_slowed() {
+    let world = World::start().await;
+    let guess = |kind: &str| {
+        let path = format!("/console/{kind}/{}", SecretToken::generate().expose());
+        // Without a cookie: nothing else is looked up.
+        send(world.client.bare(Method::GET, &path))
+    };
+    let mut statuses = Vec::new();
+    for number in 0..700 {
+        let answer = guess(if number % 2 == 0 { "join" } else { "password" }).await;
+        statuses.push(answer.status.as_u16());
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some() && answer.text.contains("Too many tries"));
+        }
+    }
+    assert_eq!(statuses[0], 410);
+    assert!(statuses.contains(&429), "600 a minute");
+    // A good link from the same address works.
+    let token = SecretToken::generate();
+    world.store.add_password_link(&"ada@example.com".parse().unwrap(), &token.hash()).await.expect("a link");
+    assert_eq!(send(world.client.bare(Method::GET, &api::password_path(&token))).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_too_long_or_never_ends_is_answered_by_a_page() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let settings = format!("/console/projects/{}/settings", world.project);
+    let token = csrf(&owner.get(&settings).await.text).expect("a token");
+    let address = world.base.trim_start_matches("http://").to_owned();
+    let answer_to = async |rest: String| {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+        let head = format!(
+            "POST {settings} HTTP/1.1\r\nhost: x\r\ncookie: metriqlab={}\r\nsec-fetch-site: same-origin\r\n\
+             content-type: application/x-www-form-urlencoded\r\n",
+            owner.cookie
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // It may be answered and closed before all of it is read.
+        let _ = stream.write_all(rest.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(60), read).await.expect("an end");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let form = format!("csrf={token}&name=slow");
+    let slow = answer_to(format!("content-length: 1000\r\n\r\n{form}")).await;
+    let announced = answer_to("content-length: 100000\r\n\r\n".to_owned()).await;
+    let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+    let streamed = answer_to(format!("transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(5))).await;
+    for (answer, status) in [(slow, 408), (announced, 413), (streamed, 413)] {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let page = answer.contains("text/html") && answer.contains("This could not be read");
+        assert!(page && answer.contains("default-src 'none'"), "the page of its own: {answer}");
+    }
+    assert!(owner.get(&settings).await.text.contains("value=\"project\""), "nothing was changed");
 }

@@ -123,3 +123,74 @@ async fn stops(world: &World, key: &str) {
     let client = Client::new(&world.base, key);
     eventually("the key stops", || async { (client.get("/api/v1/creators").await.status == 401).then_some(()) }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_replaced_once_as_long_as_its_replacement_works() {
+    let world = World::start().await;
+    let mut browser = Browser::member(&world, Role::Developer).await;
+    let keys = format!("/console/projects/{}/keys", world.project);
+    let fields = [("name", "Backend"), ("access", "all"), ("expires", "never")];
+    let first = key_of(&browser.submit(&keys, &keys, &fields).await.text);
+    let page = format!("{keys}/{}", id_of(&world, &first).await);
+    let reroll = format!("{page}/reroll");
+    let second = key_of(&browser.submit(&page, &reroll, &[("overlap", "7d")]).await.text);
+    let sql = world.sql().await;
+    let days = "SELECT (extract(epoch FROM expires_at - now()) / 86400)::float8 FROM api_keys WHERE prefix = $1";
+    let left = async |key: &str| sql.query_one(days, &[&&key[..12]]).await.expect("a row").get::<_, Option<f64>>(0);
+    for overlap in ["0", "1h", "7d"] {
+        let again = browser.submit("/console/account", &reroll, &[("overlap", overlap)]).await;
+        assert_eq!(again.status, 422, "{overlap}: {}", again.text);
+        assert!(again.text.contains("This key has been rerolled already"), "{}", again.text);
+    }
+    assert!(left(&first).await.expect("an end") > 6.9, "the overlap that was promised stays");
+    Client::new(&world.base, &first).get("/api/v1/creators").await.data(200);
+    let shown = browser.get(&page).await.text;
+    assert!(shown.contains(&second[..12]) && !shown.contains("name=\"overlap\""), "{shown}");
+    // Who never saw the new one revokes it, and may ask again.
+    let lost = format!("{keys}/{}", id_of(&world, &second).await);
+    assert_eq!(browser.submit(&lost, &format!("{lost}/revoke"), &[]).await.status, 303);
+    let third = browser.submit(&page, &reroll, &[("overlap", "1d")]).await;
+    assert_eq!(third.status, 201, "{}", third.text);
+    let third = key_of(&third.text);
+    assert_eq!(left(&third).await, None, "the life of the one that was lost, and not of an overlap");
+    Client::new(&world.base, &third).get("/api/v1/creators").await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_makes_no_end_of_rows() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let base = format!("/console/projects/{}", world.project);
+    let sql = world.sql().await;
+    let fill = format!(
+        "INSERT INTO api_keys (id, project_id, hash, prefix, name) SELECT gen_random_uuid(), '{0}',
+            sha256(n::text::bytea), 'mlk_' || n, 'key' FROM generate_series(2, 100) AS n;
+        INSERT INTO invitations (id, hash, project_id, role, invited_by, expires_at) SELECT gen_random_uuid(),
+            sha256(n::text::bytea), '{0}', 'viewer', 'x', now() + interval '1 day' FROM generate_series(1, 100) AS n;
+        INSERT INTO projects (id, name) SELECT gen_random_uuid(), 'p' || n FROM generate_series(2, 100) AS n;
+        INSERT INTO members (project_id, user_id, role) SELECT projects.id, users.id, 'owner' FROM projects, users
+            WHERE projects.name LIKE 'p%' ON CONFLICT DO NOTHING;
+        INSERT INTO sessions (id, hash, user_id, browser, address, seen_at) SELECT gen_random_uuid(), sha256(n::text::bytea),
+            users.id, '', '', now() - n * interval '1 minute' FROM users, generate_series(2, 200) AS n",
+        world.project
+    );
+    sql.batch_execute(&fill).await.expect("filled");
+    let (keys, members) = (format!("{base}/keys"), format!("{base}/members"));
+    let key = [("name", "x"), ("access", "all"), ("expires", "never")];
+    for (page, path, fields, words) in [
+        (&keys, &keys, &key[..], "100 keys that work"),
+        (&members, &format!("{members}/invite"), &[("role", "viewer")], "100 open invitations"),
+        (&"/console/projects".to_owned(), &"/console/projects".to_owned(), &[("name", "one more")], "100 projects"),
+    ] {
+        let refused = owner.submit(page, path, fields).await;
+        assert_eq!(refused.status, 422, "{words}: {}", refused.text);
+        assert!(refused.text.contains(words), "{words}: {}", refused.text);
+    }
+    sql.batch_execute("UPDATE api_keys SET revoked_at = now() WHERE prefix = 'mlk_2'").await.expect("room");
+    assert_eq!(owner.submit(&keys, &keys, &key).await.status, 201, "those that have ended do not count");
+    let signed_in = Browser::new(&world).sign_in("owner@example.com", super::browser::PASSWORD).await;
+    assert_eq!(signed_in.status, 303);
+    let count = "SELECT count(*) FROM sessions";
+    assert_eq!(sql.query_one(count, &[]).await.expect("a count").get::<_, i64>(0), 100, "the oldest have ended");
+    assert_eq!(owner.get(&keys).await.status, 200, "and those in use have not");
+}

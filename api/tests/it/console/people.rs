@@ -3,9 +3,10 @@
 use reqwest::Method;
 use shared::people::Role;
 use shared::secret_token::SecretToken;
+use shared::store::members::Actor;
 
-use super::browser::{Browser, PASSWORD, between};
-use crate::harness::{World, send};
+use super::browser::{Browser, PASSWORD, between, csrf};
+use crate::harness::{World, eventually, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_makes_one_member_once() {
@@ -106,18 +107,17 @@ async fn each_role_may_do_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_is_renamed_and_names_are_taken_once() {
+async fn a_project_is_renamed() {
     let world = World::start().await;
     let mut owner = Browser::member(&world, Role::Owner).await;
     let settings = format!("/console/projects/{}/settings", world.project);
     assert_eq!(owner.submit(&settings, &settings, &[("name", " Renamed ")]).await.status, 303);
     assert!(owner.get(&settings).await.text.contains("value=\"Renamed\""));
-    let (mut stranger, _) = Browser::stranger(&world).await;
-    for name in ["Renamed", "", "a\nb"] {
-        let refused = stranger.submit("/console/projects", "/console/projects", &[("name", name)]).await;
+    for name in ["", "a\nb"] {
+        assert_eq!(owner.submit(&settings, &settings, &[("name", name)]).await.status, 422, "{name:?}");
+        let refused = owner.submit("/console/projects", "/console/projects", &[("name", name)]).await;
         assert_eq!(refused.status, 422, "{name:?}");
     }
-    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,4 +140,73 @@ async fn a_link_sets_a_password_once() {
     world.store.add_password_link(&email, &late.hash()).await.expect("a link");
     world.sql().await.batch_execute("UPDATE password_links SET expires_at = now()").await.expect("it expires");
     assert_eq!(send(browser.request(Method::GET, &api::password_path(&late))).await.status, 410);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_owners_link_is_dead_once_there_is_a_member() {
+    let world = World::start().await;
+    let token = SecretToken::generate();
+    assert!(world.store.invite_first_owner(world.project, &token.hash()).await.expect("an invitation"));
+    let path = api::invitation_path(&token);
+    let mut early = Browser::new(&world);
+    let form = csrf(&early.get(&path).await.text).expect("it works while there is nobody");
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    assert_eq!(Browser::new(&world).get(&path).await.status, 410);
+    let new = [("email", "late@example.com"), ("password", PASSWORD), ("repeated", PASSWORD), ("csrf", &form)];
+    assert_eq!(early.post(&path, &new).await.status, 410, "also for who has the page open");
+    let mut known = Browser::user(&world, "known@example.com").await;
+    let form = csrf(&known.get("/console/account").await.text).expect("a form");
+    assert_eq!(known.post(&path, &[("csrf", &form)]).await.status, 410, "and for who has an account");
+    let members = owner.get(&format!("/console/projects/{}/members", world.project)).await.text;
+    assert!(!members.contains("late@example.com") && !members.contains("known@example.com"), "{members}");
+    assert_eq!(early.sign_in("late@example.com", PASSWORD).await.status, 422, "no account is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_waits_for_a_change_of_the_members_under_way() {
+    let world = World::start().await;
+    Browser::user(&world, "guest@example.com").await;
+    let guest = world.store.user_by_email(&"guest@example.com".parse().unwrap()).await.unwrap().expect("a user");
+    let token = SecretToken::generate();
+    assert!(world.store.invite_first_owner(world.project, &token.hash()).await.expect("an invitation"));
+    let changing = world.sql().await;
+    let lock = format!("BEGIN; SELECT FROM projects WHERE id = '{}' FOR NO KEY UPDATE", world.project);
+    changing.batch_execute(&lock).await.expect("a change");
+    let store = world.store.clone();
+    let joining = tokio::spawn(async move {
+        store.join(&token.hash(), Actor { user: guest.id, email: &guest.email }).await.expect("an answer")
+    });
+    let sql = world.sql().await;
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()";
+    let waited = eventually("it waits, or is through", async || {
+        let waiting: i64 = sql.query_one(waits, &[]).await.expect("a count").get(0);
+        (waiting > 0 || joining.is_finished()).then_some(waiting > 0)
+    })
+    .await;
+    changing.batch_execute("COMMIT").await.expect("changed");
+    assert_eq!(joining.await.expect("an answer"), Some(world.project));
+    assert!(waited, "it came in between");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_a_label_that_others_may_use_too() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let (mut stranger, _) = Browser::stranger(&world).await;
+    let projects = "/console/projects";
+    // The world's project is called so.
+    let made = stranger.submit(projects, projects, &[("name", "project")]).await;
+    assert_eq!(made.status, 303, "whether somebody else's is called so, nobody is told");
+    let made = made.header("location").expect("a place").to_owned();
+    assert!(!made.contains(&world.project.to_string()), "it is another one");
+    assert_eq!(stranger.get(&format!("{projects}/{}/keys", world.project)).await.status, 404);
+    let again = stranger.submit(projects, projects, &[("name", "project")]).await;
+    assert_eq!(again.status, 422, "one's own are told apart");
+    assert!(again.text.contains("You have a project of this name already."), "{}", again.text);
+    let settings = format!("{projects}/{}/settings", world.project);
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 303, "as the stranger's");
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "elsewhere")]).await.status, 303, "its own name stays");
+    assert_eq!(owner.submit(projects, projects, &[("name", "mine")]).await.status, 303);
+    assert_eq!(owner.submit(&settings, &settings, &[("name", "mine")]).await.status, 422);
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use reqwest::Method;
 use shared::people::Role;
 
-use super::browser::{Browser, PASSWORD};
-use crate::harness::{World, send};
+use super::browser::{Browser, PASSWORD, csrf};
+use crate::harness::{Options, World, eventually, send};
 
 const EMAIL: &str = "ada@example.com";
 
@@ -156,6 +156,30 @@ async fn a_changed_password_throws_everybody_else_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_under_way_does_not_outlive_the_password_that_it_has_shown() {
+    let world = World::start().await;
+    Browser::user(&world, EMAIL).await;
+    // The new password is written and not committed when the old one is checked.
+    let changing = world.sql().await;
+    let change = format!("BEGIN; UPDATE users SET password = 'another' WHERE email = '{EMAIL}'");
+    changing.batch_execute(&change).await.expect("a change");
+    let mut browser = Browser::new(&world);
+    let signing_in = tokio::spawn(async move { browser.sign_in(EMAIL, PASSWORD).await.status });
+    let sql = world.sql().await;
+    let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()";
+    eventually("it waits for the change, or is through", async || {
+        let waiting: i64 = sql.query_one(waits, &[]).await.expect("a count").get(0);
+        (waiting > 0 || signing_in.is_finished()).then_some(())
+    })
+    .await;
+    changing.batch_execute("COMMIT").await.expect("changed");
+    assert_eq!(signing_in.await.expect("an answer"), 422);
+    let sessions: i64 = sql.query_one("SELECT count(*) FROM sessions", &[]).await.expect("a count").get(0);
+    assert_eq!(sessions, 1, "the one from before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_comes_back_to_the_page_that_was_asked_for_and_to_no_other_site() {
     let world = World::start().await;
     Browser::member(&world, Role::Viewer).await;
@@ -179,4 +203,43 @@ async fn one_comes_back_to_the_page_that_was_asked_for_and_to_no_other_site() {
         assert_eq!(signed_in.headers.get_all("set-cookie").iter().count(), 1);
     }
     assert_eq!(send(browser.request(Method::GET, "/")).await.header("location"), Some("/console"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_each_address_has_its_own_tries() {
+    let behind = World::with(Options { proxies: Some("127.0.0.0/8"), ..Options::default() }).await;
+    let bare = World::start().await;
+    // Each address' tries are each for another account.
+    let tried = async |world: &World, forwarded: &str, tries: u32| {
+        let mut browser = Browser::new(world);
+        browser.get("/console/sign-in").await;
+        let token = csrf(&browser.get("/console/sign-in").await.text).expect("a token");
+        let mut refused = 0;
+        for number in 0..tries {
+            let email = format!("{forwarded}-{number}@example.com");
+            let form = [("email", email.as_str()), ("password", "guess"), ("csrf", &token)];
+            let request = browser.request(Method::POST, "/console/sign-in").header("sec-fetch-site", "same-origin");
+            let answer = send(request.header("x-forwarded-for", forwarded).form(&form)).await;
+            refused += u32::from(answer.status == 429);
+        }
+        refused
+    };
+    for forwarded in ["192.0.2.1", "192.0.2.2", "192.0.2.3, 127.0.0.9"] {
+        assert_eq!(tried(&behind, forwarded, 25).await, 0, "{forwarded}");
+    }
+    assert_eq!(tried(&behind, "192.0.2.4", 1).await, 0);
+    // Without the setting nobody is believed: a new address at each try is none.
+    let (began, mut number) = (Instant::now(), 0);
+    while tried(&bare, &format!("192.0.2.{number}"), 1).await == 0 {
+        number += 1;
+        assert!(number <= 30 + began.elapsed().as_secs() / 10 + 1, "{number} within {:?}", began.elapsed());
+    }
+    Browser::user(&behind, EMAIL).await;
+    let mut browser = Browser::new(&behind);
+    let token = csrf(&browser.get("/console/sign-in").await.text).expect("a token");
+    let form = [("email", EMAIL), ("password", PASSWORD), ("csrf", &token)];
+    let request = browser.request(Method::POST, "/console/sign-in").header("sec-fetch-site", "same-origin");
+    assert_eq!(send(request.header("x-forwarded-for", "203.0.113.7").form(&form)).await.status, 303);
+    let shown = "SELECT count(*) FROM sessions WHERE address = '203.0.113.7'";
+    assert_eq!(behind.sql().await.query_one(shown, &[]).await.expect("a count").get::<_, i64>(0), 1);
 }
