@@ -71,6 +71,14 @@ pub fn invitation_path(token: &shared::secret_token::SecretToken) -> String {
 pub fn scope() -> Scope<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>,
 > {
+    let operations = web::scope("/operations")
+        .service(resource("").route(get().to(operations::show)))
+        .service(resource("/fragment").route(get().to(operations::fragment)))
+        .service(resource("/lanes/{lane}").route(get().to(operations::lane)).route(post().to(operations::set_lane)))
+        .service(resource("/jobs").route(get().to(dead::list)))
+        .service(resource("/jobs/{job}").route(get().to(dead::show)))
+        .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
+        .service(resource("/jobs/{job}/discard").route(post().to(dead::discard)));
     let project = web::scope("/projects/{project}")
         .service(resource("").route(get().to(projects::open)))
         .service(resource("/creators").route(get().to(creators::list)))
@@ -98,14 +106,6 @@ pub fn scope() -> Scope<
         .service(resource("/invitations/{invitation}/withdraw").route(post().to(members::withdraw)))
         .service(resource("/settings").route(get().to(projects::settings)).route(post().to(projects::rename)))
         .service(resource("/audit").route(get().to(audit::list)));
-    let operations = web::scope("/operations")
-        .service(resource("").route(get().to(operations::show)))
-        .service(resource("/fragment").route(get().to(operations::fragment)))
-        .service(resource("/lanes/{lane}").route(get().to(operations::lane)).route(post().to(operations::set_lane)))
-        .service(resource("/jobs").route(get().to(dead::list)))
-        .service(resource("/jobs/{job}").route(get().to(dead::show)))
-        .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
-        .service(resource("/jobs/{job}/discard").route(post().to(dead::discard)));
     web::scope(PATH)
         .service(resource("").route(get().to(projects::home)))
         .service(resource("/sign-in").route(get().to(sign_in::show)).route(post().to(sign_in::sign_in)))
