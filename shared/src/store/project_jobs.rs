@@ -89,7 +89,7 @@ impl Store {
     ) -> Result<Vec<ListedJob>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(sql_query(include_str!("project_jobs.sql"))
-            .bind::<SqlUuid, _>(project)
+            .bind::<Array<SqlUuid>, _>([project])
             .bind::<Array<Text>, _>(listing.kinds())
             .bind::<Array<Text>, _>(listing.states())
             .bind::<SqlUuid, _>(before.unwrap_or(NEWEST))
@@ -110,7 +110,7 @@ impl Store {
             "SELECT states.state, sum(counted.number)::bigint AS number \
              FROM unnest($2) AS kinds (kind) CROSS JOIN unnest($3) AS states (state) \
              CROSS JOIN LATERAL (SELECT count(*) AS number FROM (SELECT FROM jobs \
-                 WHERE project_id = $1 AND jobs.kind = kinds.kind AND jobs.state = states.state LIMIT $4) AS some \
+                 WHERE project_id = $1 AND jobs.kind = kinds.kind AND jobs.state = states.state LIMIT $4) AS few \
              ) AS counted GROUP BY states.state",
         )
         .bind::<SqlUuid, _>(project)
