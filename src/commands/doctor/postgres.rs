@@ -183,3 +183,18 @@ fn pooler(place: &Place, session: Result<Session, String>) -> Check {
         (Err(error), _) => Check::warn(NAME, error, "ask again; if it stays, look at the pooler's log"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Level;
+    use super::*;
+
+    #[test]
+    fn a_missing_month_is_worse_when_it_is_this_one() {
+        let level = |this_month, next_month| history(MissingMonths { this_month, next_month }).level;
+        assert_eq!(level(false, false), Level::Ok);
+        assert_eq!(level(false, true), Level::Warn);
+        assert_eq!(level(true, false), Level::Fail);
+        assert_eq!(level(true, true), Level::Fail);
+    }
+}
