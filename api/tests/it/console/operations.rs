@@ -77,7 +77,7 @@ async fn a_lane_is_held_and_let_go_with_a_line_in_the_log() {
     let world = World::start().await;
     let mut operator = Browser::operator(&world).await;
     let (all, page) = ("/console/operations", "/console/operations/lanes/bulk");
-    assert!(operator.get(all).await.text.contains("Nobody has held a lane yet"));
+    assert!(operator.get(all).await.text.contains("Nobody has held a lane from here yet"));
     let state = async || world.store.lane_settings().await.expect("the lanes").of(Lane::Bulk).state;
     for (field, expected, words) in [
         ("paused", LaneState::Paused, "paused the lane <strong>bulk"),
