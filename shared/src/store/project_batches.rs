@@ -87,6 +87,6 @@ impl Store {
                 Ok(new)
             })
             .await
-            .map_err(StoreError::Query)
+            .map_err(StoreError::from)
     }
 }

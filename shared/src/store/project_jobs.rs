@@ -212,7 +212,7 @@ impl Store {
                 Ok(outcome)
             })
             .await
-            .map_err(StoreError::Query)
+            .map_err(StoreError::from)
     }
 }
 
