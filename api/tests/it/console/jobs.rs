@@ -35,7 +35,7 @@ async fn walk(browser: &mut Browser, path: &str) -> Vec<String> {
         if !page.contains("rel=\"next\"") {
             return seen;
         }
-        next = between(&page, "rel=\"next\" href=\"", "\"").to_owned();
+        between(&page, "rel=\"next\" href=\"", "\"").clone_into(&mut next);
     }
 }
 
