@@ -8,6 +8,7 @@ mod cases;
 pub mod crypto;
 pub mod ids;
 pub mod key_scopes;
+pub mod overview;
 pub mod people;
 pub mod platforms;
 pub mod queue;

@@ -33,6 +33,13 @@ enum Action {
         /// if it does not exist.
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
+        /// Lets that user see and steer the whole installation: lanes, workers, quota, the dead jobs of all projects. The
+        /// first user is one without being asked for.
+        #[arg(long, conflicts_with = "no_operator")]
+        operator: bool,
+        /// Not, or no longer.
+        #[arg(long)]
+        no_operator: bool,
         #[command(flatten)]
         database: DatabaseArgs,
         #[command(flatten)]
@@ -41,7 +48,7 @@ enum Action {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Action::Create { email, project, database, api } = args.action;
+    let Action::Create { email, project, operator, no_operator, database, api } = args.action;
     let email: Email = email.parse().map_err(|_| UsageError("EMAIL: give an email address".into()))?;
     let project = project.as_deref().map(project::check).transpose()?;
     let public_url = public_url(*api)?;
@@ -52,6 +59,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
+    if operator || no_operator {
+        store.set_operator(user, operator).await?;
+    } else if store.make_first_operator(user).await? {
+        tracing::info!(user_id = %user, "the first operator of this installation");
+    }
     if let Some(project) = project {
         store.add_owner(Actor { user, email: &email }, project).await?;
     }

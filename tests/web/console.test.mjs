@@ -1,12 +1,10 @@
 // The dashboard in a real browser, with JavaScript and without: from the first start's link to a key that works, a creator
 // that is connected, and back out. The system is the real program, `metriqlab up`, in a folder of its own.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { looks } from './looks.mjs';
 import { startBrowser, startSystem, watchedContext } from './system.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const PASSWORD = 'correct horse battery';
 const EMAIL = 'ada@example.com';
 

@@ -85,7 +85,7 @@ impl Numbers {
     }
 
     /// That of the language that is liked best among those that we know.
-    fn accepted(header: &str) -> Self {
+    pub(super) fn accepted(header: &str) -> Self {
         let mut best = (0.0, Self::ENGLISH);
         for range in header.split(',').take(MAX_LANGUAGES) {
             let (tag, weight) = range.split_once(';').unwrap_or((range, ""));

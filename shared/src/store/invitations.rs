@@ -82,8 +82,8 @@ impl Store {
             .await
     }
 
-    /// An invitation to be the owner of a project that has no member yet; `false` if it has one. The one before it works no
-    /// longer.
+    /// An invitation to be the owner of a project that has no member yet, and an operator of the installation; `false` if
+    /// it has one. The one before it works no longer.
     pub async fn invite_first_owner(&self, project: ProjectId, hash: &[u8; 32]) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
@@ -196,6 +196,8 @@ async fn insert(
             invitations::project_id.eq(project),
             invitations::role.eq(role),
             invitations::invited_by.eq(invited_by.map(AsRef::<str>::as_ref)),
+            // Nobody but the program has made it: whoever was shown the link has the server's shell.
+            invitations::operator.eq(invited_by.is_none()),
             invitations::expires_at.eq(from_now(INVITATION_LIFETIME)),
         ))
         .execute(connection)
@@ -212,14 +214,17 @@ async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<
     let found: Option<ProjectId> = open().select(invitations::project_id).first(connection).await.optional()?;
     let Some(project) = found else { return Ok(None) };
     projects::lock(connection, project).await?;
-    let taken: Option<(Role, Option<String>)> = diesel::delete(open())
-        .returning((invitations::role, invitations::invited_by))
+    let taken: Option<(Role, Option<String>, bool)> = diesel::delete(open())
+        .returning((invitations::role, invitations::invited_by, invitations::operator))
         .get_result(connection)
         .await
         .optional()?;
-    let Some((role, invited_by)) = taken else { return Ok(None) };
+    let Some((role, invited_by, makes_operator)) = taken else { return Ok(None) };
     if invited_by.is_none() && projects::has_members(connection, project).await? {
         return Ok(None);
+    }
+    if makes_operator {
+        diesel::update(users::table.find(actor.user)).set(users::operator.eq(true)).execute(connection).await?;
     }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());

@@ -33,6 +33,7 @@ diesel::table! {
         email -> Text,
         password -> Nullable<Text>,
         created_at -> Timestamptz,
+        operator -> Bool,
     }
 }
 
@@ -74,13 +75,14 @@ diesel::table! {
         invited_by -> Nullable<Text>,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+        operator -> Bool,
     }
 }
 
 diesel::table! {
     audit_log (id) {
         id -> Uuid,
-        project_id -> Uuid,
+        project_id -> Nullable<Uuid>,
         actor -> Text,
         action -> Text,
         subject -> Text,
