@@ -78,13 +78,14 @@ impl Parts {
         Ok(Self { database_url: database.url, store, queue, tiktok, tokens, keyring })
     }
 
-    /// Starts the API, on `listener` if that is bound to its address already.
+    /// Starts the API, on `listener` if that is bound to its address already. `resync_every` is as the workers have it.
     pub async fn start_api(
         self,
         settings: ApiSettings,
         listener: Option<TcpListener>,
         grace: Duration,
         metrics: Metrics,
+        resync_every: Option<Duration>,
     ) -> anyhow::Result<ApiServer> {
         let Self { database_url, queue, tiktok, tokens, keyring, .. } = self;
         let store = Store::open_with_timeout(&database_url, CONNECTIONS, API_STATEMENT_TIMEOUT)?;
@@ -95,7 +96,8 @@ impl Parts {
         });
         tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
-        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics };
+        let config =
+            ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, resync_every };
         let started = match listener {
             Some(listener) => api::start_on(listener, config).await,
             None => api::start(config).await,

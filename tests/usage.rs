@@ -78,6 +78,7 @@ fn a_wrong_command_line_is_one_line() {
         (&["up", "x"], "metriqlab up --help"),
         (&["users", "create"], "metriqlab users create --help"),
         (&["users", "create", "a@b", "--project", " "], "all of them visible"),
+        (&["users", "create", "a@b", "--operator", "--no-operator"], "metriqlab users create --help"),
         (&["users", "create", "nobody"], "EMAIL: give an email address"),
         (&["jobs", "list", "--limit", "0"], "1 or more; see metriqlab jobs list --help"),
         // The setting's own check knows better than the help.

@@ -11,6 +11,7 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use shared::crypto::KeyRing;
+use shared::overview::Looker;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Queue, Waiter};
 use shared::settings::ApiSettings;
@@ -69,6 +70,8 @@ pub struct Api {
     pub keys: KeyCache,
     /// What the dashboard keeps in memory.
     pub console: Console,
+    /// Looks at the fleet, for operators.
+    pub looker: Looker,
     /// What `readyz` has found out.
     pub readiness: health::Probe,
     /// Set when the server stops: who waits for a job is answered 202.

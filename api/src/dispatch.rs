@@ -96,6 +96,16 @@ pub async fn disconnect(
     .await
 }
 
+/// Takes a discarded job out of its lane. A worker that meets it drops it.
+pub async fn drop_bulk(api: &Api, job: JobId) {
+    tell(api.queue.forget(Lane::Bulk, job)).await;
+}
+
+/// Tells the workers that a lane was paused or let go; without Redis they read it within a second.
+pub async fn announce_lanes(api: &Api) {
+    tell(api.queue.announce_lanes()).await;
+}
+
 /// Sends the first sync of a new connection on its way, and tells who waits for the disconnects that it completed.
 pub async fn after_connect(
     api: &Api,
@@ -130,7 +140,8 @@ fn message(id: JobId, kind: JobKind, project: ProjectId, trace: &TraceContext) -
     Message { id, kind: kind.to_string(), trace: Some(trace.as_str().to_owned()), group: Some(project.into()) }
 }
 
-async fn push(api: &Api, lane: Lane, message: &Message) {
+/// Sends an open job on its way.
+pub async fn push(api: &Api, lane: Lane, message: &Message) {
     let span = debug_span!("push", otel.kind = "producer", lane = lane.as_str());
     tell(api.queue.push(lane, message, None)).instrument(span).await;
 }

@@ -31,6 +31,12 @@ impl ErrorDocs {
         PAGE.try_with(Clone::clone).unwrap_or_else(|_| Self(PATH.into()))
     }
 
+    /// Where a code is explained, for a page of ours. What is no code leads to the page alone.
+    pub fn path_of(code: &str) -> String {
+        let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if is_code { format!("{PATH}#{code}") } else { PATH.to_owned() }
+    }
+
     /// Where a code is explained.
     pub fn of(&self, code: &str) -> String {
         format!("{}#{code}", self.0)

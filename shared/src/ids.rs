@@ -28,6 +28,11 @@ macro_rules! id {
                 Self(Uuid::now_v7())
             }
 
+            /// One that no id comes after: where a walk from the newest begins.
+            pub const fn latest() -> Self {
+                Self(Uuid::max())
+            }
+
             /// The UUID itself.
             pub fn uuid(self) -> Uuid {
                 self.0

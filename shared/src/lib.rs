@@ -6,6 +6,7 @@ pub mod cadence;
 pub mod crypto;
 pub mod ids;
 pub mod key_scopes;
+pub mod overview;
 pub mod people;
 pub mod platforms;
 pub mod queue;

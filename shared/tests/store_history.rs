@@ -19,7 +19,7 @@ use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
 use shared::platforms::{Profile, Video};
 use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
-use shared::store::history::{CreatorPoint, HistoryRange, Interval};
+use shared::store::history::{CreatorPoint, HistoryRange, Interval, MissingMonths};
 use shared::store::jobs::Fence;
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult};
@@ -317,11 +317,15 @@ async fn months_are_made_ahead_once_and_dropped_as_a_whole() {
         "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid::regclass {theirs} LOOP
         EXECUTE format('DROP TABLE %s', part); END LOOP; END $$"
     );
+    let missing = async || world.store().missing_history_months().await.unwrap();
+    assert_eq!(missing().await, MissingMonths { this_month: false, next_month: false });
     sql.batch_execute(&drop).await.unwrap();
+    assert_eq!(missing().await, MissingMonths { this_month: true, next_month: true });
     let (one, two) = tokio::join!(world.store().make_history_partitions(), world.store().make_history_partitions());
     // Of two at once one may fail, for what it was about to make is there.
     assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
     assert_eq!(partitions().await, ahead, "two workers make them once");
+    assert_eq!(missing().await, MissingMonths { this_month: false, next_month: false });
     let fence = world.database.start(world.first).await.fence();
     world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
     assert_eq!(world.history().await.len(), 1);

@@ -3,7 +3,7 @@
 use ::api::CALLBACK_PATH;
 use metriqlab::parts::{Common, Parts};
 use metriqlab::signals::Signals;
-use shared::settings::{ApiArgs, DatabaseArgs, EncryptionArgs, RedisArgs, ShutdownArgs, TikTokArgs};
+use shared::settings::{ApiArgs, DatabaseArgs, EncryptionArgs, RedisArgs, ResyncArgs, ShutdownArgs, TikTokArgs};
 
 use crate::usage::UsageError;
 
@@ -19,6 +19,9 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     tiktok: TikTokArgs,
+    /// For the forecast on the page of operations: the same as the workers'.
+    #[command(flatten)]
+    resync: ResyncArgs,
     #[command(flatten)]
     shutdown: ShutdownArgs,
 }
@@ -30,7 +33,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         let problem = "METRIQLAB_BIND: any free port is none that TikTok can send browsers to; name one, or set METRIQLAB_PUBLIC_URL";
         return Err(UsageError(problem.into()).into());
     }
-    let grace = args.shutdown.check()?;
+    let (grace, resync_every) = (args.shutdown.check()?, args.resync.check()?);
     let common = Common {
         database: args.database.require()?,
         redis: args.redis.require()?,
@@ -40,7 +43,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let metrics = shared::telemetry::init_metrics()?;
     let parts = Parts::new(common, settings.public_url.with_path(CALLBACK_PATH))?;
     let public_url = settings.public_url.clone();
-    let server = parts.start_api(settings, None, grace, metrics).await?;
+    let server = parts.start_api(settings, None, grace, metrics, resync_every).await?;
     tracing::info!(address = %server.addr(), %public_url, "the API is ready");
     signals.stop().await;
     tracing::info!("stopping: requests under way are finished");

@@ -32,6 +32,13 @@ enum Action {
         /// Makes that user an owner of this project, which is made if it does not exist.
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
+        /// Lets that user see and steer the whole installation: lanes, workers, quota, the dead jobs of all projects. The
+        /// first user is one without being asked for.
+        #[arg(long, conflicts_with = "no_operator")]
+        operator: bool,
+        /// Not, or no longer.
+        #[arg(long)]
+        no_operator: bool,
         #[command(flatten)]
         database: DatabaseArgs,
         #[command(flatten)]
@@ -40,7 +47,7 @@ enum Action {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Action::Create { email, project, database, api } = args.action;
+    let Action::Create { email, project, operator, no_operator, database, api } = args.action;
     let email: Email = email.parse().map_err(|_| UsageError("EMAIL: give an email address".into()))?;
     let wrong = || UsageError("--project: a name has 1 to 100 characters, all of them visible".into());
     let project = project.as_deref().map(|project| people::name(project).ok_or_else(wrong)).transpose()?;
@@ -48,6 +55,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let store = Store::open(&kept::database(&database)?.url, 1)?;
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
+    if operator || no_operator {
+        store.set_operator(user, operator).await?;
+    } else if store.make_first_operator(user).await? {
+        tracing::info!(user_id = %user, "the first operator of this installation");
+    }
     if let Some(project) = project {
         store.add_owner(Actor { user, email: &email }, project).await?;
     }

@@ -1,12 +1,10 @@
 // The dashboard in a real browser, with JavaScript and without: from the first start's link to a key that works, a creator
 // that is connected, and back out. The system is the real program, `metriqlab up`, in a folder of its own.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { looks } from './looks.mjs';
 import { startBrowser, startSystem, watchedContext } from './system.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const PASSWORD = 'correct horse battery';
 const EMAIL = 'ada@example.com';
 
@@ -22,19 +20,6 @@ after(async () => {
   await browser?.close();
   await system?.stop();
 });
-
-/** A page is no wider than its window, and accessible, on a light desktop and on a dark phone. */
-async function looks(page) {
-  for (const [width, colorScheme] of [[390, 'dark'], [1280, 'light']]) {
-    await page.setViewportSize({ width, height: 844 });
-    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${page.url()} at ${width}`);
-    await page.evaluate(AXE);
-    const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
-    const found = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-    assert.deepEqual(found.map(({ id, nodes }) => [id, nodes[0].html]), [], page.url());
-  }
-}
 
 async function ask(key) {
   return (await fetch(`${base}/api/v1/creators`, { headers: { 'x-api-key': key } })).status;

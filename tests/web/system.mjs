@@ -12,7 +12,8 @@ const BROWSER = process.env.METRIQLAB_BROWSER ?? '/usr/bin/chromium';
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
 
-/** Starts a system; `api` is its URL, `key` a key, `invitation` its first owner's link, `stop` ends it and removes its folder. */
+/** Starts a system; `api` is its URL, `key` a key, `invitation` its first owner's link, `sandbox`
+ * its stand-in for TikTok, `stop` ends it and removes its folder. */
 export async function startSystem() {
   const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
   const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
@@ -24,7 +25,8 @@ export async function startSystem() {
       const url = said.match(/API {2,}(http:\/\/\S+)/)?.[1];
       const found = said.match(/API key {2,}(mlk_\w+)/)?.[1];
       const link = said.match(/Dashboard {2,}(http:\/\/\S+)\n/)?.[1];
-      if (url && found && link) resolve([url, found, link]);
+      const tiktok = said.match(/demo creators, (http:\/\/\S+)/)?.[1];
+      if (url && found && link && tiktok) resolve([url, found, link, tiktok]);
     };
     system.stdout.on('data', read);
     system.stderr.on('data', read);
@@ -39,8 +41,8 @@ export async function startSystem() {
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    const [api, key, invitation] = await ready;
-    return { api, key, invitation, stop };
+    const [api, key, invitation, sandbox] = await ready;
+    return { api, key, invitation, sandbox, stop };
   } catch (error) {
     await stop();
     throw error;

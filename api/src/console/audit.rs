@@ -25,15 +25,21 @@ struct AuditPage {
     before: Option<AuditId>,
 }
 
-struct Line {
-    actor: String,
-    action: String,
-    subject: String,
-    at: Moment,
+/// A line of the log on a page.
+pub struct Line {
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To whom or what.
+    pub subject: String,
+    /// When.
+    pub at: Moment,
 }
 
 impl Line {
-    fn new(line: AuditLine) -> Self {
+    /// In words.
+    pub fn new(line: AuditLine) -> Self {
         // What a newer version has written is shown by its name.
         let action = line.action.parse::<Action>().map_or(line.action, |action| words(action).to_owned());
         Self { actor: line.actor, action, subject: line.subject, at: Moment::of(line.at) }
@@ -55,6 +61,13 @@ fn words(action: Action) -> &'static str {
         Action::CreatorSynced => "synced the creator",
         Action::CreatorDisconnected => "disconnected the creator",
         Action::ConsentBegun => "began to connect a creator",
+        Action::JobRetried => "tried again the",
+        Action::DeadJobsRetried => "tried dead jobs again, in number",
+        Action::JobDiscarded => "discarded the",
+        Action::ResyncBegun => "asked for a resync of",
+        Action::LanePaused => "paused the lane",
+        Action::LaneDrained => "drained the lane",
+        Action::LaneResumed => "opened the lane",
     }
 }
 

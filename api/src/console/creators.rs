@@ -96,7 +96,7 @@ fn state(status: Status, sync: Option<JobState>) -> State {
 }
 
 /// A number with its thousands apart; scripts write it as the reader's own language does.
-fn number(number: Option<i64>) -> String {
+pub fn number(number: Option<i64>) -> String {
     let Some(number) = number else { return "–".into() };
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });

@@ -1,20 +1,27 @@
 //! The dashboard: pages for people, made here on the server, under `/console`. They work without JavaScript.
 //!
 //! A request passes [`guard`] first, which knows the session and refuses every form that was not sent by a page of ours;
-//! a page asks for [`SignedIn`](who::SignedIn) or [`Member`](who::Member), and has no other way to a project's id.
+//! a page asks for [`SignedIn`](who::SignedIn), [`Member`](who::Member) or [`Operator`](who::Operator), and has no other way to
+//! a project's id.
 
 mod account;
 mod audit;
+mod bar;
+mod batches;
 mod cookie;
 mod creators;
 mod csrf;
+mod dead;
 mod error;
 mod form;
 mod guard;
+mod job_words;
+mod jobs;
 mod join;
 mod keys;
 mod members;
 mod moment;
+mod operations;
 mod page;
 mod password;
 mod projects;
@@ -64,6 +71,14 @@ pub fn invitation_path(token: &shared::secret_token::SecretToken) -> String {
 pub fn scope() -> Scope<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>,
 > {
+    let operations = web::scope("/operations")
+        .service(resource("").route(get().to(operations::show)))
+        .service(resource("/fragment").route(get().to(operations::fragment)))
+        .service(resource("/lanes/{lane}").route(get().to(operations::lane)).route(post().to(operations::set_lane)))
+        .service(resource("/jobs").route(get().to(dead::list)))
+        .service(resource("/jobs/{job}").route(get().to(dead::show)))
+        .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
+        .service(resource("/jobs/{job}/discard").route(post().to(dead::discard)));
     let project = web::scope("/projects/{project}")
         .service(resource("").route(get().to(projects::open)))
         .service(resource("/creators").route(get().to(creators::list)))
@@ -72,6 +87,14 @@ pub fn scope() -> Scope<
         .service(resource("/creators/{creator}").route(get().to(creators::show)))
         .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
         .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
+        .service(resource("/jobs").route(get().to(jobs::list)))
+        .service(resource("/jobs/retry-dead").route(post().to(jobs::retry_dead)))
+        .service(resource("/jobs/{job}").route(get().to(jobs::show)))
+        .service(resource("/jobs/{job}/retry").route(post().to(jobs::retry)))
+        .service(resource("/jobs/{job}/discard").route(post().to(jobs::discard)))
+        .service(resource("/batches").route(get().to(batches::list)).route(post().to(batches::create)))
+        .service(resource("/batches/new").route(get().to(batches::ask)))
+        .service(resource("/batches/{batch}").route(get().to(batches::show)))
         .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
         .service(resource("/keys/{key}").route(get().to(keys::show)))
         .service(resource("/keys/{key}/reroll").route(post().to(keys::reroll)))
@@ -95,6 +118,7 @@ pub fn scope() -> Scope<
         .service(resource("/account/sessions/end-others").route(post().to(account::end_others)))
         .service(resource("/projects").route(get().to(projects::list)).route(post().to(projects::create)))
         .service(project)
+        .service(operations)
         .default_service(web::to(not_found))
         .wrap(from_fn(guard))
 }

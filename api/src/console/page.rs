@@ -30,6 +30,8 @@ pub struct Layout {
     pub csrf: String,
     /// Who is signed in; empty for nobody.
     pub email: String,
+    /// Whether they see and steer the whole installation.
+    pub is_operator: bool,
     /// The project that the page is about.
     pub project: Option<Membership>,
     /// The projects to switch to.
@@ -54,7 +56,8 @@ impl Layout {
 
     /// For who has signed in, beside any project.
     pub fn signed_in(who: &SignedIn, title: &str, active: &'static str) -> Self {
-        Self { email: who.email.to_string(), active, ..Self::new(&who.token, title) }
+        let is_operator = who.is_operator;
+        Self { email: who.email.to_string(), is_operator, active, ..Self::new(&who.token, title) }
     }
 
     /// For a project's page.
@@ -89,6 +92,7 @@ impl Layout {
             active: "",
             csrf: csrf::token(token),
             email: String::new(),
+            is_operator: false,
             project: None,
             others: Vec::new(),
             notice: None,
@@ -110,6 +114,16 @@ fn notice(done: &str) -> Option<&'static str> {
         "disconnected" => {
             Some("The creator is disconnected. The authorization is being revoked, and the data deleted.")
         }
+        "retried" => Some("The job is open again, with all its tries before it."),
+        "all-retried" => {
+            Some("The dead jobs are open again, as far as that helps: they wait until the quota has room.")
+        }
+        "none-retried" => Some("No dead job can be tried again: each one's page says why."),
+        "discarded" => Some("The job is put away: batches count it as skipped."),
+        "resync" => Some("The resync is asked for. Its jobs begin when the quota has room."),
+        "paused" => Some("The lane is paused: what runs goes on to its end, nothing is begun, nothing is lost."),
+        "draining" => Some("The lane drains: what is in Redis runs on, and nothing scheduled or bulk goes into it."),
+        "open" => Some("The lane is open."),
         "role" => Some("The role is changed."),
         "removed" => Some("The member is removed."),
         "withdrawn" => Some("The invitation is withdrawn: its link works no longer."),

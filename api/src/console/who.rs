@@ -48,6 +48,8 @@ pub struct SignedIn {
     pub session: SessionId,
     /// What its cookie says.
     pub token: SecretToken,
+    /// Whether they see and steer the whole installation.
+    pub is_operator: bool,
 }
 
 impl SignedIn {
@@ -59,9 +61,13 @@ impl SignedIn {
     fn of(request: &HttpRequest) -> Result<Self, ConsoleError> {
         let extensions = request.extensions();
         match extensions.get::<Visitor>() {
-            Some(Visitor { token, session: Some(session), .. }) => {
-                Ok(Self { user: session.user, email: session.email.clone(), session: session.id, token: token.clone() })
-            }
+            Some(Visitor { token, session: Some(session), .. }) => Ok(Self {
+                user: session.user,
+                email: session.email.clone(),
+                session: session.id,
+                token: token.clone(),
+                is_operator: session.is_operator,
+            }),
             _ => Err(ConsoleError::SignIn(sign_in_path(request))),
         }
     }
@@ -73,6 +79,20 @@ impl FromRequest for SignedIn {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Self::of(request))
+    }
+}
+
+/// Somebody who sees and steers the whole installation. To everybody else its pages do not exist.
+#[derive(Debug, Clone)]
+pub struct Operator(pub SignedIn);
+
+impl FromRequest for Operator {
+    type Error = ConsoleError;
+    type Future = Ready<Result<Self, ConsoleError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let who = SignedIn::of(request);
+        ready(who.and_then(|who| if who.is_operator { Ok(Self(who)) } else { Err(ConsoleError::NotFound) }))
     }
 }
 

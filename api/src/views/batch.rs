@@ -65,7 +65,7 @@ impl BatchView {
 
 /// The time that the quota takes for what is ahead, this batch's own syncs among it, on the endpoint that needs most: a page
 /// of videos or more for each sync.
-fn time_left(open: i64, ahead: Ahead, quota: Quota) -> Duration {
+pub fn time_left(open: i64, ahead: Ahead, quota: Quota) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let calls = ahead.syncs.max(open) as f64 * ahead.pages.max(1.0);
     Duration::try_from_secs_f64(calls / f64::from(quota.requests.max(1)) * quota.window.as_secs_f64())

@@ -10,7 +10,7 @@ mod video;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
-pub use batch::BatchView;
+pub use batch::{BatchView, time_left};
 pub use callback_page::{CallbackPage, ConsentOutcome};
 pub use creator::{CreatorView, ProfileView};
 pub use history::{CreatorHistoryView, CreatorPointView, VideoHistoryView, VideoPointView};

@@ -223,6 +223,7 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
     let keyring = Arc::new(keyring);
     let rows = store.clone();
     ApiConfig {
+        resync_every: Some(Duration::from_secs(86_400)),
         settings: settings_of(options),
         grace: Duration::from_secs(5),
         store: store.clone(),

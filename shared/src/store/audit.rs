@@ -1,4 +1,4 @@
-//! Who did what in a project. Each line is written in the transaction that does it.
+//! Who did what, in a project or to the whole installation. Each line is written in the transaction that does it.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -28,6 +28,13 @@ pub enum Action {
     CreatorSynced,
     CreatorDisconnected,
     ConsentBegun,
+    JobRetried,
+    DeadJobsRetried,
+    JobDiscarded,
+    ResyncBegun,
+    LanePaused,
+    LaneDrained,
+    LaneResumed,
 }
 
 /// Something that somebody did in a project.
@@ -73,7 +80,38 @@ pub(super) async fn write(connection: &mut AsyncPgConnection, deed: &Deed<'_>) -
     Ok(())
 }
 
+/// Writes a line of the whole installation, in the caller's transaction.
+pub(super) async fn write_of_all(
+    connection: &mut AsyncPgConnection,
+    actor: &Email,
+    action: Action,
+    subject: &str,
+) -> QueryResult<()> {
+    diesel::insert_into(audit_log::table)
+        .values((
+            audit_log::id.eq(AuditId::new()),
+            audit_log::actor.eq(actor),
+            audit_log::action.eq(action.as_ref()),
+            audit_log::subject.eq(subject),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 impl Store {
+    /// The last `limit` lines of the whole installation, newest first: what operators did that is no project's.
+    pub async fn audit_log_of_all(&self, limit: i64) -> Result<Vec<AuditLine>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(audit_log::table
+            .filter(audit_log::project_id.is_null())
+            .order(audit_log::id.desc())
+            .limit(limit)
+            .select((audit_log::id, audit_log::actor, audit_log::action, audit_log::subject, audit_log::at))
+            .load(&mut connection)
+            .await?)
+    }
+
     /// Writes a line about something that is not done by one statement of Postgres's.
     pub async fn add_deed(&self, deed: &Deed<'_>) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;

@@ -95,25 +95,8 @@ struct Count {
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
     pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
-        let id = BatchId::new();
         let mut connection = self.connection().await?;
-        let row = sql_query(
-            "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
-             SELECT $1, $2, $3, now() - make_interval(secs => $4), \
-                 (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
-                     WHERE project_id = $2 AND disconnecting_at IS NULL), \
-                 (SELECT count(*) FROM creators \
-                 WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
-                 AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
-             RETURNING total AS count",
-        )
-        .bind::<SqlUuid, _>(id)
-        .bind::<SqlUuid, _>(project)
-        .bind::<Nullable<Text>, _>(filter.platform)
-        .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
-        .get_result::<Count>(&mut connection)
-        .await?;
-        Ok(NewBatch { id, total: row.count })
+        Ok(open(&mut connection, project, filter).await?)
     }
 
     /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.
@@ -234,6 +217,32 @@ impl Store {
         .get_result(&mut connection)
         .await?)
     }
+}
+
+/// As [`Store::open_batch`], on the caller's connection.
+pub(super) async fn open(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    filter: &BatchFilter,
+) -> QueryResult<NewBatch> {
+    let id = BatchId::new();
+    let row = sql_query(
+        "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
+         SELECT $1, $2, $3, now() - make_interval(secs => $4), \
+             (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
+                 WHERE project_id = $2 AND disconnecting_at IS NULL), \
+             (SELECT count(*) FROM creators \
+             WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
+             AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
+         RETURNING total AS count",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<SqlUuid, _>(project)
+    .bind::<Nullable<Text>, _>(filter.platform)
+    .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+    .get_result::<Count>(connection)
+    .await?;
+    Ok(NewBatch { id, total: row.count })
 }
 
 /// Notes the end of all batches that have ended, or of this one.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use strum::{Display, EnumString};
@@ -34,22 +34,35 @@ pub struct JobFilter {
 }
 
 /// A job's row, in words: a later version's kind or lane is shown as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName)]
 #[allow(missing_docs, reason = "the columns are described in the migrations")]
 pub struct JobRow {
+    #[diesel(sql_type = SqlUuid)]
     pub id: JobId,
+    #[diesel(sql_type = Text)]
     pub kind: String,
+    #[diesel(sql_type = Text)]
     pub lane: String,
+    #[diesel(sql_type = Text)]
     pub state: String,
+    #[diesel(sql_type = SqlUuid)]
     pub creator: CreatorId,
     /// The project's name.
+    #[diesel(sql_type = Nullable<Text>)]
     pub project: Option<String>,
+    #[diesel(sql_type = Integer)]
     pub attempts: i32,
+    #[diesel(sql_type = Nullable<Text>)]
     pub error_code: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     pub error: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     pub log_id: Option<String>,
+    #[diesel(sql_type = Timestamptz)]
     pub created_at: DateTime<Utc>,
+    #[diesel(sql_type = Timestamptz)]
     pub run_at: DateTime<Utc>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
     pub finished_at: Option<DateTime<Utc>>,
 }
 
@@ -154,36 +167,7 @@ impl Store {
     /// push the sweeper finds. Batches count it as open again (a trigger).
     pub async fn retry_one(&self, id: JobId) -> Result<RetryOne, StoreError> {
         let mut connection = self.connection().await?;
-        let outcome = connection
-            .transaction(async |connection| {
-                let Some((kind, lane, state, creator, project, trace)) = lock_job(connection, id).await? else {
-                    return Ok(RetryOne::Unknown);
-                };
-                let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::NotDead(state)) };
-                if state != JobState::Failed.as_ref() {
-                    return Ok(RetryOne::NotDead(state));
-                }
-                if let Some(verdict) = verdict(connection, creator, &kind).await? {
-                    return Ok(RetryOne::Not(verdict));
-                }
-                diesel::update(jobs::table.find(id))
-                    .set((
-                        jobs::state.eq(JobState::Enqueued),
-                        jobs::attempts.eq(0),
-                        jobs::run_at.eq(now),
-                        jobs::finished_at.eq(None::<DateTime<Utc>>),
-                        // Of the tries before: a client would read them as what is wrong now.
-                        jobs::error_code.eq(None::<String>),
-                        jobs::error.eq(None::<String>),
-                        jobs::log_id.eq(None::<String>),
-                    ))
-                    .execute(connection)
-                    .await?;
-                Ok(RetryOne::Retried { lane, message: Message { id, kind, trace, group: Some(project.into()) } })
-            })
-            .await;
-        // Somebody asked for the creator's sync between the look and the write.
-        if is_second_open_job(&outcome) { Ok(RetryOne::Not(Retry::Overtaken)) } else { Ok(outcome?) }
+        settled(connection.transaction(async |connection| retry(connection, None, id).await).await)
     }
 
     /// Tries at most `limit` dead jobs again that were made before `before`, newest first; `None` starts at the newest.
@@ -196,54 +180,110 @@ impl Store {
     ) -> Result<Vec<(JobId, Retry)>, StoreError> {
         let mut connection = self.connection().await?;
         for _ in 0..MOST_COLLISIONS {
-            let judged = sql_query(include_str!("retry_dead.sql"))
-                .bind::<SqlUuid, _>(before.unwrap_or(JobId::from(uuid::Uuid::max())))
-                .bind::<Nullable<Text>, _>(filter.kind)
-                .bind::<Nullable<SqlUuid>, _>(filter.project)
-                .bind::<BigInt, _>(limit)
-                .load::<Judged>(&mut connection)
-                .await;
+            let judged = retry_some(&mut connection, filter, before, limit).await;
             if is_second_open_job(&judged) {
                 continue;
             }
-            let known = |row: Judged| Some((row.id, row.verdict.parse().ok()?));
-            return Ok(judged?.into_iter().filter_map(known).collect());
+            return Ok(judged?);
         }
-        Err(StoreError::Unavailable("other programs open jobs of the same creators all the time".to_owned()))
+        Err(others_are_faster())
     }
 
     /// Puts a dead job away: it is `cancelled`, and batches count it as skipped. An open one of the bulk lane, which nobody
     /// waits for, is ended likewise.
     pub async fn discard_job(&self, id: JobId) -> Result<Discard, StoreError> {
         let mut connection = self.connection().await?;
-        let discarded = connection
-            .transaction(async |connection| {
-                let Some((kind, lane, state, ..)) = lock_job(connection, id).await? else {
-                    return Ok(Discard::Unknown);
-                };
-                let open = state.parse::<JobState>().is_ok_and(JobState::is_open);
-                if !open && state != JobState::Failed.as_ref() {
-                    return Ok(Discard::Over(state));
-                }
-                if kind == JobKind::Revoke.as_ref() {
-                    return Ok(Discard::Revocation);
-                }
-                if open && lane != Lane::Bulk.as_str() {
-                    return Ok(Discard::Awaited);
-                }
-                diesel::update(jobs::table.find(id))
-                    .set((jobs::state.eq(JobState::Cancelled), jobs::finished_at.eq(now)))
-                    .execute(connection)
-                    .await?;
-                Ok::<_, QueryError>(Discard::Discarded { in_redis: open })
-            })
-            .await?;
-        Ok(discarded)
+        Ok(connection.transaction(async |connection| discard(connection, None, id).await).await?)
     }
 }
 
+/// As [`Store::retry_one`], in the caller's transaction; in `within` alone, if that is a project.
+pub(super) async fn retry(
+    connection: &mut AsyncPgConnection,
+    within: Option<ProjectId>,
+    id: JobId,
+) -> QueryResult<RetryOne> {
+    let Some((kind, lane, state, creator, project, trace)) = lock_job(connection, within, id).await? else {
+        return Ok(RetryOne::Unknown);
+    };
+    let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::NotDead(state)) };
+    if state != JobState::Failed.as_ref() {
+        return Ok(RetryOne::NotDead(state));
+    }
+    if let Some(verdict) = verdict(connection, creator, &kind).await? {
+        return Ok(RetryOne::Not(verdict));
+    }
+    diesel::update(jobs::table.find(id))
+        .set((
+            jobs::state.eq(JobState::Enqueued),
+            jobs::attempts.eq(0),
+            jobs::run_at.eq(now),
+            jobs::finished_at.eq(None::<DateTime<Utc>>),
+            // Of the tries before: a client would read them as what is wrong now.
+            jobs::error_code.eq(None::<String>),
+            jobs::error.eq(None::<String>),
+            jobs::log_id.eq(None::<String>),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(RetryOne::Retried { lane, message: Message { id, kind, trace, group: Some(project.into()) } })
+}
+
+/// What came of a transaction that tried one job again.
+pub(super) fn settled(outcome: QueryResult<RetryOne>) -> Result<RetryOne, StoreError> {
+    // Somebody asked for the creator's sync between the look and the write.
+    if is_second_open_job(&outcome) { Ok(RetryOne::Not(Retry::Overtaken)) } else { Ok(outcome?) }
+}
+
+/// As [`Store::retry_dead`], once.
+pub(super) async fn retry_some(
+    connection: &mut AsyncPgConnection,
+    filter: &JobFilter,
+    before: Option<JobId>,
+    limit: i64,
+) -> QueryResult<Vec<(JobId, Retry)>> {
+    let judged: Vec<Judged> = sql_query(include_str!("retry_dead.sql"))
+        .bind::<SqlUuid, _>(before.unwrap_or(JobId::from(uuid::Uuid::max())))
+        .bind::<Nullable<Text>, _>(filter.kind)
+        .bind::<Nullable<SqlUuid>, _>(filter.project)
+        .bind::<BigInt, _>(limit)
+        .load(connection)
+        .await?;
+    Ok(judged.into_iter().filter_map(|row| Some((row.id, row.verdict.parse().ok()?))).collect())
+}
+
+pub(super) fn others_are_faster() -> StoreError {
+    StoreError::Unavailable("other programs open jobs of the same creators all the time".to_owned())
+}
+
+/// As [`Store::discard_job`], in the caller's transaction; in `within` alone, if that is a project.
+pub(super) async fn discard(
+    connection: &mut AsyncPgConnection,
+    within: Option<ProjectId>,
+    id: JobId,
+) -> QueryResult<Discard> {
+    let Some((kind, lane, state, ..)) = lock_job(connection, within, id).await? else {
+        return Ok(Discard::Unknown);
+    };
+    let open = state.parse::<JobState>().is_ok_and(JobState::is_open);
+    if !open && state != JobState::Failed.as_ref() {
+        return Ok(Discard::Over(state));
+    }
+    if kind == JobKind::Revoke.as_ref() {
+        return Ok(Discard::Revocation);
+    }
+    if open && lane != Lane::Bulk.as_str() {
+        return Ok(Discard::Awaited);
+    }
+    diesel::update(jobs::table.find(id))
+        .set((jobs::state.eq(JobState::Cancelled), jobs::finished_at.eq(now)))
+        .execute(connection)
+        .await?;
+    Ok(Discard::Discarded { in_redis: open })
+}
+
 /// How often a chunk is tried again because somebody opened a job of one of its creators meanwhile.
-const MOST_COLLISIONS: u32 = 20;
+pub(super) const MOST_COLLISIONS: u32 = 20;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn rows() -> _ {
@@ -264,14 +304,19 @@ fn rows() -> _ {
     ))
 }
 
-async fn lock_job(connection: &mut AsyncPgConnection, id: JobId) -> QueryResult<Option<Found>> {
-    jobs::table
+async fn lock_job(
+    connection: &mut AsyncPgConnection,
+    within: Option<ProjectId>,
+    id: JobId,
+) -> QueryResult<Option<Found>> {
+    let found: Option<Found> = jobs::table
         .find(id)
         .select((jobs::kind, jobs::lane, jobs::state, jobs::creator_id, jobs::project_id, jobs::trace))
         .for_no_key_update()
         .first(connection)
         .await
-        .optional()
+        .optional()?;
+    Ok(found.filter(|(_, _, _, _, project, _)| within.is_none_or(|within| within == *project)))
 }
 
 /// Why a dead job of this creator can't be tried again; `None` if it can.
@@ -298,6 +343,6 @@ async fn verdict(connection: &mut AsyncPgConnection, creator: CreatorId, kind: &
 }
 
 /// The index that allows one open job of a kind per creator has refused it.
-fn is_second_open_job<T>(result: &QueryResult<T>) -> bool {
+pub(super) fn is_second_open_job<T>(result: &QueryResult<T>) -> bool {
     matches!(result, Err(QueryError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }

@@ -104,6 +104,17 @@ pub struct VideoPoint {
     pub shares: Option<i64>,
 }
 
+/// Of which months a partition is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct MissingMonths {
+    /// Of this one.
+    #[diesel(sql_type = Bool)]
+    pub this_month: bool,
+    /// Of the next one.
+    #[diesel(sql_type = Bool)]
+    pub next_month: bool,
+}
+
 type At = Nullable<Timestamptz>;
 type Count = Nullable<BigInt>;
 type CreatorRow = (Option<DateTime<Utc>>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
@@ -176,6 +187,23 @@ impl Store {
             .rows::<Integer>()
             .get_result(&mut connection)
             .await?)
+    }
+
+    /// Of which of this month and the next a partition is missing. Without this month's, no sync that changes something can
+    /// be written.
+    pub async fn missing_history_months(&self) -> Result<MissingMonths, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(diesel::sql_query(
+            "SELECT count(*) FILTER (WHERE missing AND ahead = 0) > 0 AS this_month, \
+                 count(*) FILTER (WHERE missing AND ahead = 1) > 0 AS next_month \
+             FROM (SELECT ahead, NOT EXISTS (SELECT FROM pg_inherits \
+                     WHERE inhparent = to_regclass(history) AND inhrelid = to_regclass(history || \
+                         to_char((now() AT TIME ZONE 'UTC') + make_interval(months => ahead), '_YYYY_MM'))) AS missing \
+                 FROM unnest(ARRAY['creator_history', 'video_history']) AS history, generate_series(0, 1) AS ahead \
+             ) AS looked",
+        )
+        .get_result(&mut connection)
+        .await?)
     }
 
     /// Drops the partitions that are older than `keep` as a whole. Gives their number.

@@ -72,8 +72,8 @@ impl Store {
             .map_err(StoreError::from)
     }
 
-    /// An invitation to be the owner of a project that has no member yet; `false` if it has one. The one before it works no
-    /// longer.
+    /// An invitation to be the owner of a project that has no member yet, and an operator of the installation; `false` if
+    /// it has one. The one before it works no longer.
     pub async fn invite_first_owner(&self, project: ProjectId, hash: &[u8; 32]) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
@@ -183,6 +183,8 @@ async fn insert(
             invitations::project_id.eq(project),
             invitations::role.eq(role),
             invitations::invited_by.eq(invited_by.map(AsRef::<str>::as_ref)),
+            // Nobody but the program has made it: whoever was shown the link has the server's shell.
+            invitations::operator.eq(invited_by.is_none()),
             invitations::expires_at.eq(from_now(INVITATION_LIFETIME)),
         ))
         .execute(connection)
@@ -192,12 +194,15 @@ async fn insert(
 
 async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
     let open = invitations::table.filter(invitations::hash.eq(hash.as_slice()));
-    let taken: Option<(ProjectId, Role)> = diesel::delete(open.filter(invitations::expires_at.gt(present())))
-        .returning((invitations::project_id, invitations::role))
+    let taken: Option<(ProjectId, Role, bool)> = diesel::delete(open.filter(invitations::expires_at.gt(present())))
+        .returning((invitations::project_id, invitations::role, invitations::operator))
         .get_result(connection)
         .await
         .optional()?;
-    let Some((project, role)) = taken else { return Ok(None) };
+    let Some((project, role, makes_operator)) = taken else { return Ok(None) };
+    if makes_operator {
+        diesel::update(users::table.find(actor.user)).set(users::operator.eq(true)).execute(connection).await?;
+    }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());
     audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;

@@ -53,6 +53,9 @@ pub enum JobState {
 impl JobState {
     /// The states in which a job is still a promise.
     pub const OPEN: [Self; 4] = [Self::Waiting, Self::Enqueued, Self::Running, Self::Retrying];
+    /// All.
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Enqueued, Self::Running, Self::Retrying, Self::Done, Self::Failed, Self::Cancelled];
     /// The open states that Redis should know about.
     pub const IN_REDIS: [Self; 3] = [Self::Enqueued, Self::Running, Self::Retrying];
 

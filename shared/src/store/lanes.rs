@@ -4,12 +4,14 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use strum::{AsRefStr, Display, EnumString};
 
+use super::audit::{self, Action};
 use super::jobs::JobState;
 use super::schema::{jobs, lanes};
 use super::{Store, StoreError};
+use crate::people::Email;
 use crate::queue::Lane;
 
 /// Whether a lane's jobs run.
@@ -101,14 +103,26 @@ impl Store {
     pub async fn set_lane(&self, lane: Lane, state: LaneState) -> Result<LaneState, StoreError> {
         let before = self.lane_settings().await?.of(lane).state;
         let mut connection = self.connection().await?;
-        diesel::insert_into(lanes::table)
-            .values((lanes::lane.eq(lane.as_str()), lanes::state.eq(state.as_ref())))
-            .on_conflict(lanes::lane)
-            .do_update()
-            .set((lanes::state.eq(excluded(lanes::state)), lanes::changed_at.eq(now)))
-            .execute(&mut connection)
-            .await?;
+        write(&mut connection, lane, state).await?;
         Ok(before)
+    }
+
+    /// The same, with a line in the log of the installation. A state that nobody can ask for changes nothing.
+    pub async fn set_lane_as(&self, actor: &Email, lane: Lane, state: LaneState) -> Result<(), StoreError> {
+        let action = match state {
+            LaneState::Open => Action::LaneResumed,
+            LaneState::Paused => Action::LanePaused,
+            LaneState::Draining => Action::LaneDrained,
+            LaneState::Unknown => return Ok(()),
+        };
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                write(connection, lane, state).await?;
+                audit::write_of_all(connection, actor, action, lane.as_str()).await
+            })
+            .await
+            .map_err(StoreError::from)
     }
 
     /// How many open jobs of `lane` were handed to Redis: none, and the lane is empty, whatever Redis has forgotten.
@@ -121,6 +135,17 @@ impl Store {
             .get_result(&mut connection)
             .await?)
     }
+}
+
+async fn write(connection: &mut AsyncPgConnection, lane: Lane, state: LaneState) -> QueryResult<()> {
+    diesel::insert_into(lanes::table)
+        .values((lanes::lane.eq(lane.as_str()), lanes::state.eq(state.as_ref())))
+        .on_conflict(lanes::lane)
+        .do_update()
+        .set((lanes::state.eq(excluded(lanes::state)), lanes::changed_at.eq(now)))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub mod members;
 pub mod overview;
 mod pool;
 mod prepared;
+pub mod project_batches;
+pub mod project_jobs;
 pub mod project_keys;
 pub mod schedule;
 pub mod schema;

@@ -31,6 +31,7 @@ diesel::table! {
         email -> Text,
         password -> Nullable<Text>,
         created_at -> Timestamptz,
+        operator -> Bool,
     }
 }
 
@@ -72,13 +73,14 @@ diesel::table! {
         invited_by -> Nullable<Text>,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+        operator -> Bool,
     }
 }
 
 diesel::table! {
     audit_log (id) {
         id -> Uuid,
-        project_id -> Uuid,
+        project_id -> Nullable<Uuid>,
         actor -> Text,
         action -> Text,
         subject -> Text,

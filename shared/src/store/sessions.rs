@@ -28,6 +28,8 @@ pub struct Session {
     pub user: UserId,
     /// Their address.
     pub email: Email,
+    /// Whether they see and steer the whole installation.
+    pub is_operator: bool,
 }
 
 /// A session to be stored.
@@ -88,7 +90,7 @@ impl Store {
             .inner_join(users::table)
             .filter(sessions::hash.eq(hash.as_slice()))
             .filter(sessions::seen_at.ge(ago(IDLE_LIFETIME)).and(sessions::created_at.ge(ago(LIFETIME))))
-            .select(((sessions::id, users::id, users::email), sessions::seen_at.lt(ago(SEEN_EVERY))))
+            .select(((sessions::id, users::id, users::email, users::operator), sessions::seen_at.lt(ago(SEEN_EVERY))))
             .first(&mut connection)
             .await
             .optional()?;

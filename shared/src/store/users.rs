@@ -56,6 +56,24 @@ impl Store {
             .await
     }
 
+    /// Lets a user see and steer the whole installation, or no longer.
+    pub async fn set_operator(&self, user: UserId, is_operator: bool) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        let user = diesel::update(users::table.find(user));
+        user.set(users::operator.eq(is_operator)).execute(&mut connection).await?;
+        Ok(())
+    }
+
+    /// The same for one who is the first of all to do so; says whether they are.
+    pub async fn make_first_operator(&self, user: UserId) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let others = diesel::alias!(users as operators);
+        let others = others.filter(others.field(users::operator)).select(others.field(users::id));
+        let user = users::table.find(user).filter(diesel::dsl::not(diesel::dsl::exists(others)));
+        let made = diesel::update(user).set(users::operator.eq(true)).execute(&mut connection).await?;
+        Ok(made > 0)
+    }
+
     /// Whose password this link sets, if it works.
     pub async fn password_link(&self, hash: &[u8; 32]) -> Result<Option<Email>, StoreError> {
         let mut connection = self.connection().await?;

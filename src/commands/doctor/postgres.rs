@@ -4,6 +4,7 @@ use chrono::Utc;
 use metriqlab::parts::{API_CONNECTIONS, CONNECTIONS};
 use shared::settings::DatabaseSettings;
 use shared::store::Store;
+use shared::store::history::MissingMonths;
 use shared::store::inspect::{Place, PostgresFacts, Session};
 
 use super::report::Check;
@@ -32,6 +33,8 @@ pub(super) async fn check(database: Option<&DatabaseSettings>, store: Option<&St
         schema(store).await,
         durability(&facts),
     ];
+    // Without a schema, its is the line that says so.
+    checks.extend(within(store.missing_history_months()).await.ok().map(history));
     let session = within(store.session()).await;
     if !place.is_pooled && matches!(session, Ok(Session::Own)) {
         checks.push(room(&facts));
@@ -115,6 +118,21 @@ async fn schema(store: &Store) -> Check {
     }
 }
 
+/// Whether the history has somewhere to go. Workers look once a minute, and make what is missing of the next months.
+fn history(missing: MissingMonths) -> Check {
+    const NAME: &str = "history";
+    let remedy = "start a worker: within a minute it makes what is missing, or says in its log why it can't";
+    match missing {
+        MissingMonths { this_month: true, .. } => {
+            Check::fail(NAME, "this month has no partition: no sync that changes something can be written", remedy)
+        }
+        MissingMonths { next_month: true, .. } => {
+            Check::warn(NAME, "next month has no partition: from its first day on no sync can be written", remedy)
+        }
+        _ => Check::ok(NAME, "this month and the next have their partitions"),
+    }
+}
+
 fn durability(facts: &PostgresFacts) -> Check {
     const NAME: &str = "durability";
     if !facts.survives_crashes {
@@ -163,5 +181,20 @@ fn pooler(place: &Place, session: Result<Session, String>) -> Check {
         ),
         (Err(error), false) if error.contains(LOST_STATEMENT) => Check::fail(NAME, error, POOLER_REMEDY),
         (Err(error), _) => Check::warn(NAME, error, "ask again; if it stays, look at the pooler's log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Level;
+    use super::*;
+
+    #[test]
+    fn a_missing_month_is_worse_when_it_is_this_one() {
+        let level = |this_month, next_month| history(MissingMonths { this_month, next_month }).level;
+        assert_eq!(level(false, false), Level::Ok);
+        assert_eq!(level(false, true), Level::Warn);
+        assert_eq!(level(true, false), Level::Fail);
+        assert_eq!(level(true, true), Level::Fail);
     }
 }

@@ -1,17 +1,22 @@
 //! `metriqlab status`: the fleet at a glance, once or until ctrl-C.
 
-mod look;
+mod json;
 mod render;
 mod screen;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metriqlab::signals::Signals;
+use secrecy::ExposeSecret as _;
+use shared::budget::{Budget, BudgetSettings, Quota};
+use shared::overview::{Looker, Overview};
+use shared::queue::Queue;
 use shared::settings::{DatabaseArgs, RedisArgs, ResyncArgs, TikTokArgs};
+use shared::store::Store;
 
 use super::kept;
-use look::{Looker, Overview};
 use render::Paint;
 use screen::Screen;
 
@@ -19,6 +24,8 @@ pub use render::age;
 
 /// Between two frames.
 const FRAME: Duration = Duration::from_secs(1);
+/// The first count is waited for, however long it takes.
+const PATIENCE: Duration = Duration::MAX;
 
 const JSON_HELP: &str = "\
 With --json, one object (with --watch one a line, each second):
@@ -63,20 +70,34 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let (database, redis) = (kept::database(&args.database)?, kept::redis(&args.redis)?);
-    let mut looker = Looker::new(&database, &redis, kept::quota(&args.tiktok)?, args.resync.check()?)?;
+    let looker = looker(args)?;
     let paint = Paint::new(std::io::stdout().is_terminal());
     if args.watch {
-        return watch(&mut looker, args.json, paint).await;
+        return watch(&looker, args.json, paint).await;
     }
-    let overview = looker.look().await?;
+    let overview = looker.look(PATIENCE).await?;
     write(&overview, args.json, paint)
+}
+
+fn looker(args: &Args) -> anyhow::Result<Looker> {
+    let (database, redis) = (kept::database(&args.database)?, kept::redis(&args.redis)?);
+    let quota = kept::quota(&args.tiktok)?;
+    let store = Store::open(&database.url, 2)?;
+    let url = redis.url.expose_secret();
+    let limits = BudgetSettings { window: quota.rate_window, ..BudgetSettings::per_minute(quota.rate_per_minute) };
+    let budget = match &quota.client_key {
+        Some(app) => Some(Arc::new(Budget::new(url, &redis.prefix, app, limits, store.clone())?)),
+        None => None,
+    };
+    let queue = Queue::connect(url, &redis.prefix)?;
+    let allowed = Quota { requests: quota.rate_per_minute, window: quota.rate_window };
+    Ok(Looker::new(store, queue, budget, allowed, args.resync.check()?))
 }
 
 fn write(overview: &Overview, json: bool, paint: Paint) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", overview.to_json())?;
+        writeln!(out, "{}", json::to_json(overview))?;
     } else {
         for line in render::lines(overview, paint) {
             writeln!(out, "{line}")?;
@@ -86,10 +107,10 @@ fn write(overview: &Overview, json: bool, paint: Paint) -> anyhow::Result<()> {
 }
 
 /// Until ctrl-C. Postgres must be there at first; when it goes later, what was known last stays, and it is said.
-async fn watch(looker: &mut Looker, json: bool, paint: Paint) -> anyhow::Result<()> {
+async fn watch(looker: &Looker, json: bool, paint: Paint) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut overview = tokio::select! {
-        found = looker.look() => found?,
+        found = looker.look(PATIENCE) => found?,
         () = signals.stop() => return Ok(()),
     };
     let screen = if !json && std::io::stdout().is_terminal() { Some(Screen::open()?) } else { None };
@@ -104,7 +125,7 @@ async fn watch(looker: &mut Looker, json: bool, paint: Paint) -> anyhow::Result<
             () = signals.stop() => break,
         }
         let found = tokio::select! {
-            found = looker.look() => found,
+            found = looker.look(PATIENCE) => found,
             () = signals.stop() => break,
         };
         match found {

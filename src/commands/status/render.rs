@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use chrono::SecondsFormat;
+use shared::overview::{Counts, LaneView, Overview, QuotaView};
 use shared::queue::WorkerInfo;
 use shared::store::lanes::LaneState;
-
-use super::look::{LaneView, Overview, QuotaView};
 
 const WIDTH: usize = 80;
 const BAR: usize = 26;
@@ -102,15 +101,15 @@ fn lane_line(view: &LaneView, paint: Paint) -> String {
         LaneState::Unknown => paint.red(&state),
     };
     let number = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), grouped);
-    let dead = format!("{:>9}", grouped(positive(view.dead)));
-    let dead = if view.dead > 0 { paint.red(&dead) } else { dead };
+    let dead = format!("{:>9}", grouped(positive(view.dead.unwrap_or(0))));
+    let dead = if view.dead > Some(0) { paint.red(&dead) } else { dead };
     format!(
         "{}{state}{:>9} {:>9} {:>9} {:>11} {dead} {:>9}",
         paint.bold(&format!("{:<8}", view.lane.as_str())),
         number(view.depth.map(|depth| depth.ready)),
         number(view.depth.map(|depth| depth.delayed)),
         number(view.depth.map(|depth| depth.running)),
-        grouped(positive(view.waiting)),
+        grouped(positive(view.waiting.unwrap_or(0))),
         view.oldest.map_or_else(|| "–".to_owned(), age),
     )
 }
@@ -146,10 +145,10 @@ fn quota_line(view: &QuotaView, paint: Paint) -> String {
         None => format!("? of {}", grouped(view.quota.into())),
     };
     let paused = view.snapshot.and_then(|snapshot| snapshot.paused_for);
-    let needs = format!("{:>15.1} %", view.forecast);
+    let needs = format!("{:>15.1} %", view.needed());
     let needs = match paused {
         Some(pause) => paint.red(&format!("{:>17}", format!("paused {}", age(pause)))),
-        None if view.forecast > 100.0 => paint.red(&needs),
+        None if view.needed() > 100.0 => paint.red(&needs),
         None => needs,
     };
     format!("{:<11} {drawn} {in_use:>20}   {needs}", view.endpoint)
@@ -167,11 +166,10 @@ fn limits(view: &QuotaView) -> Vec<String> {
 }
 
 fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
-    let counts = &overview.creators;
+    let Some(Counts { creators: counts, forecast, .. }) = &overview.counts else { return Vec::new() };
     let number = |count: i64| grouped(positive(count));
     let every =
         overview.resync_every.map_or_else(|| "off".to_owned(), |every| humantime::format_duration(every).to_string());
-    let forecast = &overview.forecast;
     vec![
         format!(
             "{}   {} active  {} must reconnect  {} leaving  {} due",
@@ -192,15 +190,16 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
 
 /// What to do when the cadence asks for more than there is.
 fn warning(overview: &Overview) -> Vec<String> {
-    let Some(tightest) = overview.tightest().filter(|tightest| tightest.forecast > 100.0) else { return Vec::new() };
-    let longer = overview.resync_every.map(|every| every.mul_f64((tightest.forecast / 100.0).min(1e6)));
-    let hours = longer.map(|longer| longer.as_secs().div_ceil(3600));
-    let set = hours.map_or_else(String::new, |hours| format!("set METRIQLAB_RESYNC_EVERY to {hours}h or more, "));
+    let Some(tightest) = overview.overbooked() else { return Vec::new() };
+    let set = overview
+        .hours_needed()
+        .map_or_else(String::new, |hours| format!("set METRIQLAB_RESYNC_EVERY to {hours}h or more, "));
     let text = format!(
         "At this cadence your creators need {:.0} % of the quota of {}: their data gets older than you asked for. What \
          helps: {set}sync some projects less often (`metriqlab resync --project NAME --every TIME`), or ask TikTok for a \
          higher quota.",
-        tightest.forecast, tightest.endpoint,
+        tightest.needed(),
+        tightest.endpoint,
     );
     let mut lines = vec![String::new()];
     lines.extend(wrapped(&text, 0));
@@ -288,8 +287,8 @@ mod tests {
             lane,
             setting: LaneSetting { state: LaneState::Draining, changed_at: None },
             depth: Some(depth),
-            waiting: many,
-            dead: many,
+            waiting: Some(many),
+            dead: Some(many),
             oldest: Some(Duration::from_secs(number)),
         };
         let quota = |endpoint| QuotaView {
@@ -303,7 +302,7 @@ mod tests {
                 paused_for: None,
                 breaker: BreakerState::Open { probe_in: Duration::from_secs(3599) },
             }),
-            forecast: 12_345.6,
+            forecast: Some(12_345.6),
         };
         let worker = WorkerInfo {
             name: "a-host-with-a-name-that-is-longer-than-anybody-would-give-12345-abcdef01".to_owned(),
@@ -317,8 +316,18 @@ mod tests {
             workers: Some(vec![worker; 40]),
             app_is_set: true,
             quota: vec![quota("user_info"), quota("video_list")],
-            creators: CreatorCounts { active: many, reauthorization_required: many / 100, disconnecting: 1, due: many },
-            forecast: Forecast { creators: many, syncs_per_minute: 694.4, pages_per_minute: 74_073.6 },
+            held: Vec::new(),
+            counts: Some(Counts {
+                at: DateTime::UNIX_EPOCH,
+                creators: CreatorCounts {
+                    active: many,
+                    reauthorization_required: many / 100,
+                    disconnecting: 1,
+                    due: many,
+                },
+                forecast: Forecast { creators: many, syncs_per_minute: 694.4, pages_per_minute: 74_073.6 },
+                lanes: Vec::new(),
+            }),
             resync_every: Some(Duration::from_secs(86_400)),
         }
     }
@@ -345,7 +354,7 @@ mod tests {
         let text = warning(&overview(5)).join(" ");
         assert!(text.contains("12346 % of the quota of") && text.contains("METRIQLAB_RESYNC_EVERY to 2963h"), "{text}");
         let mut fits = overview(5);
-        fits.quota.iter_mut().for_each(|quota| quota.forecast = 99.0);
+        fits.quota.iter_mut().for_each(|quota| quota.forecast = Some(99.0));
         assert!(warning(&fits).is_empty());
     }
 

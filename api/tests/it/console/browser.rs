@@ -64,6 +64,15 @@ impl Browser {
         browser
     }
 
+    /// A browser of an operator of the installation, without a project.
+    pub async fn operator(world: &World) -> Self {
+        let browser = Self::user(world, "operator@example.com").await;
+        let email = "operator@example.com".parse().unwrap();
+        let user = world.store.user_by_email(&email).await.expect("an answer").expect("the user");
+        world.store.set_operator(user.id, true).await.expect("an operator");
+        browser
+    }
+
     pub async fn get(&mut self, path: &str) -> Answer {
         let answer = send(self.request(Method::GET, path)).await;
         self.keep(&answer);

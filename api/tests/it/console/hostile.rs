@@ -3,6 +3,7 @@
 use reqwest::Method;
 use shared::api_key::ApiKey;
 use shared::people::{Email, Role};
+use shared::store::batches::BatchFilter;
 use shared::store::members::Actor;
 
 use super::browser::{Browser, XSS, csrf};
@@ -10,7 +11,7 @@ use crate::harness::{World, send};
 
 /// Every route below a project, with something of that project's in its place. A route that is missing here fails the test
 /// below that reads the source.
-const PROJECT_ROUTES: [(&str, &str); 20] = [
+const PROJECT_ROUTES: [(&str, &str); 29] = [
     ("GET", ""),
     ("GET", "/creators"),
     ("POST", "/creators/connect"),
@@ -18,6 +19,15 @@ const PROJECT_ROUTES: [(&str, &str); 20] = [
     ("GET", "/creators/{creator}"),
     ("POST", "/creators/{creator}/sync"),
     ("POST", "/creators/{creator}/disconnect"),
+    ("GET", "/jobs"),
+    ("POST", "/jobs/retry-dead"),
+    ("GET", "/jobs/{job}"),
+    ("POST", "/jobs/{job}/retry"),
+    ("POST", "/jobs/{job}/discard"),
+    ("GET", "/batches"),
+    ("POST", "/batches"),
+    ("GET", "/batches/new"),
+    ("GET", "/batches/{batch}"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("GET", "/keys/{key}"),
@@ -60,12 +70,16 @@ async fn another_projects_things_do_not_exist() {
     let user = id("SELECT user_id::text FROM members").await;
     let invitation = id("SELECT id::text FROM invitations").await;
     let creator = world.creator("open-1").await.to_string();
+    sql.batch_execute("UPDATE jobs SET state = 'failed', error_code = 'internal'").await.expect("a dead job");
+    let job = id("SELECT id::text FROM jobs").await;
+    let batch = world.store.open_batch(world.project, &BatchFilter::default()).await.expect("a batch").id.to_string();
     let (mut stranger, own) = Browser::stranger(&world).await;
     let page = stranger.get("/console/account").await.text;
     let token = csrf(&page).expect("a token");
     let before = state(&world).await;
     let filled = |path: &str| {
         let path = path.replace("{key}", &key).replace("{user}", &user).replace("{creator}", &creator);
+        let path = path.replace("{job}", &job).replace("{batch}", &batch);
         path.replace("{invitation}", &invitation)
     };
     for (method, path) in PROJECT_ROUTES {
@@ -108,7 +122,7 @@ async fn state(world: &World) -> String {
         (SELECT json_agg(p ORDER BY id) FROM projects p), (SELECT json_agg(m ORDER BY user_id) FROM members m),
         (SELECT json_agg(i ORDER BY id) FROM invitations i), (SELECT json_agg(a ORDER BY id) FROM audit_log a),
         (SELECT json_agg(j ORDER BY id) FROM jobs j), (SELECT json_agg(c ORDER BY id) FROM creators c),
-        (SELECT count(*) FROM oauth_states), (SELECT json_agg(json_build_array(id, revoked_at, expires_at) ORDER BY id) FROM api_keys))";
+        (SELECT json_agg(b ORDER BY id) FROM batches b), (SELECT count(*) FROM oauth_states), (SELECT json_agg(json_build_array(id, revoked_at, expires_at) ORDER BY id) FROM api_keys))";
     world.sql().await.query_one(query, &[]).await.expect("a row").get(0)
 }
 
@@ -209,7 +223,9 @@ async fn every_page_has_a_strict_policy_and_nothing_inline() {
     let world = World::start().await;
     let mut owner = Browser::member(&world, Role::Owner).await;
     let base = format!("/console/projects/{}", world.project);
-    let mut paths = ["keys", "members", "settings", "audit"].map(|path| format!("{base}/{path}")).to_vec();
+    let mut paths = ["jobs", "batches", "batches/new", "keys", "members", "settings", "audit"]
+        .map(|path| format!("{base}/{path}"))
+        .to_vec();
     paths.extend(["/console/account", "/console/projects", "/console/none", "/console/join/x"].map(str::to_owned));
     for path in paths {
         let page = owner.get(&path).await;

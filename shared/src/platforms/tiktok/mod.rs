@@ -109,6 +109,11 @@ impl TikTok {
         self.budget.quota()
     }
 
+    /// What counts the fleet's calls, for who looks at it.
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
+    }
+
     /// Reads how the fleet's calls of each endpoint stand, and sets the gauges of it.
     pub(crate) async fn measure(&self) {
         for endpoint in ENDPOINTS {

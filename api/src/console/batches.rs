@@ -1,0 +1,271 @@
+//! Bulk resyncs: how far each has come, and the way to a new one.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use chrono::{DateTime, Utc};
+use shared::ids::BatchId;
+use shared::people::Role;
+use shared::store::batches::{Ahead, Batch, BatchFilter};
+use shared::store::project_batches::ListedBatch;
+
+use super::PATH;
+use super::bar::Bar;
+use super::creators::number;
+use super::error::ConsoleError;
+use super::form::Form;
+use super::moment::{Moment, span};
+use super::page::{Layout, answer, path_id, query, see_other};
+use super::who::Member;
+use crate::app::Api;
+use crate::views::time_left;
+
+const PAGE: usize = 25;
+/// The ages that can be chosen: what the form says, and in words.
+const AGES: [(&str, &str); 4] =
+    [("", "all of them"), ("1h", "older than an hour"), ("24h", "older than a day"), ("7days", "older than a week")];
+
+/// A batch on a page.
+struct BatchLine {
+    id: BatchId,
+    total: String,
+    done: String,
+    failed: String,
+    skipped: String,
+    percent: i64,
+    bar: Bar,
+    is_open: bool,
+    failed_some: bool,
+    made: Moment,
+    finished: Option<Moment>,
+}
+
+/// What of a batch is settled.
+struct Settled {
+    total: i64,
+    done: i64,
+    failed: i64,
+    skipped: i64,
+}
+
+impl Settled {
+    fn all(&self) -> i64 {
+        (self.done + self.failed + self.skipped).clamp(0, self.total.max(0))
+    }
+
+    /// Rounded down: 100 is the end alone.
+    fn percent(&self) -> i64 {
+        if self.total <= 0 { 100 } else { self.all().saturating_mul(100) / self.total }
+    }
+
+    fn bar(&self) -> Bar {
+        let Self { total, done, failed, skipped } = *self;
+        let words = format!("{} percent: {done} done, {failed} failed, {skipped} skipped of {total}", self.percent());
+        Bar::new(words, total, &[("good", done), ("bad", failed), ("muted", skipped)])
+    }
+
+    /// Creators a minute, on average since it was asked for.
+    fn rate(&self, created: DateTime<Utc>, until: DateTime<Utc>) -> String {
+        let seconds = (until - created).num_seconds().max(1);
+        let tenths = self.all().saturating_mul(600) / seconds;
+        if tenths >= 100 {
+            format!("{} a minute", number(Some(tenths / 10)))
+        } else {
+            format!("{}.{} a minute", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+impl BatchLine {
+    fn new(batch: &ListedBatch) -> Self {
+        let ListedBatch { total, done, failed, skipped, .. } = *batch;
+        let settled = Settled { total, done, failed, skipped };
+        Self {
+            id: batch.id,
+            total: number(Some(total)),
+            done: number(Some(done)),
+            failed: number(Some(failed)),
+            skipped: number(Some(skipped)),
+            percent: settled.percent(),
+            bar: settled.bar(),
+            is_open: settled.all() < total,
+            failed_some: failed > 0,
+            made: Moment::of(batch.created_at),
+            finished: batch.finished_at.map(Moment::of),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/batches.html")]
+struct BatchesPage {
+    layout: Layout,
+    base: String,
+    may_change: bool,
+    lines: Vec<BatchLine>,
+    is_first: bool,
+    /// The last batch on this page, if there are older ones.
+    before: Option<BatchId>,
+}
+
+#[derive(Template)]
+#[template(path = "console/batch.html")]
+struct BatchPage {
+    layout: Layout,
+    base: String,
+    jobs: String,
+    line: BatchLine,
+    queued: String,
+    running: String,
+    rate: String,
+    /// When its end may be.
+    estimate: Option<Moment>,
+    id: BatchId,
+}
+
+/// The page that asks whether one is meant.
+#[derive(Template)]
+#[template(path = "console/new-batch.html")]
+struct NewBatchPage {
+    layout: Layout,
+    base: String,
+    creators: String,
+    total: i64,
+    count: String,
+    /// How long the quota takes for all of them.
+    takes: String,
+    ages: [(&'static str, &'static str); 4],
+}
+
+fn base(member: &Member) -> String {
+    format!("{PATH}/projects/{}/batches", member.project())
+}
+
+/// `GET /console/projects/{project}/batches?before=`.
+pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let before: Option<BatchId> = match query(&request, "before").as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| ConsoleError::NotFound)?),
+    };
+    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let mut found = api.within(api.store.project_batches(member.project(), before, limit)).await?;
+    let more = found.len() > PAGE;
+    found.truncate(PAGE);
+    let page = BatchesPage {
+        layout: Layout::project(&member, "Batches", "batches").with_notice(&request),
+        base: base(&member),
+        may_change: member.may(Role::Developer),
+        is_first: before.is_none(),
+        before: found.last().map(|batch| batch.id).filter(|_| more),
+        lines: found.iter().map(BatchLine::new).collect(),
+    };
+    answer(false, &page)
+}
+
+/// `GET /console/projects/{project}/batches/{batch}`.
+pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let (id, project) = (path_id(&request, "batch")?, member.project());
+    let batch = api.within(api.store.batch(project, id)).await?.ok_or(ConsoleError::NotFound)?;
+    let left = if batch.open() > 0 {
+        let ahead = api.within(api.store.ahead(project)).await?;
+        chrono::Duration::from_std(time_left(batch.open(), ahead, api.tiktok.quota())).ok()
+    } else {
+        None
+    };
+    let (queued, running) = (number(Some(batch.queued())), number(Some(batch.running)));
+    let Batch { total, done, failed, skipped, created_at, finished_at, .. } = batch;
+    let settled = Settled { total, done, failed, skipped };
+    let line = BatchLine::new(&ListedBatch {
+        id,
+        total,
+        done,
+        failed,
+        skipped,
+        platform: None,
+        stale_before: None,
+        created_at,
+        finished_at,
+    });
+    let page = BatchPage {
+        layout: Layout::project(&member, "A batch", "batches").with_notice(&request),
+        base: base(&member),
+        jobs: format!("{PATH}/projects/{project}/jobs"),
+        queued,
+        running,
+        rate: settled.rate(created_at, finished_at.unwrap_or_else(Utc::now)),
+        estimate: left.and_then(|left| Utc::now().checked_add_signed(left)).map(Moment::of),
+        line,
+        id,
+    };
+    answer(false, &page)
+}
+
+/// `GET /console/projects/{project}/batches/new`: what a resync would be, before it is asked for.
+pub async fn ask(member: Member, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let project = member.project();
+    let total = api.within(api.store.count_creators(project)).await?;
+    let ahead = api.within(api.store.ahead(project)).await?;
+    let after = Ahead { syncs: ahead.syncs.saturating_add(total), ..ahead };
+    let takes = time_left(total, after, api.tiktok.quota()).max(Duration::from_secs(1));
+    let page = NewBatchPage {
+        layout: Layout::project(&member, "Resync", "batches"),
+        base: base(&member),
+        creators: format!("{PATH}/projects/{project}/creators"),
+        total,
+        count: number(Some(total)),
+        takes: span(takes),
+        ages: AGES,
+    };
+    answer(false, &page)
+}
+
+/// `POST /console/projects/{project}/batches`: asks for a resync of all creators, or of those that were not synced for so
+/// long.
+pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let chosen = form.text("age");
+    let known = AGES.into_iter().find(|(age, _)| *age == chosen);
+    let (age, _) = known.ok_or_else(|| ConsoleError::Malformed("there is no such age to choose".into()))?;
+    let filter = BatchFilter { older_than: humantime::parse_duration(age).ok(), ..BatchFilter::default() };
+    let (work, who, project) = (Data::clone(&api), member.who.clone(), member.project());
+    let new = api.detached(async move { work.within(work.store.open_batch_as(project, who.actor(), &filter)).await });
+    let id = new.await?.id;
+    Ok(see_other(&format!("{}/{id}?done=resync", base(&member))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(total: i64, done: i64, failed: i64, skipped: i64) -> Settled {
+        Settled { total, done, failed, skipped }
+    }
+
+    #[test]
+    fn a_hundred_percent_is_the_end_alone() {
+        assert_eq!(settled(1_000_000, 999_999, 0, 0).percent(), 99);
+        assert_eq!(settled(3, 1, 1, 1).percent(), 100);
+        assert_eq!(settled(0, 0, 0, 0).percent(), 100);
+        assert_eq!(settled(i64::MAX, 1, 0, 0).percent(), 0);
+    }
+
+    #[test]
+    fn a_rate_is_per_minute_since_it_began() {
+        let began = DateTime::UNIX_EPOCH;
+        let rate = |done, seconds| settled(100_000, done, 0, 0).rate(began, began + chrono::Duration::seconds(seconds));
+        assert_eq!(rate(0, 0), "0.0 a minute");
+        assert_eq!(rate(3, 60), "3.0 a minute");
+        assert_eq!(rate(5, 600), "0.5 a minute");
+        assert_eq!(rate(60_000, 600), "6\u{202f}000 a minute");
+    }
+
+    #[test]
+    fn every_age_that_can_be_chosen_is_a_span() {
+        for (age, words) in AGES {
+            assert_eq!(humantime::parse_duration(age).is_ok(), !age.is_empty(), "{words}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The fleet at one moment, for people: what Postgres and Redis say of lanes, workers, quota and creators. What is cheap is
+//! read at each look, and what has to be counted as often as it may be.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::budget::{Budget, Quota, Snapshot};
+use crate::platforms::tiktok::{ENDPOINTS, LIMITED_ENDPOINTS, TikTok};
+use crate::queue::{Depth, Lane, Queue, QueueError, WorkerInfo};
+use crate::store::lanes::{LaneSetting, LaneSettings};
+use crate::store::overview::{CreatorCounts, LaneCounts};
+use crate::store::schedule::Forecast;
+use crate::store::{Store, StoreError};
+
+/// How long Redis may take to answer all.
+const REDIS_WITHIN: Duration = Duration::from_secs(3);
+/// What is counted in Postgres is counted again after so long, or after twenty times what it took: a twentieth of one
+/// connection's time at most, however many creators there are.
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+const COUNT_PAUSE: u32 = 20;
+
+/// Looks at it all, again and again.
+pub struct Looker {
+    store: Store,
+    queue: Queue,
+    budget: Option<Arc<Budget>>,
+    quota: Quota,
+    resync_every: Option<Duration>,
+    counting: Mutex<Counting>,
+}
+
+/// What was counted last, and when the next count is due or under way.
+struct Counting {
+    counted: Option<Counts>,
+    next: Next,
+}
+
+enum Next {
+    At(Instant),
+    UnderWay(AbortOnDropHandle<(Result<Counts, StoreError>, Duration)>),
+}
+
+/// What is counted in Postgres.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Creators by what can be done with them.
+    pub creators: CreatorCounts,
+    /// What they need.
+    pub forecast: Forecast,
+    /// The lanes that have jobs.
+    pub lanes: Vec<LaneCounts>,
+}
+
+/// What Redis says.
+struct InRedis {
+    /// By [`Lane::ALL`].
+    depths: [Depth; 3],
+    workers: Vec<WorkerInfo>,
+}
+
+/// A lane.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    /// Which.
+    pub lane: Lane,
+    /// What operators said of it.
+    pub setting: LaneSetting,
+    /// What of it is in Redis; `None` without Redis.
+    pub depth: Option<Depth>,
+    /// Jobs that wait in Postgres; `None` if they are not counted yet.
+    pub waiting: Option<i64>,
+    /// Jobs that were given up; likewise.
+    pub dead: Option<i64>,
+    /// How long the oldest job has waited for its first try.
+    pub oldest: Option<Duration>,
+}
+
+/// An endpoint's quota.
+#[derive(Debug, Clone)]
+pub struct QuotaView {
+    /// Which.
+    pub endpoint: &'static str,
+    /// Requests in a window.
+    pub quota: u32,
+    /// The window.
+    pub window: Duration,
+    /// `None` without Redis, or where no app is set.
+    pub snapshot: Option<Snapshot>,
+    /// What the creators need at their cadence, in percent of it; `None` if they are not counted yet.
+    pub forecast: Option<f64>,
+}
+
+/// The fleet at one moment.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why Redis did not answer.
+    pub redis_problem: Option<String>,
+    /// Every lane.
+    pub lanes: Vec<LaneView>,
+    /// The worker processes; `None` without Redis.
+    pub workers: Option<Vec<WorkerInfo>>,
+    /// Whether the budget is known: the app's key is set.
+    pub app_is_set: bool,
+    /// Every limited endpoint.
+    pub quota: Vec<QuotaView>,
+    /// The other endpoints that are held after an outage, and when the next look is due.
+    pub held: Vec<(&'static str, Duration)>,
+    /// `None` if nothing is counted yet.
+    pub counts: Option<Counts>,
+    /// How old a creator's data may get where nobody says otherwise.
+    pub resync_every: Option<Duration>,
+}
+
+impl Looker {
+    /// Looks through these. Without a budget, nothing is known of the quota's use.
+    pub fn new(
+        store: Store,
+        queue: Queue,
+        budget: Option<Arc<Budget>>,
+        quota: Quota,
+        resync_every: Option<Duration>,
+    ) -> Self {
+        let counting = Mutex::new(Counting { counted: None, next: Next::At(Instant::now()) });
+        Self { store, queue, budget, quota, resync_every, counting }
+    }
+
+    /// The same for a process that calls TikTok.
+    pub fn of(store: Store, queue: Queue, tiktok: &TikTok, resync_every: Option<Duration>) -> Self {
+        Self::new(store, queue, Some(tiktok.budget()), tiktok.quota(), resync_every)
+    }
+
+    /// One look at everything. It fails without Postgres alone. What was last counted too long ago is waited for, for
+    /// `patience` at most.
+    pub async fn look(&self, patience: Duration) -> Result<Overview, StoreError> {
+        let settings = self.store.lane_settings().await?;
+        let counts = self.counts(patience).await?;
+        let redis = tokio::time::timeout(REDIS_WITHIN, self.in_redis()).await;
+        let redis = redis
+            .map_err(|_| format!("no answer within {REDIS_WITHIN:?}"))
+            .and_then(|answer| answer.map_err(|error| error.to_string()));
+        let (redis, redis_problem) = match redis {
+            Ok(redis) => (Some(redis), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let in_reach = redis.is_some();
+        Ok(Overview {
+            at: Utc::now(),
+            lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), Utc::now()),
+            quota: self.quotas(in_reach, counts.as_ref()).await,
+            held: if in_reach { self.held().await } else { Vec::new() },
+            app_is_set: self.budget.is_some(),
+            workers: redis.map(|redis| redis.workers),
+            redis_problem,
+            counts,
+            resync_every: self.resync_every,
+        })
+    }
+
+    /// What was counted last. A count goes on beside the looks; one that nobody has looked at for a while is waited for.
+    async fn counts(&self, patience: Duration) -> Result<Option<Counts>, StoreError> {
+        let mut counting = self.counting.lock().await;
+        let mut is_old = counting.counted.is_none();
+        if let Next::At(due) = counting.next
+            && Instant::now() >= due
+        {
+            is_old |= due.elapsed() >= COUNT_EVERY;
+            let count = tokio::spawn(count(self.store.clone(), self.resync_every));
+            counting.next = Next::UnderWay(AbortOnDropHandle::new(count));
+        }
+        let Counting { counted, next } = &mut *counting;
+        if let Next::UnderWay(count) = next
+            && (count.is_finished() || is_old)
+            && let Ok(ended) = tokio::time::timeout(patience, count).await
+        {
+            *next = Next::At(Instant::now() + COUNT_EVERY);
+            let (counts, took) =
+                ended.map_err(|error| StoreError::Unavailable(format!("the count broke off: {error}")))?;
+            *counted = Some(counts?);
+            *next = Next::At(Instant::now() + (took * COUNT_PAUSE).max(COUNT_EVERY));
+        }
+        Ok(counted.clone())
+    }
+
+    async fn in_redis(&self) -> Result<InRedis, QueueError> {
+        let [revoke, sync, bulk] = Lane::ALL;
+        let depths = [self.queue.depth(revoke).await?, self.queue.depth(sync).await?, self.queue.depth(bulk).await?];
+        Ok(InRedis { depths, workers: self.queue.workers().await? })
+    }
+
+    async fn snapshot(&self, endpoint: &'static str) -> Option<Snapshot> {
+        self.budget.as_ref()?.snapshot(endpoint).await.ok()
+    }
+
+    async fn quotas(&self, in_reach: bool, counts: Option<&Counts>) -> Vec<QuotaView> {
+        let mut views = Vec::new();
+        let a_minute = f64::from(self.quota.requests) * 60.0 / self.quota.window.as_secs_f64();
+        for endpoint in LIMITED_ENDPOINTS {
+            let needed = |forecast: &Forecast| {
+                if endpoint == "user_info" { forecast.syncs_per_minute } else { forecast.pages_per_minute }
+            };
+            views.push(QuotaView {
+                endpoint,
+                quota: self.quota.requests,
+                window: self.quota.window,
+                snapshot: if in_reach { self.snapshot(endpoint).await } else { None },
+                forecast: counts.map(|counts| needed(&counts.forecast) / a_minute * 100.0),
+            });
+        }
+        views
+    }
+
+    async fn held(&self) -> Vec<(&'static str, Duration)> {
+        let mut held = Vec::new();
+        for endpoint in ENDPOINTS.into_iter().filter(|endpoint| !LIMITED_ENDPOINTS.contains(endpoint)) {
+            let probe_in = self.snapshot(endpoint).await.and_then(|snapshot| snapshot.probe_in());
+            held.extend(probe_in.map(|wait| (endpoint, wait)));
+        }
+        held
+    }
+}
+
+/// Counts, and says how long it took.
+async fn count(store: Store, resync_every: Option<Duration>) -> (Result<Counts, StoreError>, Duration) {
+    let began = Instant::now();
+    let counts = async {
+        Ok(Counts {
+            lanes: store.lane_counts().await?,
+            creators: store.creator_counts().await?,
+            forecast: store.forecast(resync_every).await?,
+            at: Utc::now(),
+        })
+    };
+    (counts.await, began.elapsed())
+}
+
+fn lanes(
+    settings: &LaneSettings,
+    redis: Option<&InRedis>,
+    counts: Option<&Counts>,
+    now: DateTime<Utc>,
+) -> Vec<LaneView> {
+    let view = |(place, lane): (usize, Lane)| {
+        let counted = counts.and_then(|counts| counts.lanes.iter().find(|counts| counts.lane == lane.as_str()));
+        let depth = redis.and_then(|redis| redis.depths.get(place).copied());
+        let made = counted.and_then(|counts| counts.oldest);
+        // What was counted a moment ago may run by now: Redis's word on its own line goes first where nothing else waits.
+        let oldest = made.and_then(|made| (now - made).to_std().ok()).max(depth.and_then(|depth| depth.oldest));
+        // A lane that was not counted beside others has none.
+        let number = |count: fn(&LaneCounts) -> i64| counts.map(|_| counted.map_or(0, count));
+        LaneView {
+            lane,
+            setting: settings.of(lane),
+            depth,
+            waiting: number(|counts| counts.waiting),
+            dead: number(|counts| counts.dead),
+            oldest,
+        }
+    };
+    Lane::ALL.into_iter().enumerate().map(view).collect()
+}
+
+impl Overview {
+    /// The endpoint of whose quota the cadence needs more than there is; of several, the one that needs most.
+    pub fn overbooked(&self) -> Option<&QuotaView> {
+        self.tightest().filter(|tightest| tightest.needed() > 100.0)
+    }
+
+    /// The longest age, in hours, with which the cadence would fit where it does not.
+    pub fn hours_needed(&self) -> Option<u64> {
+        let factor = (self.overbooked()?.needed() / 100.0).min(1e6);
+        Some(self.resync_every?.mul_f64(factor).as_secs().div_ceil(3600))
+    }
+
+    /// The endpoint whose quota the cadence needs most of.
+    pub fn tightest(&self) -> Option<&QuotaView> {
+        self.quota.iter().max_by(|one, other| one.needed().total_cmp(&other.needed()))
+    }
+}
+
+impl QuotaView {
+    /// The forecast; 0 while nothing is counted.
+    pub fn needed(&self) -> f64 {
+        self.forecast.unwrap_or(0.0)
+    }
+}
