@@ -236,8 +236,8 @@ async fn a_syncs_end_says_when_the_next_one_is() {
     sync(&Profile { followers: Some(2), ..Profile::default() }, &[], Some(DAY)).await;
     assert_eq!(gap().await, 3600);
     // And the project's before the default, after the creator's.
-    assert!(database.store.set_project_resync("project", ResyncEvery::Off).await.unwrap());
-    assert!(!database.store.set_project_resync("nobody", ResyncEvery::Default).await.unwrap());
+    assert_eq!(database.store.set_project_resync("project", ResyncEvery::Off).await.unwrap(), Some(0));
+    assert_eq!(database.store.set_project_resync("nobody", ResyncEvery::Default).await.unwrap(), None);
     database.store.set_creator_resync(project, creator, ResyncEvery::Default).await.unwrap();
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     let claimed = database.store.claim_due(Some(DAY), 10).await.unwrap();
@@ -257,6 +257,42 @@ async fn a_shorter_default_pulls_in_whom_nobody_set_otherwise() {
     assert_eq!(database.store.pull_in(hour, 3).await.unwrap(), 3);
     assert_eq!(database.store.pull_in(hour, 3).await.unwrap(), 1);
     assert_eq!(database.count("SELECT count(*) FROM creators WHERE next_sync_at <= now() + interval '1 h'").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_is_set_faster_has_its_turns_sooner() {
+    let (database, project) = with_creators(2100).await;
+    let ids = creator_ids(&database, project).await;
+    let other = database.project("other").await;
+    add_creators(&database, other, "theirs", 2).await;
+    execute(
+        &database,
+        &format!(
+            "UPDATE creators SET next_sync_at = now() + interval '25 days';
+             UPDATE creators SET resync_every = 2592000 WHERE id = '{}';
+             UPDATE creators SET disconnecting_at = now() WHERE id = '{}';
+             UPDATE creators SET next_sync_at = now() WHERE id = '{}';",
+            ids[0], ids[1], ids[2]
+        ),
+    )
+    .await;
+    let set = async |every| database.store.set_project_resync("project", every).await.unwrap();
+    let within = async |hours: i64| {
+        let count = format!("SELECT count(*) FROM creators WHERE next_sync_at <= now() + interval '{hours} h'");
+        database.count(&count).await
+    };
+    assert_eq!(set(ResyncEvery::Every(30 * DAY)).await, Some(0), "25 days are inside 30");
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(2097));
+    assert_eq!(within(1).await, 2098, "all but those with a word of their own, on their way out or of another project");
+    let later = database.count("SELECT count(*) FROM creators WHERE next_sync_at > now() + interval '30 min'").await;
+    assert!((900..=1210).contains(&later), "they are spread over the hour: {later}");
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(0), "whoever says it again moves nobody");
+    // Who was off is looked at once a day.
+    assert_eq!(set(ResyncEvery::Off).await, Some(0));
+    execute(&database, "UPDATE creators SET next_sync_at = now() + interval '23 h' WHERE next_sync_at < now() + interval '2 h'")
+        .await;
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(2098));
+    assert_eq!(set(ResyncEvery::Default).await, Some(0), "the default is a day");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,8 +50,9 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     let store = Store::open(&kept::database(&args.database)?.url, 1)?;
     if let (Some(project), Some(every)) = (&args.project, every) {
-        ensure!(store.set_project_resync(project, every).await?, "there is no project {project}");
-        tracing::info!(project, ?every, "set: it takes effect as each creator's next turn comes");
+        let moved = store.set_project_resync(project, every).await?;
+        ensure!(moved.is_some(), "there is no project {project}");
+        tracing::info!(project, ?every, moved, "set");
         return Ok(());
     }
     let projects = store.projects(args.project.as_deref()).await?;

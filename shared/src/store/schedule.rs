@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -22,6 +23,8 @@ const MAKER_LOCK: i64 = 0x6d65_7472_6971_6d6b;
 /// Seconds until the next turn of a creator whose cadence was just reset to the default: soon, and from there the cadence
 /// goes on by itself.
 const SOON: i32 = 15 * 60;
+/// Creators of one statement that changes a project's turns.
+const CHUNK: i64 = 1000;
 
 /// What a look at the due creators came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
@@ -59,6 +62,24 @@ struct FedRow {
 struct Locked {
     #[diesel(sql_type = Bool)]
     taken: bool,
+}
+
+/// How far a walk over a project's creators has come.
+#[derive(QueryableByName)]
+struct PulledIn {
+    #[diesel(sql_type = BigInt)]
+    looked_at: i64,
+    #[diesel(sql_type = BigInt)]
+    moved: i64,
+    /// The last one; none, and the walk is at its start, or at its end.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    connected_at: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    id: Option<CreatorId>,
+}
+
+impl PulledIn {
+    const START: Self = Self { looked_at: 0, moved: 0, connected_at: None, id: None };
 }
 
 /// What the creators need, by their cadence.
@@ -186,15 +207,32 @@ impl Store {
             .await
     }
 
-    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise. A shorter one takes
-    /// effect as each creator's next turn comes. `false`: no such project.
-    pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<bool, StoreError> {
+    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise, and brings inside it
+    /// the turns that lie further off. Gives the number of those; `None`: no such project.
+    ///
+    /// What it is broken off from doing, the same once more does.
+    pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<Option<i64>, StoreError> {
         let mut connection = self.connection().await?;
-        let updated = diesel::update(projects::table.filter(projects::name.eq(name)))
+        let project: Option<ProjectId> = diesel::update(projects::table.filter(projects::name.eq(name)))
             .set(projects::resync_every.eq(every.stored()))
-            .execute(&mut connection)
-            .await?;
-        Ok(updated == 1)
+            .returning(projects::id)
+            .get_result(&mut connection)
+            .await
+            .optional()?;
+        let Some(project) = project else { return Ok(None) };
+        let within = match every {
+            ResyncEvery::Off => return Ok(Some(0)),
+            ResyncEvery::Every(every) => every,
+            ResyncEvery::Default => PAUSED,
+        };
+        let (mut after, mut moved) = (PulledIn::START, 0);
+        loop {
+            after = pull_in_some(&mut connection, project, within, &after).await?;
+            moved += after.moved;
+            if after.looked_at < CHUNK {
+                return Ok(Some(moved));
+            }
+        }
     }
 
     /// The projects, or the one of this name, oldest first.
@@ -223,6 +261,29 @@ impl Store {
         .get_result(&mut connection)
         .await?)
     }
+}
+
+/// Brings the next turns of a project's next [`CHUNK`] creators inside `within`, spread over it. It waits for a sync that is at
+/// its last write, for that may have read the project's word before it was changed.
+async fn pull_in_some(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    within: Duration,
+    after: &PulledIn,
+) -> QueryResult<PulledIn> {
+    connection
+        .transaction(async |connection| {
+            maker_lock(connection).await?;
+            sql_query(include_str!("pull_in_project.sql"))
+                .bind::<SqlUuid, _>(project)
+                .bind::<BigInt, _>(seconds(Some(within)))
+                .bind::<Nullable<Timestamptz>, _>(after.connected_at)
+                .bind::<Nullable<SqlUuid>, _>(after.id)
+                .bind::<BigInt, _>(CHUNK)
+                .get_result(connection)
+                .await
+        })
+        .await
 }
 
 /// As it is stored: 0 is never.
