@@ -436,7 +436,29 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
     let stale = database.store.open_batch(project, &old).await.unwrap();
     grow_all(&database, 10).await;
     assert_eq!((stale.total, counts(&database, project, stale.id).await), (4, [4, 0, 0, 0, 0]));
-    assert_eq!(database.store.ahead(project).await.unwrap().syncs, 6);
+    assert_eq!(database.store.ahead(project).await.unwrap().syncs, 4, "batches share their jobs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ahead_is_counted_by_project_and_each_job_once() {
+    let (database, project) = with_creators(30).await;
+    let others = [(database.project("large").await, 3000), (database.project("small").await, 20)];
+    for (other, number) in others {
+        add_creators(&database, other, &format!("{number}"), number).await;
+    }
+    // Three batches are about the same thirty.
+    execute(&database, "UPDATE creators SET video_count = 50 WHERE external_id LIKE '20%'").await;
+    for owner in [project, project, project, others[0].0, others[1].0] {
+        database.store.open_batch(owner, &ALL).await.unwrap();
+    }
+    let before = database.store.ahead(project).await.unwrap();
+    assert_eq!((before.syncs, before.pages), (30, 1.0), "also while a batch has no jobs yet");
+    grow_all(&database, 1000).await;
+    database.store.feed(None, 10, 15).await.unwrap();
+    let mut ahead = database.store.ahead(project).await.unwrap();
+    ahead.others.sort_unstable_by(f64::total_cmp);
+    assert_eq!((ahead.syncs, ahead.pages, ahead.others), (30, 1.0, vec![60.0, 3000.0]));
+    assert_eq!(database.store.ahead(ProjectId::new()).await.unwrap().syncs, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use askama::Template;
 use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::people::Role;
-use shared::store::batches::{Ahead, Batch, BatchFilter};
+use shared::store::batches::{Batch, BatchFilter};
 use shared::store::project_batches::ListedBatch;
 
 use super::PATH;
@@ -170,7 +170,7 @@ pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let batch = api.within(api.store.batch(project, id)).await?.ok_or(ConsoleError::NotFound)?;
     let left = if batch.open() > 0 {
         let ahead = api.within(api.store.ahead(project)).await?;
-        chrono::Duration::from_std(time_left(batch.open(), ahead, api.tiktok.quota())).ok()
+        chrono::Duration::from_std(time_left(batch.open(), &ahead, api.tiktok.quota())).ok()
     } else {
         None
     };
@@ -208,8 +208,8 @@ pub async fn ask(member: Member, api: Data<Api>) -> Result<HttpResponse, Console
     let project = member.project();
     let total = api.within(api.store.count_creators(project)).await?;
     let ahead = api.within(api.store.ahead(project)).await?;
-    let after = Ahead { syncs: ahead.syncs.saturating_add(total), ..ahead };
-    let takes = time_left(total, after, api.tiktok.quota()).max(Duration::from_secs(1));
+    // Whose sync is open already has no second one.
+    let takes = time_left(total, &ahead, api.tiktok.quota()).max(Duration::from_secs(1));
     let page = NewBatchPage {
         layout: Layout::project(&member, "Resync", "batches"),
         base: base(&member),
