@@ -89,7 +89,7 @@ impl Store {
     ) -> Result<Vec<ListedJob>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(sql_query(include_str!("project_jobs.sql"))
-            .bind::<Array<SqlUuid>, _>([project])
+            .bind::<Array<SqlUuid>, _>(vec![project])
             .bind::<Array<Text>, _>(listing.kinds())
             .bind::<Array<Text>, _>(listing.states())
             .bind::<SqlUuid, _>(before.unwrap_or(NEWEST))
