@@ -289,8 +289,11 @@ async fn a_project_that_is_set_faster_has_its_turns_sooner() {
     assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(0), "whoever says it again moves nobody");
     // Who was off is looked at once a day.
     assert_eq!(set(ResyncEvery::Off).await, Some(0));
-    execute(&database, "UPDATE creators SET next_sync_at = now() + interval '23 h' WHERE next_sync_at < now() + interval '2 h'")
-        .await;
+    execute(
+        &database,
+        "UPDATE creators SET next_sync_at = now() + interval '23 h' WHERE next_sync_at < now() + interval '2 h'",
+    )
+    .await;
     assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(2098));
     assert_eq!(set(ResyncEvery::Default).await, Some(0), "the default is a day");
 }
@@ -398,7 +401,9 @@ async fn a_sync_that_was_done_since_the_request_counts() {
 async fn a_job_that_is_tried_again_opens_its_batch_again() {
     let (database, project) = with_creators(1).await;
     let ids = creator_ids(&database, project).await;
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids, &ALL).await.unwrap() else { panic!("new") };
+    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids, &ALL, None).await.unwrap() else {
+        panic!("new")
+    };
     let job = database.start(jobs_of(&database).await[0]).await;
     assert!(database.store.fail_job(job.fence(), &Failure::internal("x")).await.unwrap());
     assert!(batch(&database, project, new.id).await.finished_at.is_some());
@@ -416,16 +421,16 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
     let ids = creator_ids(&database, project).await;
     let unknown = CreatorId::new();
     let asked = [ids[0], unknown, CreatorId::new()];
-    assert_eq!(database.store.open_batch_of(project, &asked, &ALL).await.unwrap(), ChosenBatch::Unknown(unknown));
+    assert_eq!(database.store.open_batch_of(project, &asked, &ALL, None).await.unwrap(), ChosenBatch::Unknown(unknown));
     assert_eq!(
         database.count("SELECT count(*) FROM batches").await + database.count("SELECT count(*) FROM jobs").await,
         0
     );
     let theirs = ProjectId::new();
-    assert_eq!(database.store.open_batch_of(theirs, &ids, &ALL).await.unwrap(), ChosenBatch::Unknown(ids[0]));
+    assert_eq!(database.store.open_batch_of(theirs, &ids, &ALL, None).await.unwrap(), ChosenBatch::Unknown(ids[0]));
     execute(&database, &format!("UPDATE creators SET last_synced_at = now() WHERE id = '{}'", ids[0])).await;
     let old = BatchFilter { platform: Some(Platform::Tiktok), older_than: Some(DAY) };
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids[..3], &old).await.unwrap() else {
+    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids[..3], &old, None).await.unwrap() else {
         panic!("new")
     };
     assert_eq!(new.total, 2);

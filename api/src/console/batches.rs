@@ -20,6 +20,7 @@ use super::moment::{Moment, span};
 use super::page::{Layout, answer, path_id, query, see_other};
 use super::who::Member;
 use crate::app::Api;
+use crate::trace::TraceContext;
 use crate::views::time_left;
 
 const PAGE: usize = 25;
@@ -224,14 +225,21 @@ pub async fn ask(member: Member, api: Data<Api>) -> Result<HttpResponse, Console
 
 /// `POST /console/projects/{project}/batches`: asks for a resync of all creators, or of those that were not synced for so
 /// long.
-pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn create(
+    member: Member,
+    trace: TraceContext,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let chosen = form.text("age");
     let known = AGES.into_iter().find(|(age, _)| *age == chosen);
     let (age, _) = known.ok_or_else(|| ConsoleError::Malformed("there is no such age to choose".into()))?;
     let filter = BatchFilter { older_than: humantime::parse_duration(age).ok(), ..BatchFilter::default() };
     let (work, who, project) = (Data::clone(&api), member.who.clone(), member.project());
-    let new = api.detached(async move { work.within(work.store.open_batch_as(project, who.actor(), &filter)).await });
+    let new = api.detached(async move {
+        work.within(work.store.open_batch_as(project, who.actor(), &filter, Some(trace.as_str()))).await
+    });
     let id = new.await?.id;
     Ok(see_other(&format!("{}/{id}?done=resync", base(&member))))
 }

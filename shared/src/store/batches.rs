@@ -109,8 +109,18 @@ struct Count {
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
     pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
+        self.open_traced_batch(project, filter, None).await
+    }
+
+    /// The same for a request: its jobs carry `trace`.
+    pub async fn open_traced_batch(
+        &self,
+        project: ProjectId,
+        filter: &BatchFilter,
+        trace: Option<&str>,
+    ) -> Result<NewBatch, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(open(&mut connection, project, filter).await?)
+        Ok(open(&mut connection, project, filter, trace).await?)
     }
 
     /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.
@@ -119,6 +129,7 @@ impl Store {
         project: ProjectId,
         ids: &[CreatorId],
         filter: &BatchFilter,
+        trace: Option<&str>,
     ) -> Result<ChosenBatch, StoreError> {
         let id = BatchId::new();
         let mut connection = self.connection().await?;
@@ -129,13 +140,14 @@ impl Store {
                 }
                 maker_lock(connection).await?;
                 sql_query(
-                    "INSERT INTO batches (id, project_id, platform, stale_before, total) \
-                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0)",
+                    "INSERT INTO batches (id, project_id, platform, stale_before, total, trace) \
+                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0, $5)",
                 )
                 .bind::<SqlUuid, _>(id)
                 .bind::<SqlUuid, _>(project)
                 .bind::<Nullable<Text>, _>(filter.platform)
                 .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+                .bind::<Nullable<Text>, _>(trace)
                 .execute(connection)
                 .await?;
                 let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
@@ -235,27 +247,29 @@ impl Store {
     }
 }
 
-/// As [`Store::open_batch`], on the caller's connection.
+/// As [`Store::open_traced_batch`], on the caller's connection.
 pub(super) async fn open(
     connection: &mut AsyncPgConnection,
     project: ProjectId,
     filter: &BatchFilter,
+    trace: Option<&str>,
 ) -> QueryResult<NewBatch> {
     let id = BatchId::new();
     let row = sql_query(
-        "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
+        "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total, trace) \
          SELECT $1, $2, $3, now() - make_interval(secs => $4), \
              (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
                  WHERE project_id = $2 AND disconnecting_at IS NULL), \
              (SELECT count(*) FROM creators \
              WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
-             AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
+             AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))), $5 \
          RETURNING total AS count",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(project)
     .bind::<Nullable<Text>, _>(filter.platform)
     .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+    .bind::<Nullable<Text>, _>(trace)
     .get_result::<Count>(connection)
     .await?;
     Ok(NewBatch { id, total: row.count })

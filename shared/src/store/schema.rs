@@ -149,6 +149,17 @@ diesel::table! {
         deep_synced_at -> Nullable<Timestamptz>,
         external_ref -> Nullable<Text>,
         updated_at -> Timestamptz,
+        recent_pages -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    worker_paces (worker) {
+        worker -> Uuid,
+        resync_every -> Int8,
+        quota -> Int8,
+        window_ms -> Int8,
+        seen_at -> Timestamptz,
     }
 }
 
@@ -209,6 +220,7 @@ diesel::table! {
         expanded_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
+        trace -> Nullable<Text>,
     }
 }
 

@@ -1,0 +1,3 @@
+ALTER TABLE creators DROP COLUMN recent_pages;
+DROP TABLE worker_paces;
+ALTER TABLE batches DROP COLUMN trace;
