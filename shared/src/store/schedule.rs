@@ -212,6 +212,15 @@ impl Store {
     ///
     /// What it is broken off from doing, the same once more does.
     pub async fn set_project_resync(&self, name: &str, every: ResyncEvery) -> Result<Option<i64>, StoreError> {
+        let within = match every {
+            ResyncEvery::Off => None,
+            ResyncEvery::Every(every) => Some(every),
+            // As the workers have it. Who is on no schedule is looked at again all the same.
+            ResyncEvery::Default => {
+                let pace = self.paces().await?.into_iter().next();
+                Some(pace.and_then(|pace| pace.resync_every).unwrap_or(PAUSED))
+            }
+        };
         let mut connection = self.connection().await?;
         let project: Option<ProjectId> = diesel::update(projects::table.filter(projects::name.eq(name)))
             .set(projects::resync_every.eq(every.stored()))
@@ -220,11 +229,7 @@ impl Store {
             .await
             .optional()?;
         let Some(project) = project else { return Ok(None) };
-        let within = match every {
-            ResyncEvery::Off => return Ok(Some(0)),
-            ResyncEvery::Every(every) => every,
-            ResyncEvery::Default => PAUSED,
-        };
+        let Some(within) = within else { return Ok(Some(0)) };
         let (mut after, mut moved) = (PulledIn::START, 0);
         loop {
             after = pull_in_some(&mut connection, project, within, &after).await?;

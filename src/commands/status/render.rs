@@ -170,7 +170,7 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
     let number = |count: i64| grouped(positive(count));
     let every =
         overview.resync_every.map_or_else(|| "off".to_owned(), |every| humantime::format_duration(every).to_string());
-    vec![
+    let mut lines = vec![
         format!(
             "{}   {} active  {} must reconnect  {} leaving  {} due",
             paint.dim("CREATORS"),
@@ -185,7 +185,17 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
             number(forecast.creators),
             forecast.syncs_per_minute,
         ),
-    ]
+    ];
+    let whose = match overview.paces.len() {
+        0 => "No worker has run for a day: the forecast goes by the settings given here.",
+        1 => return lines,
+        _ => {
+            "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give all \
+             of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE."
+        }
+    };
+    lines.extend(wrapped(whose, 0).iter().map(|line| paint.yellow(line)));
+    lines
 }
 
 /// What to do when the cadence asks for more than there is.
@@ -329,6 +339,7 @@ mod tests {
                 lanes: Vec::new(),
             }),
             resync_every: Some(Duration::from_secs(86_400)),
+            paces: Vec::new(),
         }
     }
 
