@@ -1,3 +1,3 @@
-ALTER TABLE creators DROP COLUMN recent_pages;
+ALTER TABLE creators DROP COLUMN recent_videos;
 DROP TABLE worker_paces;
 ALTER TABLE batches DROP COLUMN trace;

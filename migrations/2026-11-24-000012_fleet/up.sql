@@ -15,5 +15,6 @@ CREATE TABLE worker_paces (
     seen_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Pages of videos that a scheduled sync of the creator reads when it reads the recent ones alone; null: not known yet.
-ALTER TABLE creators ADD COLUMN recent_pages bigint;
+-- How many of the creator's videos were so young at the last sync that a scheduled one reads them at every turn; null: not
+-- known yet.
+ALTER TABLE creators ADD COLUMN recent_videos bigint;

@@ -14,12 +14,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use shared::budget::Quota;
 use shared::cadence::ResyncEvery;
-use shared::ids::{BatchId, CreatorId, JobId, ProjectId};
+use shared::ids::{BatchId, CreatorId, JobId, ProjectId, WorkerId};
 use shared::platforms::{Platform, Profile};
 use shared::store::batches::{Batch, BatchFilter, ChosenBatch, NewBatch};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, Start};
+use shared::store::paces::Pace;
 use shared::store::schedule::Claimed;
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
@@ -495,4 +497,61 @@ async fn the_forecast_adds_up_the_cadences() {
     let forecast = database.store.forecast(Some(DAY)).await.unwrap();
     assert_eq!((forecast.creators, forecast.syncs_per_minute, forecast.pages_per_minute), (4, 4.0, 12.0));
     assert_eq!(database.store.forecast(None).await.unwrap().creators, 0);
+    // Five videos are young: one page at each turn, and the two others once a week.
+    execute(&database, "UPDATE creators SET recent_videos = 5").await;
+    let pages = async || database.store.forecast(Some(DAY)).await.unwrap().pages_per_minute;
+    let expected = 4.0 * (1.0 + 2.0 / (7.0 * 24.0 * 60.0));
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+    // A slow creator's every turn reads all.
+    execute(&database, "UPDATE creators SET resync_gap = NULL, resync_every = 2592000").await;
+    let expected = 4.0 * 3.0 / (30.0 * 24.0 * 60.0);
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_has_listed_the_videos_says_how_many_are_young() {
+    let (database, project) = with_creators(1).await;
+    let creator = creator_ids(&database, project).await[0];
+    let aged = |name: &str, days| shared::platforms::Video {
+        published_at: chrono::Utc::now() - chrono::TimeDelta::days(days),
+        ..video(name, 0)
+    };
+    let videos = [aged("new", 1), aged("young", 89), aged("old", 91)];
+    let ids = ["new", "young", "old"].map(str::to_owned);
+    let sync = async |listing| {
+        let OpenSync::New(id) = database.store.open_sync(project, creator, None).await.unwrap() else { panic!("new") };
+        let job = database.start(id).await;
+        let result = SyncResult { videos: &videos, listing, ..nothing() };
+        database.store.finish_sync(job.fence(), &result).await.unwrap();
+        database.count("SELECT COALESCE(recent_videos, -1) FROM creators").await
+    };
+    assert_eq!(sync(None).await, -1, "it may read the profile alone");
+    assert_eq!(sync(Some(Listed { ids: &ids, down_to: None })).await, 2);
+    assert_eq!(sync(Some(Listed { ids: &ids[..1], down_to: None })).await, 1, "what is not listed is not read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_workers_go_by_is_known_while_they_live_and_the_last_one_after() {
+    let database = Database::create().await;
+    let pace = |hours: u32, requests| Pace {
+        resync_every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()),
+        quota: Quota { requests, window: Duration::from_millis(2500) },
+    };
+    let paces = async || database.store.paces().await.unwrap();
+    assert_eq!(paces().await, []);
+    let workers = [WorkerId::new(), WorkerId::new(), WorkerId::new()];
+    for worker in workers {
+        database.store.note_pace(worker, pace(24, 600)).await.unwrap();
+    }
+    assert_eq!(paces().await, [pace(24, 600)], "they agree");
+    database.store.note_pace(workers[1], pace(0, 600)).await.unwrap();
+    assert_eq!(paces().await, [pace(24, 600), pace(0, 600)], "the one that was started last goes first");
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '2 min'").await;
+    database.store.note_pace(workers[0], pace(6, 60)).await.unwrap();
+    assert_eq!(paces().await, [pace(6, 60)], "who lives goes first");
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '23 h'").await;
+    assert_eq!(paces().await, [pace(24, 600)]);
+    assert_eq!(database.store.prune_paces().await.unwrap(), 0);
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '25 h'").await;
+    assert_eq!((database.store.prune_paces().await.unwrap(), paces().await), (3, Vec::new()));
 }

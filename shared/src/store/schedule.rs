@@ -14,7 +14,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
-use crate::cadence::{PAUSED, ResyncEvery};
+use crate::cadence::{DEEP, DEEP_TURNS, PAUSED, ResyncEvery};
 use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::queue::Message;
 
@@ -91,7 +91,8 @@ pub struct Forecast {
     /// Syncs a minute; each reads one profile.
     #[diesel(sql_type = Double)]
     pub syncs_per_minute: f64,
-    /// Pages of videos a minute, if each of these syncs read all videos: an upper bound.
+    /// Pages of videos a minute: the recent ones at each of these syncs, the others as often as all are read. Of a creator
+    /// whose recent ones are not known yet, all at each sync.
     #[diesel(sql_type = Double)]
     pub pages_per_minute: f64,
 }
@@ -253,18 +254,12 @@ impl Store {
     /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.
     pub async fn forecast(&self, default: Option<Duration>) -> Result<Forecast, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(sql_query(
-            "SELECT count(*) AS creators, COALESCE(sum(60.0 / gap), 0)::float8 AS syncs_per_minute, \
-             COALESCE(sum(60.0 / gap * GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 0)::float8 AS pages_per_minute \
-             FROM (SELECT video_count, LEAST(COALESCE(resync_gap, longest), longest) AS gap FROM ( \
-                 SELECT video_count, resync_gap, COALESCE(creators.resync_every, projects.resync_every, $1) AS longest \
-                 FROM creators JOIN projects ON projects.id = project_id \
-                 WHERE disconnecting_at IS NULL AND status = 'ACTIVE' \
-             ) AS known WHERE longest > 0) AS scheduled",
-        )
-        .bind::<BigInt, _>(seconds(default))
-        .get_result(&mut connection)
-        .await?)
+        Ok(sql_query(include_str!("forecast.sql"))
+            .bind::<BigInt, _>(seconds(default))
+            .bind::<BigInt, _>(i64::from(DEEP_TURNS))
+            .bind::<BigInt, _>(seconds(Some(DEEP)))
+            .get_result(&mut connection)
+            .await?)
     }
 }
 

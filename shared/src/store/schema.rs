@@ -149,7 +149,7 @@ diesel::table! {
         deep_synced_at -> Nullable<Timestamptz>,
         external_ref -> Nullable<Text>,
         updated_at -> Timestamptz,
-        recent_pages -> Nullable<Int8>,
+        recent_videos -> Nullable<Int8>,
     }
 }
 
