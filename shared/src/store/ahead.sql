@@ -47,5 +47,5 @@ FROM ahead CROSS JOIN LATERAL (
     FROM (
         SELECT video_count FROM creators
         WHERE creators.project_id = ahead.project_id AND disconnecting_at IS NULL LIMIT 100
-    ) AS some
+    ) AS few
 ) AS sample
