@@ -78,11 +78,12 @@ for (const shown of document.querySelectorAll('[data-refresh]')) {
         // Signed out, or no longer allowed: the page itself says so.
         if (answer.type === 'opaqueredirect' || answer.status === 404) return location.reload();
         if (!answer.ok) throw new Error(answer.statusText);
-        const read = new DOMParser().parseFromString(await answer.text(), 'text/html');
-        let next = read.getElementById(shown.id);
+        const text = await answer.text();
+        // The same part of a whole page, or nothing but that part.
+        let next = new DOMParser().parseFromString(text, 'text/html').getElementById(shown.id);
         if (!next) {
           next = shown.cloneNode();
-          next.append(...read.body.childNodes);
+          next.innerHTML = text;
         }
         exactTimes(next);
         become(shown, next);

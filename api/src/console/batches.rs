@@ -25,8 +25,12 @@ use crate::views::time_left;
 
 const PAGE: usize = 25;
 /// The ages that can be chosen: what the form says, and in words.
-const AGES: [(&str, &str); 4] =
-    [("", "all of them"), ("1h", "older than an hour"), ("24h", "older than a day"), ("7days", "older than a week")];
+const AGES: [(&str, &str); 4] = [
+    ("", "All of them"),
+    ("1h", "Those last synced more than an hour ago"),
+    ("24h", "Those last synced more than a day ago"),
+    ("7days", "Those last synced more than a week ago"),
+];
 
 /// A batch on a page.
 struct BatchLine {

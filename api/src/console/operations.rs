@@ -284,7 +284,7 @@ fn creators(overview: &Overview) -> Vec<(&'static str, String)> {
         ("On their way out", number(Some(counts.creators.disconnecting))),
         ("Due for a sync", number(Some(counts.creators.due))),
         ("On the schedule", number(Some(counts.forecast.creators))),
-        ("Syncs by the schedule", format!("{:.1} a minute", counts.forecast.syncs_per_minute)),
+        ("Scheduled syncs", format!("{:.1} a minute", counts.forecast.syncs_per_minute)),
         ("Longest age", every),
     ]
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::result::Error as QueryError;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, RunQueryDsl};
@@ -85,9 +86,9 @@ impl Store {
                 let new = batches::open(connection, project, filter, trace).await?;
                 let (action, subject) = (Action::ResyncBegun, format!("{} creators", new.total));
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
-                Ok(new)
+                Ok::<_, QueryError>(new)
             })
             .await
-            .map_err(StoreError::Query)
+            .map_err(StoreError::from)
     }
 }

@@ -2,6 +2,7 @@
 //! its line in the audit log.
 
 use diesel::prelude::*;
+use diesel::result::Error as QueryError;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
@@ -209,10 +210,10 @@ impl Store {
                 if matches!(outcome, Discard::Discarded { .. }) {
                     note(connection, doer.email, Action::JobDiscarded, id).await?;
                 }
-                Ok(outcome)
+                Ok::<_, QueryError>(outcome)
             })
             .await
-            .map_err(StoreError::Query)
+            .map_err(StoreError::from)
     }
 }
 

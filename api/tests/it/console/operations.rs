@@ -11,7 +11,7 @@ use shared::store::lanes::LaneState;
 
 use super::browser::{Browser, PASSWORD, csrf};
 use super::jobs::dead_job;
-use crate::harness::{World, send};
+use crate::harness::{Options, World, send};
 
 /// Every route. One that is missing here fails the test below that reads the source.
 const ROUTES: [(&str, &str); 8] = [
@@ -77,7 +77,7 @@ async fn a_lane_is_held_and_let_go_with_a_line_in_the_log() {
     let world = World::start().await;
     let mut operator = Browser::operator(&world).await;
     let (all, page) = ("/console/operations", "/console/operations/lanes/bulk");
-    assert!(operator.get(all).await.text.contains("Nobody has held a lane yet"));
+    assert!(operator.get(all).await.text.contains("Nobody has held a lane from here yet"));
     let state = async || world.store.lane_settings().await.expect("the lanes").of(Lane::Bulk).state;
     for (field, expected, words) in [
         ("paused", LaneState::Paused, "paused the lane <strong>bulk"),
@@ -185,4 +185,19 @@ async fn only_the_servers_shell_makes_operators() {
     world.store.set_operator(first, false).await.expect("none");
     assert!(world.store.make_first_operator(second).await.expect("an answer"));
     assert_eq!(owner.get("/console/operations").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_it_says_so_and_a_lane_is_held_all_the_same() {
+    let redis = Some("redis://127.0.0.1:1".to_owned());
+    let world = World::with(Options { redis, ..Options::default() }).await;
+    let mut operator = Browser::operator(&world).await;
+    let shown = operator.get("/console/operations").await;
+    assert_eq!(shown.status, 200);
+    for words in ["Redis is out of reach, and nothing runs", "Not known without Redis", "? of 600"] {
+        assert!(shown.text.contains(words), "{words}: {}", shown.text);
+    }
+    let page = "/console/operations/lanes/sync";
+    assert_eq!(operator.submit(page, page, &[("state", "paused")]).await.status, 303);
+    assert_eq!(world.store.lane_settings().await.expect("the lanes").of(Lane::Sync).state, LaneState::Paused);
 }
