@@ -447,6 +447,23 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batchs_jobs_are_of_its_request_also_those_of_the_schedule() {
+    let (database, project) = with_creators(3).await;
+    let ids = creator_ids(&database, project).await;
+    let traced = async |trace: &str| {
+        database.count(&format!("SELECT count(*) FROM jobs WHERE trace = '{trace}' AND state = 'waiting'")).await
+    };
+    // One waits for the schedule, and one for a request before.
+    execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE id = '{}'", ids[0])).await;
+    assert_eq!(database.store.claim_due(Some(DAY), 10).await.unwrap(), Some(Claimed { looked_at: 1, made: 1 }));
+    let named = database.store.open_batch_of(project, &ids[1..2], &ALL, Some("before")).await.unwrap();
+    assert!(matches!(named, ChosenBatch::New(NewBatch { total: 1, .. })));
+    database.store.open_traced_batch(project, &ALL, Some("asked")).await.unwrap();
+    grow_all(&database, 10).await;
+    assert_eq!((traced("before").await, traced("asked").await), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_ahead_is_counted_by_project_and_each_job_once() {
     let (database, project) = with_creators(30).await;
     let others = [(database.project("large").await, 3000), (database.project("small").await, 20)];

@@ -93,8 +93,12 @@ impl Args {
 /// What holds from now on, in one sentence; `moved` turns were brought forward for it.
 fn describe_change(project: &str, every: ResyncEvery, moved: i64) -> String {
     let what = match every {
-        ResyncEvery::Off => return format!("the schedule leaves {project} alone, where a creator does not say otherwise"),
-        ResyncEvery::Every(age) => format!("at most {}", resync_every_text(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))),
+        ResyncEvery::Off => {
+            return format!("the schedule leaves {project} alone, where a creator does not say otherwise");
+        }
+        ResyncEvery::Every(age) => {
+            format!("at most {}", resync_every_text(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
+        }
         ResyncEvery::Default => "at most what METRIQLAB_RESYNC_EVERY says".to_owned(),
     };
     let turns = match moved {

@@ -16,7 +16,9 @@ counted AS (
     FROM (
         SELECT project_id, (
             SELECT count(*) FROM (
+                -- In the index's order, so that no more than these are read.
                 SELECT FROM jobs WHERE state = 'waiting' AND jobs.project_id = known.project_id
+                ORDER BY id
                 LIMIT CASE WHEN known.project_id = $1 THEN $3 ELSE $3 / (SELECT count(*) FROM known) END
             ) AS waiting
         ) AS jobs
@@ -46,6 +48,8 @@ FROM ahead CROSS JOIN LATERAL (
     SELECT COALESCE(avg(GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 1)::float8 AS pages
     FROM (
         SELECT video_count FROM creators
-        WHERE creators.project_id = ahead.project_id AND disconnecting_at IS NULL LIMIT 100
+        WHERE creators.project_id = ahead.project_id AND disconnecting_at IS NULL
+        ORDER BY connected_at, id
+        LIMIT CASE WHEN ahead.project_id = $1 THEN 100 ELSE 10 END
     ) AS few
 ) AS sample
