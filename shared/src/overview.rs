@@ -275,6 +275,18 @@ fn lanes(
 }
 
 impl Overview {
+    /// Why the forecast may not be what the workers do.
+    pub fn pace_problem(&self) -> Option<&'static str> {
+        match self.paces.len() {
+            0 => Some("No worker has run for a day: the forecast goes by the settings given here."),
+            1 => None,
+            _ => Some(
+                "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give \
+                 all of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE.",
+            ),
+        }
+    }
+
     /// The endpoint of whose quota the cadence needs more than there is; of several, the one that needs most.
     pub fn overbooked(&self) -> Option<&QuotaView> {
         self.tightest().filter(|tightest| tightest.needed() > 100.0)

@@ -186,15 +186,9 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
             forecast.syncs_per_minute,
         ),
     ];
-    let whose = match overview.paces.len() {
-        0 => "No worker has run for a day: the forecast goes by the settings given here.",
-        1 => return lines,
-        _ => {
-            "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give all \
-             of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE."
-        }
-    };
-    lines.extend(wrapped(whose, 0).iter().map(|line| paint.yellow(line)));
+    if let Some(problem) = overview.pace_problem() {
+        lines.extend(wrapped(problem, 0).iter().map(|line| paint.yellow(line)));
+    }
     lines
 }
 
