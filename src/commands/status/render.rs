@@ -89,6 +89,8 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
     }
     lines.push(String::new());
     lines.extend(creators(overview, paint));
+    let doubt = overview.pace_problem().map(|problem| wrapped(problem, 0)).unwrap_or_default();
+    lines.extend(doubt.iter().map(|line| paint.yellow(line)));
     lines.extend(warning(overview).iter().map(|line| paint.yellow(line)));
     lines
 }
@@ -170,7 +172,7 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
     let number = |count: i64| grouped(positive(count));
     let every =
         overview.resync_every.map_or_else(|| "off".to_owned(), |every| humantime::format_duration(every).to_string());
-    let mut lines = vec![
+    vec![
         format!(
             "{}   {} active  {} must reconnect  {} leaving  {} due",
             paint.dim("CREATORS"),
@@ -185,11 +187,7 @@ fn creators(overview: &Overview, paint: Paint) -> Vec<String> {
             number(forecast.creators),
             forecast.syncs_per_minute,
         ),
-    ];
-    if let Some(problem) = overview.pace_problem() {
-        lines.extend(wrapped(problem, 0).iter().map(|line| paint.yellow(line)));
-    }
-    lines
+    ]
 }
 
 /// What to do when the cadence asks for more than there is.
