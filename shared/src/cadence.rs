@@ -17,9 +17,9 @@ const SHORTEST: Duration = Duration::from_secs(15 * 60);
 /// The part of the longest age that a new creator starts with.
 const FIRST_PART: u32 = 4;
 /// The deep tail is read after this many longest ages…
-const DEEP_TURNS: u32 = 7;
+pub const DEEP_TURNS: u32 = 7;
 /// …but at least this often, if the longest age allows.
-const DEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const DEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A videos' age up to which it is read at each turn: most of what moves is younger.
 pub const RECENT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// When a creator that is never synced by the schedule is looked at again, in case that its settings changed.

@@ -116,3 +116,7 @@ id!(
     /// A line of the audit log.
     AuditId
 );
+id!(
+    /// A worker process, for as long as it lives.
+    WorkerId
+);

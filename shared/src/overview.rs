@@ -13,6 +13,7 @@ use crate::platforms::tiktok::{ENDPOINTS, LIMITED_ENDPOINTS, TikTok};
 use crate::queue::{Depth, Lane, Queue, QueueError, WorkerInfo};
 use crate::store::lanes::{LaneSetting, LaneSettings};
 use crate::store::overview::{CreatorCounts, LaneCounts};
+use crate::store::paces::Pace;
 use crate::store::schedule::Forecast;
 use crate::store::{Store, StoreError};
 
@@ -28,8 +29,8 @@ pub struct Looker {
     store: Store,
     queue: Queue,
     budget: Option<Arc<Budget>>,
-    quota: Quota,
-    resync_every: Option<Duration>,
+    /// What this process was told, which holds where no worker has said what it goes by.
+    told: Pace,
     counting: Mutex<Counting>,
 }
 
@@ -115,12 +116,15 @@ pub struct Overview {
     pub held: Vec<(&'static str, Duration)>,
     /// `None` if nothing is counted yet.
     pub counts: Option<Counts>,
-    /// How old a creator's data may get where nobody says otherwise.
+    /// How old a creator's data may get where nobody says otherwise: as the workers have it.
     pub resync_every: Option<Duration>,
+    /// What the workers go by: one pace, if they agree; none, if no worker has said it.
+    pub paces: Vec<Pace>,
 }
 
 impl Looker {
-    /// Looks through these. Without a budget, nothing is known of the quota's use.
+    /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `resync_every` hold where no
+    /// worker has said what it goes by.
     pub fn new(
         store: Store,
         queue: Queue,
@@ -129,7 +133,7 @@ impl Looker {
         resync_every: Option<Duration>,
     ) -> Self {
         let counting = Mutex::new(Counting { counted: None, next: Next::At(Instant::now()) });
-        Self { store, queue, budget, quota, resync_every, counting }
+        Self { store, queue, budget, told: Pace { resync_every, quota }, counting }
     }
 
     /// The same for a process that calls TikTok.
@@ -141,7 +145,9 @@ impl Looker {
     /// `patience` at most.
     pub async fn look(&self, patience: Duration) -> Result<Overview, StoreError> {
         let settings = self.store.lane_settings().await?;
-        let counts = self.counts(patience).await?;
+        let paces = self.store.paces().await?;
+        let pace = paces.first().copied().unwrap_or(self.told);
+        let counts = self.counts(pace, patience).await?;
         let redis = tokio::time::timeout(REDIS_WITHIN, self.in_redis()).await;
         let redis = redis
             .map_err(|_| format!("no answer within {REDIS_WITHIN:?}"))
@@ -154,25 +160,26 @@ impl Looker {
         Ok(Overview {
             at: Utc::now(),
             lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), Utc::now()),
-            quota: self.quotas(in_reach, counts.as_ref()).await,
+            quota: self.quotas(pace.quota, in_reach, counts.as_ref()).await,
             held: if in_reach { self.held().await } else { Vec::new() },
             app_is_set: self.budget.is_some(),
             workers: redis.map(|redis| redis.workers),
             redis_problem,
             counts,
-            resync_every: self.resync_every,
+            resync_every: pace.resync_every,
+            paces,
         })
     }
 
     /// What was counted last. A count goes on beside the looks; one that nobody has looked at for a while is waited for.
-    async fn counts(&self, patience: Duration) -> Result<Option<Counts>, StoreError> {
+    async fn counts(&self, pace: Pace, patience: Duration) -> Result<Option<Counts>, StoreError> {
         let mut counting = self.counting.lock().await;
         let mut is_old = counting.counted.is_none();
         if let Next::At(due) = counting.next
             && Instant::now() >= due
         {
             is_old |= due.elapsed() >= COUNT_EVERY;
-            let count = tokio::spawn(count(self.store.clone(), self.resync_every));
+            let count = tokio::spawn(count(self.store.clone(), pace.resync_every));
             counting.next = Next::UnderWay(AbortOnDropHandle::new(count));
         }
         let Counting { counted, next } = &mut *counting;
@@ -199,17 +206,17 @@ impl Looker {
         self.budget.as_ref()?.snapshot(endpoint).await.ok()
     }
 
-    async fn quotas(&self, in_reach: bool, counts: Option<&Counts>) -> Vec<QuotaView> {
+    async fn quotas(&self, quota: Quota, in_reach: bool, counts: Option<&Counts>) -> Vec<QuotaView> {
         let mut views = Vec::new();
-        let a_minute = f64::from(self.quota.requests) * 60.0 / self.quota.window.as_secs_f64();
+        let a_minute = f64::from(quota.requests) * 60.0 / quota.window.as_secs_f64();
         for endpoint in LIMITED_ENDPOINTS {
             let needed = |forecast: &Forecast| {
                 if endpoint == "user_info" { forecast.syncs_per_minute } else { forecast.pages_per_minute }
             };
             views.push(QuotaView {
                 endpoint,
-                quota: self.quota.requests,
-                window: self.quota.window,
+                quota: quota.requests,
+                window: quota.window,
                 snapshot: if in_reach { self.snapshot(endpoint).await } else { None },
                 forecast: counts.map(|counts| needed(&counts.forecast) / a_minute * 100.0),
             });
@@ -268,6 +275,18 @@ fn lanes(
 }
 
 impl Overview {
+    /// Why the forecast may not be what the workers do.
+    pub fn pace_problem(&self) -> Option<&'static str> {
+        match self.paces.len() {
+            0 => Some("No worker has run for a day: the forecast goes by the settings given here."),
+            1 => None,
+            _ => Some(
+                "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give \
+                 all of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE.",
+            ),
+        }
+    }
+
     /// The endpoint of whose quota the cadence needs more than there is; of several, the one that needs most.
     pub fn overbooked(&self) -> Option<&QuotaView> {
         self.tightest().filter(|tightest| tightest.needed() > 100.0)

@@ -14,12 +14,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use shared::budget::Quota;
 use shared::cadence::ResyncEvery;
-use shared::ids::{BatchId, CreatorId, JobId, ProjectId};
+use shared::ids::{BatchId, CreatorId, JobId, ProjectId, WorkerId};
 use shared::platforms::{Platform, Profile};
 use shared::store::batches::{Batch, BatchFilter, ChosenBatch, NewBatch};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, Start};
+use shared::store::paces::Pace;
 use shared::store::schedule::Claimed;
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
@@ -236,8 +238,8 @@ async fn a_syncs_end_says_when_the_next_one_is() {
     sync(&Profile { followers: Some(2), ..Profile::default() }, &[], Some(DAY)).await;
     assert_eq!(gap().await, 3600);
     // And the project's before the default, after the creator's.
-    assert!(database.store.set_project_resync(project, ResyncEvery::Off).await.unwrap());
-    assert!(!database.store.set_project_resync(ProjectId::new(), ResyncEvery::Default).await.unwrap());
+    assert_eq!(database.store.set_project_resync(project, ResyncEvery::Off).await.unwrap(), Some(0));
+    assert_eq!(database.store.set_project_resync(ProjectId::new(), ResyncEvery::Default).await.unwrap(), None);
     database.store.set_creator_resync(project, creator, ResyncEvery::Default).await.unwrap();
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     let claimed = database.store.claim_due(Some(DAY), 10).await.unwrap();
@@ -257,6 +259,45 @@ async fn a_shorter_default_pulls_in_whom_nobody_set_otherwise() {
     assert_eq!(database.store.pull_in(hour, 3).await.unwrap(), 3);
     assert_eq!(database.store.pull_in(hour, 3).await.unwrap(), 1);
     assert_eq!(database.count("SELECT count(*) FROM creators WHERE next_sync_at <= now() + interval '1 h'").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_is_set_faster_has_its_turns_sooner() {
+    let (database, project) = with_creators(2100).await;
+    let ids = creator_ids(&database, project).await;
+    let other = database.project("other").await;
+    add_creators(&database, other, "theirs", 2).await;
+    execute(
+        &database,
+        &format!(
+            "UPDATE creators SET next_sync_at = now() + interval '25 days';
+             UPDATE creators SET resync_every = 2592000 WHERE id = '{}';
+             UPDATE creators SET disconnecting_at = now() WHERE id = '{}';
+             UPDATE creators SET next_sync_at = now() WHERE id = '{}';",
+            ids[0], ids[1], ids[2]
+        ),
+    )
+    .await;
+    let set = async |every| database.store.set_project_resync("project", every).await.unwrap();
+    let within = async |hours: i64| {
+        let count = format!("SELECT count(*) FROM creators WHERE next_sync_at <= now() + interval '{hours} h'");
+        database.count(&count).await
+    };
+    assert_eq!(set(ResyncEvery::Every(30 * DAY)).await, Some(0), "25 days are inside 30");
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(2097));
+    assert_eq!(within(1).await, 2098, "all but those with a word of their own, on their way out or of another project");
+    let later = database.count("SELECT count(*) FROM creators WHERE next_sync_at > now() + interval '30 min'").await;
+    assert!((900..=1210).contains(&later), "they are spread over the hour: {later}");
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(0), "whoever says it again moves nobody");
+    // Who was off is looked at once a day.
+    assert_eq!(set(ResyncEvery::Off).await, Some(0));
+    execute(
+        &database,
+        "UPDATE creators SET next_sync_at = now() + interval '23 h' WHERE next_sync_at < now() + interval '2 h'",
+    )
+    .await;
+    assert_eq!(set(ResyncEvery::Every(DAY / 24)).await, Some(2098));
+    assert_eq!(set(ResyncEvery::Default).await, Some(0), "the default is a day");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,7 +403,9 @@ async fn a_sync_that_was_done_since_the_request_counts() {
 async fn a_job_that_is_tried_again_opens_its_batch_again() {
     let (database, project) = with_creators(1).await;
     let ids = creator_ids(&database, project).await;
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids, &ALL).await.unwrap() else { panic!("new") };
+    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids, &ALL, None).await.unwrap() else {
+        panic!("new")
+    };
     let job = database.start(jobs_of(&database).await[0]).await;
     assert!(database.store.fail_job(job.fence(), &Failure::internal("x")).await.unwrap());
     assert!(batch(&database, project, new.id).await.finished_at.is_some());
@@ -380,16 +423,16 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
     let ids = creator_ids(&database, project).await;
     let unknown = CreatorId::new();
     let asked = [ids[0], unknown, CreatorId::new()];
-    assert_eq!(database.store.open_batch_of(project, &asked, &ALL).await.unwrap(), ChosenBatch::Unknown(unknown));
+    assert_eq!(database.store.open_batch_of(project, &asked, &ALL, None).await.unwrap(), ChosenBatch::Unknown(unknown));
     assert_eq!(
         database.count("SELECT count(*) FROM batches").await + database.count("SELECT count(*) FROM jobs").await,
         0
     );
     let theirs = ProjectId::new();
-    assert_eq!(database.store.open_batch_of(theirs, &ids, &ALL).await.unwrap(), ChosenBatch::Unknown(ids[0]));
+    assert_eq!(database.store.open_batch_of(theirs, &ids, &ALL, None).await.unwrap(), ChosenBatch::Unknown(ids[0]));
     execute(&database, &format!("UPDATE creators SET last_synced_at = now() WHERE id = '{}'", ids[0])).await;
     let old = BatchFilter { platform: Some(Platform::Tiktok), older_than: Some(DAY) };
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids[..3], &old).await.unwrap() else {
+    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids[..3], &old, None).await.unwrap() else {
         panic!("new")
     };
     assert_eq!(new.total, 2);
@@ -400,7 +443,46 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
     let stale = database.store.open_batch(project, &old).await.unwrap();
     grow_all(&database, 10).await;
     assert_eq!((stale.total, counts(&database, project, stale.id).await), (4, [4, 0, 0, 0, 0]));
-    assert_eq!(database.store.ahead(project).await.unwrap().syncs, 6);
+    assert_eq!(database.store.ahead(project).await.unwrap().syncs, 4, "batches share their jobs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batchs_jobs_are_of_its_request_also_those_of_the_schedule() {
+    let (database, project) = with_creators(3).await;
+    let ids = creator_ids(&database, project).await;
+    let traced = async |trace: &str| {
+        database.count(&format!("SELECT count(*) FROM jobs WHERE trace = '{trace}' AND state = 'waiting'")).await
+    };
+    // One waits for the schedule, and one for a request before.
+    execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE id = '{}'", ids[0])).await;
+    assert_eq!(database.store.claim_due(Some(DAY), 10).await.unwrap(), Some(Claimed { looked_at: 1, made: 1 }));
+    let named = database.store.open_batch_of(project, &ids[1..2], &ALL, Some("before")).await.unwrap();
+    assert!(matches!(named, ChosenBatch::New(NewBatch { total: 1, .. })));
+    database.store.open_traced_batch(project, &ALL, Some("asked")).await.unwrap();
+    grow_all(&database, 10).await;
+    assert_eq!((traced("before").await, traced("asked").await), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ahead_is_counted_by_project_and_each_job_once() {
+    let (database, project) = with_creators(30).await;
+    let others = [(database.project("large").await, 3000), (database.project("small").await, 20)];
+    for (other, number) in others {
+        add_creators(&database, other, &format!("{number}"), number).await;
+    }
+    // Three batches are about the same thirty.
+    execute(&database, "UPDATE creators SET video_count = 50 WHERE external_id LIKE '20%'").await;
+    for owner in [project, project, project, others[0].0, others[1].0] {
+        database.store.open_batch(owner, &ALL).await.unwrap();
+    }
+    let before = database.store.ahead(project).await.unwrap();
+    assert_eq!((before.syncs, before.pages), (30, 1.0), "also while a batch has no jobs yet");
+    grow_all(&database, 1000).await;
+    database.store.feed(None, 10, 15).await.unwrap();
+    let mut ahead = database.store.ahead(project).await.unwrap();
+    ahead.others.sort_unstable_by(f64::total_cmp);
+    assert_eq!((ahead.syncs, ahead.pages, ahead.others), (30, 1.0, vec![60.0, 3000.0]));
+    assert_eq!(database.store.ahead(ProjectId::new()).await.unwrap().syncs, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,4 +514,61 @@ async fn the_forecast_adds_up_the_cadences() {
     let forecast = database.store.forecast(Some(DAY)).await.unwrap();
     assert_eq!((forecast.creators, forecast.syncs_per_minute, forecast.pages_per_minute), (4, 4.0, 12.0));
     assert_eq!(database.store.forecast(None).await.unwrap().creators, 0);
+    // Five videos are young: one page at each turn, and the two others once a week.
+    execute(&database, "UPDATE creators SET recent_videos = 5").await;
+    let pages = async || database.store.forecast(Some(DAY)).await.unwrap().pages_per_minute;
+    let expected = 4.0 * (1.0 + 2.0 / (7.0 * 24.0 * 60.0));
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+    // A slow creator's every turn reads all.
+    execute(&database, "UPDATE creators SET resync_gap = NULL, resync_every = 2592000").await;
+    let expected = 4.0 * 3.0 / (30.0 * 24.0 * 60.0);
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_has_listed_the_videos_says_how_many_are_young() {
+    let (database, project) = with_creators(1).await;
+    let creator = creator_ids(&database, project).await[0];
+    let aged = |name: &str, days| shared::platforms::Video {
+        published_at: chrono::Utc::now() - chrono::TimeDelta::days(days),
+        ..video(name, 0)
+    };
+    let videos = [aged("new", 1), aged("young", 89), aged("old", 91)];
+    let ids = ["new", "young", "old"].map(str::to_owned);
+    let sync = async |listing| {
+        let OpenSync::New(id) = database.store.open_sync(project, creator, None).await.unwrap() else { panic!("new") };
+        let job = database.start(id).await;
+        let result = SyncResult { videos: &videos, listing, ..nothing() };
+        database.store.finish_sync(job.fence(), &result).await.unwrap();
+        database.count("SELECT COALESCE(recent_videos, -1) FROM creators").await
+    };
+    assert_eq!(sync(None).await, -1, "it may read the profile alone");
+    assert_eq!(sync(Some(Listed { ids: &ids, down_to: None })).await, 2);
+    assert_eq!(sync(Some(Listed { ids: &ids[..1], down_to: None })).await, 1, "what is not listed is not read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_workers_go_by_is_known_while_they_live_and_the_last_one_after() {
+    let database = Database::create().await;
+    let pace = |hours: u32, requests| Pace {
+        resync_every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()),
+        quota: Quota { requests, window: Duration::from_millis(2500) },
+    };
+    let paces = async || database.store.paces().await.unwrap();
+    assert_eq!(paces().await, []);
+    let workers = [WorkerId::new(), WorkerId::new(), WorkerId::new()];
+    for worker in workers {
+        database.store.note_pace(worker, pace(24, 600)).await.unwrap();
+    }
+    assert_eq!(paces().await, [pace(24, 600)], "they agree");
+    database.store.note_pace(workers[1], pace(0, 600)).await.unwrap();
+    assert_eq!(paces().await, [pace(24, 600), pace(0, 600)], "the one that was started last goes first");
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '2 min'").await;
+    database.store.note_pace(workers[0], pace(6, 60)).await.unwrap();
+    assert_eq!(paces().await, [pace(6, 60)], "who lives goes first");
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '23 h'").await;
+    assert_eq!(paces().await, [pace(24, 600)]);
+    assert_eq!(database.store.prune_paces().await.unwrap(), 0);
+    execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '25 h'").await;
+    assert_eq!((database.store.prune_paces().await.unwrap(), paces().await), (3, Vec::new()));
 }

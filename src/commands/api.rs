@@ -19,7 +19,7 @@ pub struct Args {
     api: ApiArgs,
     #[command(flatten)]
     tiktok: TikTokArgs,
-    /// For the forecast on the page of operations: the same as the workers'.
+    /// For the forecast on the page of operations, where no worker has said what it goes by.
     #[command(flatten)]
     resync: ResyncArgs,
     #[command(flatten)]

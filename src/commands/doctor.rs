@@ -76,12 +76,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn examine(settings: &Settings) -> Vec<Check> {
     let store = settings.store();
     let queue = settings.queue();
-    let (postgres, redis, tokens, lanes, workers, breakers, api, tiktok) = tokio::join!(
+    let (postgres, redis, tokens, lanes, workers, pace, breakers, api, tiktok) = tokio::join!(
         postgres::check(settings.database.as_ref(), store.as_ref()),
         redis::check(queue.as_ref()),
         tokens::check(store.as_ref(), settings.keyring.as_ref()),
         held::lanes(store.as_ref()),
         processes::workers(queue.as_ref()),
+        processes::pace(store.as_ref(), settings.told_quota()),
         held::breakers(settings, store.as_ref()),
         processes::api(settings),
         tiktok::check(settings),
@@ -91,7 +92,7 @@ async fn examine(settings: &Settings) -> Vec<Check> {
     checks.extend(clocks(postgres.clock, redis.clock));
     checks.extend(tokens);
     checks.extend(lanes);
-    checks.extend([workers, breakers].into_iter().flatten());
+    checks.extend([workers, pace, breakers].into_iter().flatten());
     checks.extend(api);
     checks.extend(tiktok);
     checks

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::cadence::{LONGEST, ResyncEvery};
 use shared::ids::{BatchId, ProjectId};
-use shared::settings::{DatabaseArgs, resync_every};
+use shared::settings::{DatabaseArgs, resync_every, resync_every_text};
 use shared::store::Store;
 use shared::store::batches::{Batch, BatchFilter};
 
@@ -53,9 +53,11 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         Some(named) => Some(project::find(&store, named).await?),
         None => None,
     };
-    if let (Some(project), Some(every)) = (project, every) {
-        ensure!(store.set_project_resync(project, every).await?, "there is no project {project}");
-        tracing::info!(%project, ?every, "set: it takes effect as each creator's next turn comes");
+    if let (Some(named), Some(project), Some(every)) = (&args.project, project, every) {
+        let Some(moved) = store.set_project_resync(project, every).await? else {
+            bail!("there is no project {named}");
+        };
+        writeln!(std::io::stdout(), "{}", describe_change(named, every, moved))?;
         return Ok(());
     }
     let projects = match project {
@@ -90,6 +92,25 @@ impl Args {
             },
         }
     }
+}
+
+/// What holds from now on, in one sentence; `moved` turns were brought forward for it.
+fn describe_change(project: &str, every: ResyncEvery, moved: i64) -> String {
+    let what = match every {
+        ResyncEvery::Off => {
+            return format!("the schedule leaves {project} alone, where a creator does not say otherwise");
+        }
+        ResyncEvery::Every(age) => {
+            format!("at most {}", resync_every_text(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
+        }
+        ResyncEvery::Default => "at most what METRIQLAB_RESYNC_EVERY says".to_owned(),
+    };
+    let turns = match moved {
+        0 => String::new(),
+        1 => "; 1 creator's turn comes sooner".to_owned(),
+        moved => format!("; {moved} creators' turns come sooner"),
+    };
+    format!("the data of {project} gets {what} old, where a creator does not say otherwise{turns}")
 }
 
 /// One batch a project, each said on standard output: its id and its number of creators. All are opened, also if nobody reads
@@ -234,6 +255,17 @@ mod tests {
     #[test]
     fn the_bar_is_drawn_as_written() {
         assert!(style().is_ok());
+    }
+
+    #[test]
+    fn a_change_of_the_cadence_is_one_sentence() {
+        let said = |every, moved| describe_change("shop", every, moved);
+        let hours = ResyncEvery::Every(Duration::from_secs(6 * 3600));
+        let sentence = "the data of shop gets at most 6h old, where a creator does not say otherwise";
+        assert_eq!(said(hours, 0), sentence);
+        assert_eq!(said(hours, 1), format!("{sentence}; 1 creator's turn comes sooner"));
+        assert!(said(ResyncEvery::Default, 12).ends_with("; 12 creators' turns come sooner"));
+        assert!(said(ResyncEvery::Off, 0).starts_with("the schedule leaves shop alone"));
     }
 
     #[test]

@@ -84,6 +84,9 @@ async fn a_healthy_system_is_well_and_each_fault_is_named() {
     complains(&system, &[], &[("lanes", "warn")], "bulk is paused: its jobs wait, since ").await;
     assert!(run(&system, &["queue", "resume", "bulk"], &[]).await.status.success());
 
+    let said = "the workers have 600 requests in 1m; here it is 500 requests in 1m";
+    complains(&system, &[("TIKTOK_RATE_PER_MINUTE", "500")], &[("cadence and quota", "warn")], said).await;
+
     let unsealed = [("encryption keys", "fail")];
     for (changes, complaints, words) in [
         ([("TIKTOK_CLIENT_SECRET", "wrong")], &[("TikTok app", "fail")][..], "invalid_client"),

@@ -151,7 +151,13 @@ async fn a_dead_job_is_discarded_and_a_revocation_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_it_all_and_goes_on_without_redis() {
     let mut redis = PrivateRedis::start().await;
-    let system = System::builder().apis(0).on_redis(&redis.url).start().await;
+    let system = System::builder()
+        .apis(0)
+        .on_redis(&redis.url)
+        .set("METRIQLAB_RESYNC_EVERY", "6h")
+        .set("TIKTOK_RATE_PER_MINUTE", "500")
+        .start()
+        .await;
     system.run(&["queue", "pause", "bulk"]).await;
     let status = within(LIMIT, "the worker is seen", async || {
         let status: Value = serde_json::from_str(&system.run(&["status", "--json"]).await).unwrap();
@@ -172,8 +178,8 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     assert!(status["workers"][0]["lastHeartbeatSeconds"].as_f64().unwrap() < 60.0);
     let endpoints: Vec<&Value> = status["quota"].as_array().unwrap().iter().map(|quota| &quota["endpoint"]).collect();
     assert_eq!(endpoints, ["user_info", "video_list"]);
-    assert_eq!((&status["quota"][0]["used"], &status["quota"][0]["quota"]), (&json!(0), &json!(600)));
-    assert_eq!((&status["quota"][0]["ceiling"], &status["quota"][0]["breaker"]), (&json!(600), &json!("closed")));
+    assert_eq!((&status["quota"][0]["used"], &status["quota"][0]["quota"]), (&json!(0), &json!(500)));
+    assert_eq!((&status["quota"][0]["ceiling"], &status["quota"][0]["breaker"]), (&json!(500), &json!("closed")));
     assert_eq!(status["quota"][0]["probeSeconds"], Value::Null);
     assert_eq!(status["creators"], json!({"active": 0, "reauthorizationRequired": 0, "disconnecting": 0, "due": 0}));
     assert_eq!(status["forecast"]["fits"], true);
@@ -222,11 +228,19 @@ async fn in_a_folder_of_up(system: &System) {
     }
     let prefix = system.variables.iter().filter(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").cloned();
     let prefix = prefix.collect::<Vec<_>>();
-    let mut command = crate::support::process::program(&["status", "--json"], &prefix, folder.path());
-    let output = command.output().await.expect("run the program");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // Nothing is set here: cadence and quota are the worker's word.
+    let status = within(LIMIT, "the worker has said what it goes by", async || {
+        let mut command = crate::support::process::program(&["status", "--json"], &prefix, folder.path());
+        let output = command.output().await.expect("run the program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (status["forecast"]["goesBy"] == "workers").then_some(status)
+    })
+    .await;
     assert_eq!((&status["workers"][0]["jobs"], &status["quota"][0]["used"]), (&json!(0), &json!(0)));
+    let forecast = &status["forecast"];
+    assert_eq!((&forecast["longestAgeSeconds"], &forecast["workersAgree"]), (&json!(21_600.0), &json!(true)));
+    assert_eq!((&status["quota"][0]["quota"], &status["quota"][0]["ceiling"]), (&json!(500), &json!(500)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

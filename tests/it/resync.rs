@@ -148,9 +148,16 @@ async fn the_command_line_resyncs_and_follows() {
     assert!(said.contains("12 creators") && said.contains("12 done, 0 failed, 0 skipped"), "{said}");
     let said = system.run(&["resync", "--all", "--older-than", "24h", "--follow"]).await;
     assert!(said.contains("0 done, 0 failed, 0 skipped"), "{said}");
-    system.run(&["resync", "--project", "test", "--every", "6h"]).await;
+    // A project on a slow cadence is set faster: its turns come sooner, also the next ones.
+    let later = "UPDATE creators SET next_sync_at = now() + interval '25 days'";
+    assert_eq!(system.sql().await.execute(later, &[]).await.unwrap(), 12);
+    let said = system.run(&["resync", "--project", "test", "--every", "6h"]).await;
+    assert!(said.contains("at most 6h old") && said.ends_with("; 12 creators' turns come sooner\n"), "{said}");
     assert_eq!(count(&system, "SELECT resync_every FROM projects WHERE name = 'test'").await, 6 * 3600);
-    system.run(&["resync", "--project", "test", "--every", "default"]).await;
+    let far = "SELECT count(*) FROM creators WHERE next_sync_at > now() + interval '6 h'";
+    assert_eq!(count(&system, far).await, 0);
+    let said = system.run(&["resync", "--project", "test", "--every", "default"]).await;
+    assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(count(&system, "SELECT count(*) FROM projects WHERE resync_every IS NULL").await, 1);
 }
 

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{System, eventually};
 
@@ -158,6 +158,53 @@ async fn one_trace_leads_from_the_request_through_the_queue_to_each_call_and_so_
     assert!(!done.is_empty(), "{worker}");
     for line in done {
         assert_eq!((&line["request_id"], &line["trace_id"]), (&"find-me".into(), &TRACE.into()), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_resync_leads_from_the_request_to_each_of_its_jobs() {
+    let collector = Collector::default();
+    let mut system = System::builder()
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.start())
+        .set("METRIQLAB_LOG_FORMAT", "json")
+        .set("METRIQLAB_RESYNC_EVERY", "off")
+        .start()
+        .await;
+    let mut creators = Vec::new();
+    for _ in 0..3 {
+        creators.push(system.connect(&system.sandbox.user(1).await).await);
+    }
+    system.settled().await;
+    // Of all creators, whose jobs the scheduler makes; and of one that is named, whose job is made at once.
+    for (name, body) in [("all-of-them", json!({})), ("one-of-them", json!({"ids": [creators[0]]}))] {
+        let request = system.client.request(Method::POST, "/api/v1/creators/sync").json(&body);
+        let request = request.header("traceparent", format!("00-{TRACE}-{CLIENTS_SPAN}-01"));
+        let asked = system.client.send(request.header("x-request-id", name)).await;
+        let batch = asked.data(202)["batchId"].as_str().expect("a batch").to_owned();
+        eventually("the batch has finished", async || {
+            let read = system.client.get(&format!("/api/v1/batches/{batch}")).await;
+            read.data(200)["finishedAt"].is_string().then_some(())
+        })
+        .await;
+    }
+    let (api, worker) = (&mut system.apis[0], &mut system.workers[0]);
+    assert!(api.terminate().await.success() && worker.terminate().await.success());
+    let spans = collector.trace();
+    let log = system.workers[0].said();
+    for (name, jobs) in [("all-of-them", 3), ("one-of-them", 1)] {
+        let of = |span: &str| -> Vec<Seen> {
+            let is_of = |seen: &&Seen| seen.span.name == span && seen.attribute("request_id").as_deref() == Some(name);
+            spans.iter().filter(is_of).cloned().collect()
+        };
+        let asked = of("POST /api/v1/creators/sync");
+        assert_eq!((asked.len(), asked[0].parent()), (1, CLIENTS_SPAN.to_owned()), "{name}");
+        let runs = of("job sync");
+        assert_eq!(runs.len(), jobs, "{name}");
+        for run in runs {
+            let told = ["lane", "outcome"].map(|key| run.attribute(key).unwrap_or_default());
+            assert_eq!((run.parent(), told), (asked[0].id(), ["bulk", "done"].map(str::to_owned)), "{name}");
+        }
+        assert!(!lines(&log, "request_id", name).is_empty(), "{name}: {log}");
     }
 }
 

@@ -4,6 +4,7 @@ mod health;
 mod jobs;
 mod lanes;
 mod measure;
+mod pace;
 mod pruner;
 mod scheduler;
 mod sweeper;
@@ -16,6 +17,7 @@ use shared::platforms::tiktok::TikTok;
 use shared::queue::{Gates, Queue, WorkerPool};
 use shared::settings::WorkerSettings;
 use shared::store::Store;
+use shared::store::paces::Pace;
 use shared::telemetry::Metrics;
 use shared::tokens::Tokens;
 use tokio::sync::watch;
@@ -62,7 +64,7 @@ pub struct Worker {
     pool: WorkerPool,
     tokens: Tokens,
     grace: Duration,
-    /// Ends sweeper, scheduler, pruner and the look at the lanes.
+    /// Ends sweeper, scheduler, pruner, the look at the lanes and the word on the pace.
     stopping: CancellationToken,
     background: TaskTracker,
     health: Option<health::Server>,
@@ -81,6 +83,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
+    let pace = Pace { resync_every: settings.resync_every, quota: tiktok.quota() };
     let gates = Gates::closed();
     let pool = WorkerPool::start_gated(&queue, pool_settings, &gates, move |delivery| {
         jobs::handle(Arc::clone(&context), delivery)
@@ -100,6 +103,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates, held)));
     let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes);
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
+    background.spawn(stopping.clone().run_until_cancelled_owned(pace::run(store.clone(), pace)));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store, settings.history_keep)));
     Ok(Worker { pool, tokens, grace, stopping, background, health })
 }

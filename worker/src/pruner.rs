@@ -69,6 +69,7 @@ async fn prune(store: &Store) -> Result<(), StoreError> {
     while is_full(store.prune_states(BATCH).await?) {}
     while is_full(store.prune_checkpoints(BATCH).await?) {}
     while is_full(store.prune_requests(BATCH).await?) {}
+    store.prune_paces().await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use askama::Template;
 use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::people::Role;
-use shared::store::batches::{Ahead, Batch, BatchFilter};
+use shared::store::batches::{Batch, BatchFilter};
 use shared::store::project_batches::ListedBatch;
 
 use super::PATH;
@@ -20,6 +20,7 @@ use super::numbers::Numbers;
 use super::page::{Layout, answer, path_id, query, see_other};
 use super::who::Member;
 use crate::app::Api;
+use crate::trace::TraceContext;
 use crate::views::time_left;
 
 const PAGE: usize = 25;
@@ -175,7 +176,7 @@ pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let batch = api.within(api.store.batch(project, id)).await?.ok_or(ConsoleError::NotFound)?;
     let left = if batch.open() > 0 {
         let ahead = api.within(api.store.ahead(project)).await?;
-        chrono::Duration::from_std(time_left(batch.open(), ahead, api.tiktok.quota())).ok()
+        chrono::Duration::from_std(time_left(batch.open(), &ahead, api.tiktok.quota())).ok()
     } else {
         None
     };
@@ -207,8 +208,8 @@ pub async fn ask(member: Member, request: HttpRequest, api: Data<Api>) -> Result
     let project = member.project();
     let total = api.within(api.store.count_creators(project)).await?;
     let ahead = api.within(api.store.ahead(project)).await?;
-    let after = Ahead { syncs: ahead.syncs.saturating_add(total), ..ahead };
-    let takes = time_left(total, after, api.tiktok.quota()).max(Duration::from_secs(1));
+    // Whose sync is open already has no second one.
+    let takes = time_left(total, &ahead, api.tiktok.quota()).max(Duration::from_secs(1));
     let page = NewBatchPage {
         layout: Layout::project(&member, "Resync", "batches"),
         base: base(&member),
@@ -223,14 +224,21 @@ pub async fn ask(member: Member, request: HttpRequest, api: Data<Api>) -> Result
 
 /// `POST /console/projects/{project}/batches`: asks for a resync of all creators, or of those that were not synced for so
 /// long.
-pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn create(
+    member: Member,
+    trace: TraceContext,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let chosen = form.text("age");
     let known = AGES.into_iter().find(|(age, _)| *age == chosen);
     let (age, _) = known.ok_or_else(|| ConsoleError::Malformed("there is no such age to choose".into()))?;
     let filter = BatchFilter { older_than: humantime::parse_duration(age).ok(), ..BatchFilter::default() };
     let (work, who, project) = (Data::clone(&api), member.who.clone(), member.project());
-    let new = api.detached(async move { work.within(work.store.open_batch_as(project, who.actor(), &filter)).await });
+    let new = api.detached(async move {
+        work.within(work.store.open_batch_as(project, who.actor(), &filter, Some(trace.as_str()))).await
+    });
     let id = new.await?.id;
     Ok(see_other(&format!("{}/{id}?done=resync", base(&member))))
 }

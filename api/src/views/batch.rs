@@ -46,7 +46,7 @@ pub struct BatchView {
 impl BatchView {
     /// `ahead` is what lies before its end; `None` once it has ended.
     pub fn new(batch: &Batch, ahead: Option<Ahead>, quota: Quota) -> Self {
-        let estimate = ahead.map(|ahead| time_left(batch.open(), ahead, quota));
+        let estimate = ahead.map(|ahead| time_left(batch.open(), &ahead, quota));
         Self {
             queued: batch.queued(),
             running: batch.running,
@@ -64,11 +64,12 @@ impl BatchView {
 }
 
 /// The time that the quota takes for what is ahead, this batch's own syncs among it, on the endpoint that needs most: a page
-/// of videos or more for each sync.
-pub fn time_left(open: i64, ahead: Ahead, quota: Quota) -> Duration {
+/// of videos or more for each sync. While this project has its own requests, each of the others has as many at most.
+pub fn time_left(open: i64, ahead: &Ahead, quota: Quota) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let calls = ahead.syncs.max(open) as f64 * ahead.pages.max(1.0);
-    Duration::try_from_secs_f64(calls / f64::from(quota.requests.max(1)) * quota.window.as_secs_f64())
+    let own = ahead.syncs.max(open) as f64 * ahead.pages.max(1.0);
+    let others: f64 = ahead.others.iter().map(|theirs| theirs.min(own)).sum();
+    Duration::try_from_secs_f64((own + others) / f64::from(quota.requests.max(1)) * quota.window.as_secs_f64())
         .unwrap_or(Duration::MAX)
 }
 
@@ -77,12 +78,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_estimate_is_what_the_quota_takes_for_all_that_is_ahead() {
+    fn the_estimate_is_what_the_quota_takes_for_its_own_and_as_much_of_each_other_project() {
         let quota = Quota { requests: 600, window: Duration::from_secs(60) };
-        let ahead = |syncs, pages| Ahead { syncs, pages };
-        assert_eq!(time_left(10, ahead(6000, 1.0), quota), Duration::from_secs(600));
-        assert_eq!(time_left(10, ahead(6000, 2.5), quota), Duration::from_secs(1500));
-        assert_eq!(time_left(600, ahead(0, 0.0), quota), Duration::from_secs(60));
-        let _ = time_left(i64::MAX, ahead(i64::MAX, f64::MAX), quota);
+        let left = |open, syncs, pages, others: &[f64]| {
+            time_left(open, &Ahead { syncs, pages, others: others.to_vec() }, quota)
+        };
+        assert_eq!(left(10, 6000, 1.0, &[]), Duration::from_secs(600));
+        assert_eq!(left(10, 6000, 2.5, &[]), Duration::from_secs(1500));
+        assert_eq!(left(600, 0, 0.0, &[]), Duration::from_secs(60));
+        assert_eq!(left(5, 5, 1.0, &[1e6]), Duration::from_secs(1), "a large project is ahead with five");
+        assert_eq!(left(600, 600, 1.0, &[10.0, 20.0, 1e6]), Duration::from_secs(123));
+        let _ = left(i64::MAX, i64::MAX, f64::MAX, &[f64::MAX, f64::MAX]);
     }
 }

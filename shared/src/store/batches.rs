@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use diesel::dsl::IntervalDsl;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -76,14 +76,28 @@ impl Batch {
 }
 
 /// What lies before the end of a batch, for an estimate.
-#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ahead {
-    /// Bulk syncs that are open, in all batches and of the schedule, as far as they were counted.
-    #[diesel(sql_type = BigInt)]
+    /// Bulk syncs of its project that are open, each once, in all batches and of the schedule, as far as they were counted.
     pub syncs: i64,
     /// Pages of videos of one sync, on average over a few creators of the project.
-    #[diesel(sql_type = Double)]
     pub pages: f64,
+    /// The pages that each of the other projects waits for. The projects take turns, so none of them is ahead with more than
+    /// this one needs itself.
+    pub others: Vec<f64>,
+}
+
+/// Projects that an estimate looks at, and waiting jobs that it counts.
+const MOST_AHEAD: (i32, i64) = (200, 20_000);
+
+#[derive(QueryableByName)]
+struct AheadRow {
+    #[diesel(sql_type = Bool)]
+    own: bool,
+    #[diesel(sql_type = BigInt)]
+    syncs: i64,
+    #[diesel(sql_type = Double)]
+    pages: f64,
 }
 
 #[derive(QueryableByName)]
@@ -95,8 +109,18 @@ struct Count {
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
     pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
+        self.open_traced_batch(project, filter, None).await
+    }
+
+    /// The same for a request: its jobs carry `trace`.
+    pub async fn open_traced_batch(
+        &self,
+        project: ProjectId,
+        filter: &BatchFilter,
+        trace: Option<&str>,
+    ) -> Result<NewBatch, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(open(&mut connection, project, filter).await?)
+        Ok(open(&mut connection, project, filter, trace).await?)
     }
 
     /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.
@@ -105,6 +129,7 @@ impl Store {
         project: ProjectId,
         ids: &[CreatorId],
         filter: &BatchFilter,
+        trace: Option<&str>,
     ) -> Result<ChosenBatch, StoreError> {
         let id = BatchId::new();
         let mut connection = self.connection().await?;
@@ -115,13 +140,14 @@ impl Store {
                 }
                 maker_lock(connection).await?;
                 sql_query(
-                    "INSERT INTO batches (id, project_id, platform, stale_before, total) \
-                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0)",
+                    "INSERT INTO batches (id, project_id, platform, stale_before, total, trace) \
+                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0, $5)",
                 )
                 .bind::<SqlUuid, _>(id)
                 .bind::<SqlUuid, _>(project)
                 .bind::<Nullable<Text>, _>(filter.platform)
                 .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+                .bind::<Nullable<Text>, _>(trace)
                 .execute(connection)
                 .await?;
                 let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
@@ -202,44 +228,48 @@ impl Store {
     /// What lies before the end of a batch of `project`. Counts no more than a bounded number of rows.
     pub async fn ahead(&self, project: ProjectId) -> Result<Ahead, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(sql_query(
-            "SELECT GREATEST( \
-                 (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'waiting' LIMIT 20000) AS waiting), \
-                 (SELECT COALESCE(sum(total - fresh - refused - missing - settled), 0)::bigint FROM batches CROSS JOIN LATERAL ( \
-                     SELECT COALESCE(sum(done + failed + cancelled), 0) AS settled FROM batch_counts \
-                     WHERE batch_id = batches.id) AS counts WHERE finished_at IS NULL) \
-             ) AS syncs, \
-             (SELECT COALESCE(avg(GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 1)::float8 FROM ( \
-                 SELECT video_count FROM creators WHERE project_id = $1 AND disconnecting_at IS NULL LIMIT 100 \
-             ) AS sample) AS pages",
-        )
-        .bind::<SqlUuid, _>(project)
-        .get_result(&mut connection)
-        .await?)
+        let rows: Vec<AheadRow> = sql_query(include_str!("ahead.sql"))
+            .bind::<SqlUuid, _>(project)
+            .bind::<Integer, _>(MOST_AHEAD.0)
+            .bind::<BigInt, _>(MOST_AHEAD.1)
+            .load(&mut connection)
+            .await?;
+        let mut ahead = Ahead { syncs: 0, pages: 1.0, others: Vec::new() };
+        for AheadRow { own, syncs, pages } in rows {
+            if own {
+                (ahead.syncs, ahead.pages) = (syncs, pages);
+            } else {
+                #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+                ahead.others.push(syncs as f64 * pages);
+            }
+        }
+        Ok(ahead)
     }
 }
 
-/// As [`Store::open_batch`], on the caller's connection.
+/// As [`Store::open_traced_batch`], on the caller's connection.
 pub(super) async fn open(
     connection: &mut AsyncPgConnection,
     project: ProjectId,
     filter: &BatchFilter,
+    trace: Option<&str>,
 ) -> QueryResult<NewBatch> {
     let id = BatchId::new();
     let row = sql_query(
-        "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
+        "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total, trace) \
          SELECT $1, $2, $3, now() - make_interval(secs => $4), \
              (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
                  WHERE project_id = $2 AND disconnecting_at IS NULL), \
              (SELECT count(*) FROM creators \
              WHERE project_id = $2 AND disconnecting_at IS NULL AND ($3 IS NULL OR platform = $3) \
-             AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))) \
+             AND ($4 IS NULL OR last_synced_at IS NULL OR last_synced_at < now() - make_interval(secs => $4))), $5 \
          RETURNING total AS count",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(project)
     .bind::<Nullable<Text>, _>(filter.platform)
     .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+    .bind::<Nullable<Text>, _>(trace)
     .get_result::<Count>(connection)
     .await?;
     Ok(NewBatch { id, total: row.count })

@@ -9,10 +9,12 @@ chosen AS (
     ORDER BY connected_at, id
 ),
 made AS (
-    INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched)
-    SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', true FROM chosen WHERE status = 'ACTIVE'
+    INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched, trace)
+    SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', true, (SELECT trace FROM batch)
+    FROM chosen WHERE status = 'ACTIVE'
+    -- A job of the schedule is of this request from here on.
     ON CONFLICT (creator_id, kind) WHERE state IN ('waiting', 'enqueued', 'running', 'retrying')
-    DO UPDATE SET batched = true
+    DO UPDATE SET batched = true, trace = COALESCE(jobs.trace, excluded.trace)
     RETURNING id
 ),
 counted AS (

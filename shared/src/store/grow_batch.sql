@@ -16,11 +16,12 @@ chosen AS (
     ) AS creator
 ),
 made AS (
-    INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched)
-    SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', true FROM chosen WHERE status = 'ACTIVE' AND NOT fresh
-    -- A creator with an open job is counted by that job.
+    INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched, trace)
+    SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', true, (SELECT trace FROM batch)
+    FROM chosen WHERE status = 'ACTIVE' AND NOT fresh
+    -- A creator with an open job is counted by that job; one of the schedule is of this request from here on.
     ON CONFLICT (creator_id, kind) WHERE state IN ('waiting', 'enqueued', 'running', 'retrying')
-    DO UPDATE SET batched = true
+    DO UPDATE SET batched = true, trace = COALESCE(jobs.trace, excluded.trace)
     RETURNING id
 ),
 counted AS (

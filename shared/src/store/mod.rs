@@ -22,6 +22,7 @@ pub mod keys;
 pub mod lanes;
 pub mod members;
 pub mod overview;
+pub mod paces;
 mod pool;
 mod prepared;
 pub mod project_batches;

@@ -72,17 +72,18 @@ impl Store {
             .await?)
     }
 
-    /// As [`Store::open_batch`], and notes who did it.
+    /// As [`Store::open_traced_batch`], and notes who did it.
     pub async fn open_batch_as(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         filter: &BatchFilter,
+        trace: Option<&str>,
     ) -> Result<NewBatch, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let new = batches::open(connection, project, filter).await?;
+                let new = batches::open(connection, project, filter, trace).await?;
                 let (action, subject) = (Action::ResyncBegun, format!("{} creators", new.total));
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
                 Ok::<_, QueryError>(new)

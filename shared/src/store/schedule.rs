@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
-use crate::cadence::{PAUSED, ResyncEvery};
+use crate::cadence::{DEEP, DEEP_TURNS, PAUSED, ResyncEvery};
 use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::queue::Message;
 
@@ -22,6 +23,8 @@ const MAKER_LOCK: i64 = 0x6d65_7472_6971_6d6b;
 /// Seconds until the next turn of a creator whose cadence was just reset to the default: soon, and from there the cadence
 /// goes on by itself.
 const SOON: i32 = 15 * 60;
+/// Creators of one statement that changes a project's turns.
+const CHUNK: i64 = 1000;
 
 /// What a look at the due creators came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
@@ -61,6 +64,24 @@ struct Locked {
     taken: bool,
 }
 
+/// How far a walk over a project's creators has come.
+#[derive(QueryableByName)]
+struct PulledIn {
+    #[diesel(sql_type = BigInt)]
+    looked_at: i64,
+    #[diesel(sql_type = BigInt)]
+    moved: i64,
+    /// The last one; none, and the walk is at its start, or at its end.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    connected_at: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    id: Option<CreatorId>,
+}
+
+impl PulledIn {
+    const START: Self = Self { looked_at: 0, moved: 0, connected_at: None, id: None };
+}
+
 /// What the creators need, by their cadence.
 #[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
 pub struct Forecast {
@@ -70,7 +91,8 @@ pub struct Forecast {
     /// Syncs a minute; each reads one profile.
     #[diesel(sql_type = Double)]
     pub syncs_per_minute: f64,
-    /// Pages of videos a minute, if each of these syncs read all videos: an upper bound.
+    /// Pages of videos a minute: the recent ones at each of these syncs, the others as often as all are read. Of a creator
+    /// whose recent ones are not known yet, all at each sync.
     #[diesel(sql_type = Double)]
     pub pages_per_minute: f64,
 }
@@ -186,33 +208,72 @@ impl Store {
             .await
     }
 
-    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise. A shorter one takes
-    /// effect as each creator's next turn comes. `false`: no such project.
-    pub async fn set_project_resync(&self, project: ProjectId, every: ResyncEvery) -> Result<bool, StoreError> {
+    /// Sets how old the data of a project's creators may get, where a creator does not say otherwise, and brings inside it
+    /// the turns that lie further off. Gives the number of those; `None`: no such project.
+    ///
+    /// What it is broken off from doing, the same once more does.
+    pub async fn set_project_resync(&self, project: ProjectId, every: ResyncEvery) -> Result<Option<i64>, StoreError> {
+        let within = match every {
+            ResyncEvery::Off => None,
+            ResyncEvery::Every(every) => Some(every),
+            // As the workers have it. Who is on no schedule is looked at again all the same.
+            ResyncEvery::Default => {
+                let pace = self.paces().await?.into_iter().next();
+                Some(pace.and_then(|pace| pace.resync_every).unwrap_or(PAUSED))
+            }
+        };
         let mut connection = self.connection().await?;
         let updated = diesel::update(projects::table.find(project))
             .set(projects::resync_every.eq(every.stored()))
             .execute(&mut connection)
             .await?;
-        Ok(updated == 1)
+        if updated == 0 {
+            return Ok(None);
+        }
+        let Some(within) = within else { return Ok(Some(0)) };
+        let (mut after, mut moved) = (PulledIn::START, 0);
+        loop {
+            after = pull_in_some(&mut connection, project, within, &after).await?;
+            moved += after.moved;
+            if after.looked_at < CHUNK {
+                return Ok(Some(moved));
+            }
+        }
     }
 
     /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.
     pub async fn forecast(&self, default: Option<Duration>) -> Result<Forecast, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(sql_query(
-            "SELECT count(*) AS creators, COALESCE(sum(60.0 / gap), 0)::float8 AS syncs_per_minute, \
-             COALESCE(sum(60.0 / gap * GREATEST(1, ceil(COALESCE(video_count, 0) / 20.0))), 0)::float8 AS pages_per_minute \
-             FROM (SELECT video_count, LEAST(COALESCE(resync_gap, longest), longest) AS gap FROM ( \
-                 SELECT video_count, resync_gap, COALESCE(creators.resync_every, projects.resync_every, $1) AS longest \
-                 FROM creators JOIN projects ON projects.id = project_id \
-                 WHERE disconnecting_at IS NULL AND status = 'ACTIVE' \
-             ) AS known WHERE longest > 0) AS scheduled",
-        )
-        .bind::<BigInt, _>(seconds(default))
-        .get_result(&mut connection)
-        .await?)
+        Ok(sql_query(include_str!("forecast.sql"))
+            .bind::<BigInt, _>(seconds(default))
+            .bind::<BigInt, _>(i64::from(DEEP_TURNS))
+            .bind::<BigInt, _>(seconds(Some(DEEP)))
+            .get_result(&mut connection)
+            .await?)
     }
+}
+
+/// Brings the next turns of a project's next [`CHUNK`] creators inside `within`, spread over it. It waits for a sync that is at
+/// its last write, for that may have read the project's word before it was changed.
+async fn pull_in_some(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    within: Duration,
+    after: &PulledIn,
+) -> QueryResult<PulledIn> {
+    connection
+        .transaction(async |connection| {
+            maker_lock(connection).await?;
+            sql_query(include_str!("pull_in_project.sql"))
+                .bind::<SqlUuid, _>(project)
+                .bind::<BigInt, _>(seconds(Some(within)))
+                .bind::<Nullable<Timestamptz>, _>(after.connected_at)
+                .bind::<Nullable<SqlUuid>, _>(after.id)
+                .bind::<BigInt, _>(CHUNK)
+                .get_result(connection)
+                .await
+        })
+        .await
 }
 
 /// As it is stored: 0 is never.

@@ -152,6 +152,17 @@ diesel::table! {
         external_ref -> Nullable<Text>,
         updated_at -> Timestamptz,
         recorded -> Bool,
+        recent_videos -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    worker_paces (worker) {
+        worker -> Uuid,
+        resync_every -> Int8,
+        quota -> Int8,
+        window_ms -> Int8,
+        seen_at -> Timestamptz,
     }
 }
 
@@ -213,6 +224,7 @@ diesel::table! {
         expanded_at -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         finished_at -> Nullable<Timestamptz>,
+        trace -> Nullable<Text>,
     }
 }
 

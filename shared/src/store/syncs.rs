@@ -18,10 +18,10 @@ use super::history::{CreatorCounters, record_creator};
 use super::jobs::{Fence, Job, JobState, fenced};
 use super::prepared::Prepared;
 use super::schedule::seconds;
-use super::schema::{creators, credentials, jobs, projects};
-use super::time::from_now;
+use super::schema::{creators, credentials, jobs, projects, videos};
+use super::time::{ago, from_now};
 use super::{Store, StoreError};
-use crate::cadence::{self, Turn};
+use crate::cadence::{self, RECENT, Turn};
 use crate::ids::{CreatorId, CredentialId, VideoId};
 use crate::platforms::{Platform, Profile, Video};
 
@@ -159,6 +159,11 @@ impl Store {
                 let longest = cadence::longest_age(before.resync_every, project_resync_every, result.resync_every);
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
+                let recent = videos::table
+                    .filter(videos::creator_id.eq(fence.creator).and(videos::listed))
+                    .filter(videos::published_at.ge(ago(RECENT)))
+                    .count()
+                    .single_value();
                 let creator = diesel::update(creators::table.find(fence.creator)).set((
                     result.profile.map(ProfileColumns::from),
                     creators::missing_scopes.eq(result.missing_scopes),
@@ -167,6 +172,7 @@ impl Store {
                     creators::resync_gap.eq(gap),
                     creators::next_sync_at.eq(from_now(wait).nullable()),
                     deep.map(|now| creators::deep_synced_at.eq(now)),
+                    listing.map(|_| creators::recent_videos.eq(recent)),
                 ));
                 let done = diesel::update(fenced(fence)).set((
                     jobs::state.eq(JobState::Done),

@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
+use shared::budget::Quota;
 use shared::queue::{DEAD_AFTER, Queue};
+use shared::store::Store;
+use shared::store::paces::Pace;
 
 use super::report::Check;
 use super::settings::Settings;
@@ -21,6 +24,37 @@ pub(super) async fn workers(queue: Option<&Queue>) -> Option<Check> {
     Some(match alive.len() {
         0 => Check::fail(NAME, "none is alive: jobs wait", "start `metriqlab worker`"),
         alive => Check::ok(NAME, format!("{alive} alive, {running} jobs at work")),
+    })
+}
+
+/// Whether all workers go by one cadence and quota, and by the quota that this process was told.
+pub(super) async fn pace(store: Option<&Store>, told: Option<Quota>) -> Option<Check> {
+    // Without Postgres or its schema, theirs are the lines that say so.
+    judge(&within(store?.paces()).await.ok()?, told)
+}
+
+fn judge(paces: &[Pace], told: Option<Quota>) -> Option<Check> {
+    const NAME: &str = "cadence and quota";
+    let span = |span: Duration| humantime::format_duration(span);
+    let quota = |quota: Quota| format!("{} requests in {}", quota.requests, span(quota.window));
+    let each = |pace: &Pace| {
+        let every = pace.resync_every.map_or_else(|| "off".to_owned(), |every| format!("every {}", span(every)));
+        format!("{every} with {}", quota(pace.quota))
+    };
+    let known = paces.iter().map(each).collect::<Vec<_>>().join("; ");
+    Some(match (paces, told) {
+        ([], _) => return None,
+        ([pace], Some(told)) if pace.quota != told => Check::warn(
+            NAME,
+            format!("the workers have {}; here it is {}", quota(pace.quota), quota(told)),
+            "give the API and the workers the same TIKTOK_RATE_PER_MINUTE: they share one budget",
+        ),
+        ([_], _) => Check::ok(NAME, format!("the workers go by {known}")),
+        _ => Check::warn(
+            NAME,
+            format!("the workers do not agree: {known}"),
+            "give all workers the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE; just after a change, wait a minute",
+        ),
     })
 }
 
@@ -102,4 +136,30 @@ fn short(error: &str) -> String {
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::report::Level;
+
+    #[test]
+    fn workers_that_do_not_agree_are_named_with_what_they_have() {
+        let quota = |requests| Quota { requests, window: Duration::from_secs(60) };
+        let pace = |every: Option<u64>, requests| Pace {
+            resync_every: every.map(Duration::from_secs),
+            quota: quota(requests),
+        };
+        let said = |paces: &[Pace], told| judge(paces, told).map(|check| (check.level, check.found));
+        assert_eq!(said(&[], Some(quota(600))), None);
+        let well = "the workers go by every 6h with 600 requests in 1m".to_owned();
+        let six = pace(Some(21_600), 600);
+        assert_eq!(said(&[six], Some(quota(600))), Some((Level::Ok, well.clone())));
+        assert_eq!(said(&[six], None), Some((Level::Ok, well)), "nobody said anything here");
+        let other = "the workers have 600 requests in 1m; here it is 300 requests in 1m".to_owned();
+        assert_eq!(said(&[six], Some(quota(300))), Some((Level::Warn, other)));
+        let both = said(&[six, pace(None, 600)], None).expect("a check");
+        assert_eq!(both.0, Level::Warn);
+        assert!(both.1.ends_with("every 6h with 600 requests in 1m; off with 600 requests in 1m"), "{}", both.1);
+    }
 }

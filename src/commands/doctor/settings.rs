@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ::metriqlab::up::{FOLDER, Kept};
 use secrecy::{ExposeSecret as _, SecretString};
+use shared::budget::Quota;
 use shared::crypto::KeyRing;
 use shared::queue::Queue;
 use shared::settings::{
@@ -71,6 +72,12 @@ impl Settings {
 
     pub(super) fn store(&self) -> Option<Store> {
         self.database.as_ref().and_then(|database| Store::open(&database.url, CONNECTIONS).ok())
+    }
+
+    /// The quota that this process was told. Beside `up` it may have been told another one than `up` was.
+    pub(super) fn told_quota(&self) -> Option<Quota> {
+        let tiktok = self.tiktok.as_ref().filter(|_| !self.is_kept)?;
+        Some(Quota { requests: tiktok.rate_per_minute, window: tiktok.rate_window })
     }
 
     pub(super) fn queue(&self) -> Option<Queue> {

@@ -61,6 +61,9 @@ pub fn to_json(overview: &Overview) -> Value {
             "creators": counts.forecast.creators,
             "syncsPerMinute": counts.forecast.syncs_per_minute,
             "pagesPerMinute": counts.forecast.pages_per_minute,
+            "longestAgeSeconds": overview.resync_every.map(|every| every.as_secs_f64()),
+            "goesBy": if overview.paces.is_empty() { "settings" } else { "workers" },
+            "workersAgree": overview.paces.len() < 2,
             "fits": overview.tightest().is_none_or(|tightest| tightest.needed() <= 100.0),
         })),
     })

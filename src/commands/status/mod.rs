@@ -42,7 +42,9 @@ With --json, one object (with --watch one a line, each second):
              (until the next look whether it is over; null if closed),
              forecastPercent
   creators   active, reauthorizationRequired, disconnecting, due
-  forecast   creators, syncsPerMinute, pagesPerMinute, fits
+  forecast   creators, syncsPerMinute, pagesPerMinute, fits,
+             longestAgeSeconds (null: off), goesBy (workers; settings, if no
+             worker has run for a day), workersAgree (on cadence and quota)
 Fields may be added. Exit status 1 without Postgres; without Redis it is 0, and
 says so.
 
@@ -62,7 +64,7 @@ pub struct Args {
     database: DatabaseArgs,
     #[command(flatten)]
     redis: RedisArgs,
-    /// For the forecast: the same as the workers'.
+    /// For the forecast, where no worker has said what it goes by.
     #[command(flatten)]
     resync: ResyncArgs,
     #[command(flatten)]
@@ -70,7 +72,7 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let looker = looker(args)?;
+    let looker = looker(args).await?;
     let paint = Paint::new(std::io::stdout().is_terminal());
     if args.watch {
         return watch(&looker, args.json, paint).await;
@@ -79,19 +81,21 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     write(&overview, args.json, paint)
 }
 
-fn looker(args: &Args) -> anyhow::Result<Looker> {
+async fn looker(args: &Args) -> anyhow::Result<Looker> {
     let (database, redis) = (kept::database(&args.database)?, kept::redis(&args.redis)?);
-    let quota = kept::quota(&args.tiktok)?;
+    let told = kept::quota(&args.tiktok)?;
     let store = Store::open(&database.url, 2)?;
     let url = redis.url.expose_secret();
-    let limits = BudgetSettings { window: quota.rate_window, ..BudgetSettings::per_minute(quota.rate_per_minute) };
-    let budget = match &quota.client_key {
+    // The budget is counted as the workers count it.
+    let own = Quota { requests: told.rate_per_minute, window: told.rate_window };
+    let quota = store.paces().await?.first().map_or(own, |pace| pace.quota);
+    let limits = BudgetSettings { window: quota.window, ..BudgetSettings::per_minute(quota.requests) };
+    let budget = match &told.client_key {
         Some(app) => Some(Arc::new(Budget::new(url, &redis.prefix, app, limits, store.clone())?)),
         None => None,
     };
     let queue = Queue::connect(url, &redis.prefix)?;
-    let allowed = Quota { requests: quota.rate_per_minute, window: quota.rate_window };
-    Ok(Looker::new(store, queue, budget, allowed, args.resync.check()?))
+    Ok(Looker::new(store, queue, budget, own, args.resync.check()?))
 }
 
 fn write(overview: &Overview, json: bool, paint: Paint) -> anyhow::Result<()> {

@@ -87,6 +87,8 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
     }
     lines.push(String::new());
     lines.extend(creators(overview, paint));
+    let doubt = overview.pace_problem().map(|problem| wrapped(problem, 0)).unwrap_or_default();
+    lines.extend(doubt.iter().map(|line| paint.yellow(line)));
     lines.extend(warning(overview).iter().map(|line| paint.yellow(line)));
     lines
 }
@@ -327,6 +329,7 @@ mod tests {
                 lanes: Vec::new(),
             }),
             resync_every: Some(Duration::from_secs(86_400)),
+            paces: Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::idempotency::Idempotency;
 use crate::openapi::BulkErrors;
 use crate::params;
 use crate::path;
+use crate::trace::TraceContext;
 use crate::words::PlatformWord;
 
 /// The most creators that can be named (CONTRACT).
@@ -67,10 +68,11 @@ pub struct BulkSyncResult {
 pub async fn sync_creators(
     caller: Caller,
     idempotency: Idempotency,
+    trace: TraceContext,
     LongJsonBody(body): LongJsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let work = open_batch(Data::clone(&api), caller.project(), filter(&body)?, ids(&body)?);
+    let work = open_batch(Data::clone(&api), caller.project(), filter(&body)?, ids(&body)?, trace);
     idempotency.answer_once(&api, caller, &body, Box::pin(work)).await
 }
 
@@ -79,13 +81,17 @@ async fn open_batch(
     project: ProjectId,
     filter: BatchFilter,
     ids: Option<Vec<CreatorId>>,
+    trace: TraceContext,
 ) -> Result<HttpResponse, ApiError> {
     let work = Data::clone(&api);
     // Goes on if the client hangs up: half a batch is none, and the client may ask which there are.
     let NewBatch { id, total } = api
         .detached(async move {
-            let Some(ids) = ids else { return work.within(work.store.open_batch(project, &filter)).await };
-            match work.within(work.store.open_batch_of(project, &ids, &filter)).await? {
+            let trace = Some(trace.as_str());
+            let Some(ids) = ids else {
+                return work.within(work.store.open_traced_batch(project, &filter, trace)).await;
+            };
+            match work.within(work.store.open_batch_of(project, &ids, &filter, trace)).await? {
                 ChosenBatch::New(batch) => Ok(batch),
                 ChosenBatch::Unknown(id) => Err(unknown(&id.to_string())),
             }

@@ -1,0 +1,3 @@
+ALTER TABLE creators DROP COLUMN recent_videos;
+DROP TABLE worker_paces;
+ALTER TABLE batches DROP COLUMN trace;
