@@ -69,7 +69,7 @@ pub enum ApiError {
     #[error("the platform failed; try again later")]
     Platform,
     /// Postgres is out of reach, and nothing is half done; the detail is for the log.
-    #[error("temporarily unavailable; nothing was changed, try again")]
+    #[error("temporarily unavailable; nothing is half done: send the request again")]
     Unavailable(String),
 }
 

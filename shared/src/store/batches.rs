@@ -94,10 +94,12 @@ struct Count {
 
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
+    ///
+    /// In a transaction, so that a statement which reaches Postgres after the caller has stopped waiting changes nothing.
     pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
         let id = BatchId::new();
         let mut connection = self.connection().await?;
-        let row = sql_query(
+        let accepting = sql_query(
             "INSERT INTO batches (id, project_id, platform, stale_before, until_at, total) \
              SELECT $1, $2, $3, now() - make_interval(secs => $4), \
                  (SELECT COALESCE(max(connected_at), '-infinity') FROM creators \
@@ -110,9 +112,8 @@ impl Store {
         .bind::<SqlUuid, _>(id)
         .bind::<SqlUuid, _>(project)
         .bind::<Nullable<Text>, _>(filter.platform)
-        .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
-        .get_result::<Count>(&mut connection)
-        .await?;
+        .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()));
+        let row: Count = connection.transaction(async |connection| accepting.get_result(connection).await).await?;
         Ok(NewBatch { id, total: row.count })
     }
 

@@ -3,7 +3,7 @@
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::jobs::{JobKind, JobState};
 use super::schema::jobs;
@@ -31,6 +31,9 @@ pub enum OpenSync {
 
 impl Store {
     /// The open sync of a creator, or a new one: the single flight. An open one becomes interactive at once.
+    ///
+    /// In a transaction, since a caller may stop waiting while a statement is on its way to a Postgres that stands still: that
+    /// one is carried out later, but nobody commits it.
     #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn open_sync(
         &self,
@@ -41,21 +44,33 @@ impl Store {
         let mut connection = self.connection().await?;
         // An open job can end between the two statements; then the first one succeeds the next time.
         loop {
-            if let Some(id) = insert_sync(&mut connection, project, creator, trace).await? {
-                return Ok(OpenSync::New(id));
-            }
-            if let Some(verdict) = refusal(&mut connection, project, creator).await? {
-                return Ok(verdict);
-            }
-            if let Some(shared) = share_sync(&mut connection, creator).await? {
-                return Ok(shared);
+            let asked =
+                connection.transaction(async |connection| new_or_shared(connection, project, creator, trace).await);
+            if let Some(found) = asked.await? {
+                return Ok(found);
             }
         }
     }
 }
 
+/// `None`: the open job ended while it was looked for.
+async fn new_or_shared(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    creator: CreatorId,
+    trace: Option<&str>,
+) -> QueryResult<Option<OpenSync>> {
+    if let Some(id) = insert_sync(connection, project, creator, trace).await? {
+        return Ok(Some(OpenSync::New(id)));
+    }
+    if let Some(verdict) = refusal(connection, project, creator).await? {
+        return Ok(Some(verdict));
+    }
+    share_sync(connection, creator).await
+}
+
 pub(super) async fn insert_sync(
-    connection: &mut diesel_async::AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     project: ProjectId,
     creator: CreatorId,
     trace: Option<&str>,
@@ -88,7 +103,7 @@ pub(super) async fn insert_sync(
 }
 
 async fn refusal(
-    connection: &mut diesel_async::AsyncPgConnection,
+    connection: &mut AsyncPgConnection,
     project: ProjectId,
     creator: CreatorId,
 ) -> QueryResult<Option<OpenSync>> {
@@ -110,10 +125,7 @@ async fn refusal(
 }
 
 /// Joins the open sync, if there still is one. One that was delayed or waiting in the bulk lane is due now.
-async fn share_sync(
-    connection: &mut diesel_async::AsyncPgConnection,
-    creator: CreatorId,
-) -> QueryResult<Option<OpenSync>> {
+async fn share_sync(connection: &mut AsyncPgConnection, creator: CreatorId) -> QueryResult<Option<OpenSync>> {
     let open = || {
         jobs::table
             .filter(jobs::creator_id.eq(creator))
