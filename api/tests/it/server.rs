@@ -161,3 +161,29 @@ async fn a_client_that_never_ends_its_request_is_let_go() {
         assert!(text.starts_with("HTTP/1.1 408"), "{text}");
     }
 }
+
+/// What the server's parser refuses never reaches the app: a bare status, and the connection is closed. `docs/errors` says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_is_answered_by_a_bare_status() {
+    let world = World::start().await;
+    let address = world.base.trim_start_matches("http://").to_owned();
+    let key = &world.client.key;
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n{header}\r\n");
+    for (request, status) in [
+        (get("/api/v1/creators?externalRef=\u{e9}", ""), "400"),
+        (get("/api/v1/creators?externalRef=a\"b", ""), "400"),
+        (get("/api/v1/creators?externalRef=a<b", ""), "400"),
+        (get("/api/v1/creators", "content-length: 1\r\ncontent-length: 2\r\n"), "400"),
+        (get("/api/v1/creators", &format!("x-long: {}\r\n", "x".repeat(200_000))), "431"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+        // A server that has answered already may not take the rest.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("a status");
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{}", &request[..60]);
+    }
+    for encoded in ["%C3%A9", "a%22b", "a%3Cb"] {
+        world.client.get(&format!("/api/v1/creators?externalRef={encoded}")).await.data(200);
+    }
+}
