@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::body::JsonBody;
+use crate::envelope::Failure;
 use crate::error::ApiError;
 use crate::error_docs::ErrorDocs;
 use crate::prefer::PREFERENCE_APPLIED;
@@ -215,8 +216,15 @@ impl Answer {
         for header in self.headers {
             response.insert_header(header);
         }
-        Ok(response.insert_header((REPLAYED, "true")).body(self.body))
+        Ok(response.insert_header((REPLAYED, "true")).body(of_this_request(self.body)))
     }
+}
+
+/// An error names the request that it answers: not the first one, but this.
+fn of_this_request(body: String) -> String {
+    let Ok(mut failure) = serde_json::from_str::<Failure>(&body) else { return body };
+    failure.error.request_id = request_id::current().to_string();
+    serde_json::to_string(&failure).unwrap_or(body)
 }
 
 /// `None`: the key that sealed it is gone, or it was changed.

@@ -53,8 +53,13 @@ async fn the_same_request_gets_the_first_answer_again() {
     let ended = format!("UPDATE jobs SET state = 'done', finished_at = now() WHERE creator_id = '{creator}'");
     world.sql().await.batch_execute(&ended).await.expect("ended");
     is_replay(&first, &send(sync("k1").header("prefer", "respond-async")).await);
-    let unknown = post(&world.client, BULK, "k2", &json!({"ids": [CreatorId::new().to_string()]})).await;
+    let nobody = json!({"ids": [CreatorId::new().to_string()]});
+    let unknown = post(&world.client, BULK, "k2", &nobody).await;
     assert_eq!(unknown.error(400), "invalid_request");
+    let again = post(&world.client, BULK, "k2", &nobody).await;
+    assert_eq!((again.error(400), again.message()), ("invalid_request", unknown.message()));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_ne!(again.body["error"]["requestId"], unknown.body["error"]["requestId"]);
     let other = post(&world.client, BULK, "k3", &json!({})).await;
     assert_ne!(other.data(202)["batchId"], first.body["data"]["batchId"], "another key is another request");
     assert!(other.header("idempotent-replayed").is_none());
