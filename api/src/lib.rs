@@ -20,6 +20,7 @@ mod idempotency;
 mod limits;
 mod observe;
 mod openapi;
+mod overtaken;
 mod params;
 mod path;
 mod prefer;

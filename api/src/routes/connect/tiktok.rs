@@ -19,6 +19,7 @@ use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::idempotency::Idempotency;
 use crate::openapi::ConnectErrors;
+use crate::overtaken::About;
 use crate::redirect;
 
 /// Twice the 128 random bits that the contract asks for.
@@ -76,7 +77,8 @@ pub async fn connect_tiktok(
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
         external_ref: body.text("externalRef")?.map(external_ref).transpose()?.map(str::to_owned),
     };
-    idempotency.answer_once(&api, caller, &body, Box::pin(begin(Data::clone(&api), pending, pkce))).await
+    let work = begin(Data::clone(&api), pending, pkce);
+    idempotency.answer_once(&api, caller, &body, About::Consent, Box::pin(work)).await
 }
 
 async fn begin(api: Data<Api>, pending: PendingConsent, pkce: Option<Pkce>) -> Result<HttpResponse, ApiError> {
