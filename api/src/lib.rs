@@ -16,6 +16,7 @@ mod envelope;
 mod error;
 mod error_docs;
 mod etag;
+mod external_ref;
 mod idempotency;
 mod limits;
 mod observe;

@@ -66,12 +66,24 @@ async fn a_creator_who_declines_is_named_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ref_is_a_line_of_255_characters() {
     let world = World::start().await;
-    for good in ["x".repeat(255), "\u{1f600}".repeat(255), " ".to_owned()] {
+    for good in ["x".repeat(255), "\u{1f600}".repeat(255), " a b ".to_owned(), "\u{1f468}\u{200d}\u{1f469}".to_owned()]
+    {
         world.client.post_json("/api/v1/connect/tiktok", &json!({"externalRef": good})).await.data(200);
     }
-    let wrong =
-        [json!(""), json!("x".repeat(256)), json!("a\nb"), json!("a\u{0}b"), json!("\u{9f}"), json!(5), json!({})];
-    for wrong in wrong {
+    let texts = [
+        "",
+        "a\nb",
+        "a\u{0}b",
+        "\u{9f}",
+        " ",
+        "\u{a0}\u{3000}",
+        "a\u{fffd}b",
+        "a\u{202e}b",
+        "a\u{200b}b",
+        "\u{feff}a",
+        "a\u{2028}b",
+    ];
+    for wrong in texts.map(|text| json!(text)).into_iter().chain([json!("x".repeat(256)), json!(5), json!({})]) {
         let answer = world.client.post_json("/api/v1/connect/tiktok", &json!({"externalRef": wrong})).await;
         assert_eq!(answer.error(400), "invalid_request", "{wrong}");
         assert!(answer.message().starts_with("externalRef: "), "{}", answer.message());
