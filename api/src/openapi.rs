@@ -152,7 +152,7 @@ impl IntoResponses for BulkErrors {
 
 impl IntoResponses for ChangeErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 403, 404, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 408, 413, 415, 429, 500, 503])
     }
 }
 

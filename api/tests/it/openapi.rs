@@ -154,6 +154,24 @@ async fn every_route_answers_as_its_schema_says() {
         let change = world.client.request(Method::PATCH, &path).json(&json!({"resyncEvery": every}));
         seen.check("PATCH /api/v1/creators/{id}", &send(change).await);
     }
+    let sync = format!("{path}/sync");
+    let never_ending = [
+        (Method::POST, "/api/v1/connect/tiktok", "/api/v1/connect/tiktok"),
+        (Method::POST, "/api/v1/creators/sync", "/api/v1/creators/sync"),
+        (Method::POST, "/api/v1/creators/{id}/sync", sync.as_str()),
+        (Method::PATCH, "/api/v1/creators/{id}", path.as_str()),
+        (Method::DELETE, "/api/v1/creators/{id}", path.as_str()),
+        (Method::POST, "/webhooks/tiktok", "/webhooks/tiktok"),
+    ];
+    let slow = never_ending.map(|(method, described, path)| {
+        let body = reqwest::Body::wrap_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let request = world.client.request(method.clone(), path).header("content-type", "application/json").body(body);
+        async move { (format!("{method} {described}"), send(request).await) }
+    });
+    for (operation, answer) in futures::future::join_all(slow).await {
+        assert_eq!(answer.status, 408, "{operation}: {}", answer.text);
+        seen.check(&operation, &answer);
+    }
     let synced = send(world.client.request(Method::POST, &format!("{path}/sync"))).await;
     assert_eq!(synced.status, 202);
     seen.check("POST /api/v1/creators/{id}/sync", &synced);
