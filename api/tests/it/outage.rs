@@ -19,6 +19,7 @@ async fn without_postgres_it_is_unavailable() {
     }
     let page = send(world.client.bare(Method::GET, "/oauth/tiktok/callback?state=a&code=b")).await;
     assert_eq!(page.status, 503);
+    assert_eq!(page.header("retry-after"), Some("2"));
     assert!(page.text.contains("<h1>Something went wrong</h1>"), "{}", page.text);
 }
 
