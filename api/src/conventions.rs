@@ -24,8 +24,10 @@ pub fn apply(document: &mut OpenApi) {
         for (method, operation) in operations {
             let Some(operation) = operation.as_mut().filter(|operation| operation.security.is_some()) else { continue };
             // As a role, which OpenAPI 3.1 knows for keys too.
-            let scope = auth::scope_of(&method, path).to_string();
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
+            let (scope, others) = auth::scopes_of(&method, path);
+            let scopes = std::iter::once(&scope).chain(others);
+            operation.security =
+                Some(scopes.map(|scope| SecurityRequirement::new(SCHEME, [scope.to_string()])).collect());
             limit(operation);
             if operation.responses.responses.contains_key("304") {
                 conditional(operation);
