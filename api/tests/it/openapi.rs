@@ -103,12 +103,23 @@ impl Seen<'_> {
             assert!(errors.is_empty(), "{operation} {}: {errors:?}\n{}", answer.status, answer.text);
         }
         self.operations.insert(operation.to_owned());
+        let headers = described["headers"].as_object().into_iter().flat_map(serde_json::Map::keys);
+        let headers: BTreeSet<String> = headers.map(|name| name.to_lowercase()).collect();
+        let telling = ["etag", "location", "retry-after", "preference-applied", "idempotent-replayed"];
+        for name in telling.iter().filter(|name| path.starts_with("/api/") && answer.header(name).is_some()) {
+            assert!(headers.contains(*name), "{operation} {}: {name} is not described", answer.status);
+        }
+        let limited =
+            answer.headers.keys().map(reqwest::header::HeaderName::as_str).filter(|name| name.starts_with("ratelimit"));
+        for name in limited.filter(|_| answer.status.is_success()) {
+            assert!(headers.contains(name), "{operation} {}: {name} is not described", answer.status);
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_as_its_schema_says() {
-    let world = World::with(Options { sync_wait: "1s", ..Options::default() }).await;
+    let world = World::with(Options { sync_wait: "1s", rate: 600, ..Options::default() }).await;
     let document = document(&world).await;
     let mut seen = Seen { document: &document, operations: BTreeSet::new() };
     let creator = world.creator("open-1").await;
@@ -177,7 +188,7 @@ async fn every_route_answers_as_its_schema_says() {
         assert_eq!(answer.status, 408, "{operation}: {}", answer.text);
         seen.check(&operation, &answer);
     }
-    let synced = send(world.client.request(Method::POST, &format!("{path}/sync"))).await;
+    let synced = send(world.client.request(Method::POST, &format!("{path}/sync")).header("prefer", "wait=1")).await;
     assert_eq!(synced.status, 202);
     seen.check("POST /api/v1/creators/{id}/sync", &synced);
     let job = synced.body["data"]["jobId"].as_str().expect("a job");
