@@ -58,9 +58,10 @@ fn limit(operation: &mut Operation) {
     say(operation, statuses, "RateLimit-Reset", &Type::Integer, "Seconds until all of them are back");
 }
 
-/// What tells a client how long to wait, and how long was waited.
+/// What tells a client who it is to be, how long to wait, and how long was waited.
 fn waits(operation: &mut Operation) {
-    say(operation, &["429", "503"], "Retry-After", Type::Integer, "Seconds after which to ask again");
+    say(operation, &["401"], "WWW-Authenticate", &Type::String, "The header that the key belongs in");
+    say(operation, &["429", "503"], "Retry-After", &Type::Integer, "Seconds after which to ask again");
     let in_progress = "Seconds after which to ask again, where the first request with this key is not done";
     if operation.responses.responses.contains_key("422") {
         say(operation, &["409"], "Retry-After", &Type::Integer, in_progress);

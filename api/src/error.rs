@@ -126,6 +126,10 @@ impl ApiError {
             Self::MethodNotAllowed { allow } => {
                 HeaderValue::from_str(allow).map(|allow| (header::ALLOW, allow)).into_iter().collect()
             }
+            // RFC 9110, section 15.5.2. No registered scheme: a browser asks its user for none.
+            Self::MissingApiKey | Self::InvalidApiKey => {
+                vec![(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey header=\"x-api-key\""))]
+            }
             Self::RateLimited(refusal) => refusal.headers(),
             // What still comes of the body is no request (RFC 9110, section 15.5.9).
             Self::BodyTimeout => vec![(header::CONNECTION, HeaderValue::from_static("close"))],

@@ -117,6 +117,11 @@ async fn browsers_of_the_given_origins_may_call() {
         Some("https://app.example.com"),
         "so that it can be read"
     );
+    assert_eq!(refused.header("www-authenticate"), Some("ApiKey header=\"x-api-key\""));
+    let foreign = world.client.bare(Method::OPTIONS, "/api/v1/creators").header("origin", "https://evil.example.com");
+    let foreign = send(foreign.header("access-control-request-method", "GET")).await;
+    assert_eq!(foreign.error(400), "invalid_request");
+    assert!(foreign.header("access-control-allow-origin").is_none());
     let foreign = world.client.request(Method::GET, "/api/v1/creators").header("origin", "https://evil.example.com");
     assert!(send(foreign).await.header("access-control-allow-origin").is_none());
 }
