@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_cors::Cors;
-use actix_web::body::BoxBody;
+use actix_cors::{Cors, CorsError};
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
-use actix_web::middleware::{Condition, from_fn};
+use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use shared::crypto::KeyRing;
@@ -112,6 +112,8 @@ pub fn build(
         .service(connect::tiktok::connect_tiktok)
         .service(creators::list::list_creators)
         .service(creators::bulk::sync_creators)
+        // Before `/creators/{id}`, which would take it for a creator.
+        .route("/creators/sync", web::to(no_route))
         .service(creators::profile::show_profile)
         .service(creators::videos::list_videos)
         .service(creators::history::show_creator_history)
@@ -143,9 +145,11 @@ pub fn build(
         .service(assets::resource())
         .service(console::scope())
         .route("/", web::get().to(console::front_door))
+        .route("/", web::to(not_at_the_front_door))
         .configure(docs::configure)
         .default_service(web::to(no_route))
         .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+        .wrap(from_fn(enveloped_cors))
         .wrap(from_fn(observe))
         .wrap(from_fn(unread::hold))
 }
@@ -155,6 +159,27 @@ async fn no_route(request: HttpRequest, document: Data<Document>) -> Result<Http
     match document.methods_of(request.match_info().as_str()) {
         Some(allow) => Err(ApiError::MethodNotAllowed { allow: allow.to_owned() }),
         None => Err(ApiError::NotFound("route")),
+    }
+}
+
+/// The bare address has no other method.
+async fn not_at_the_front_door() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed { allow: "GET, HEAD".to_owned() })
+}
+
+/// Puts the refusal of a preflight into the envelope, where people who try it by hand read it.
+async fn enveloped_cors(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = next.call(request).await?.map_into_boxed_body();
+    let refusal = response.response().error().and_then(|error| error.as_error::<CorsError>()).map(ToString::to_string);
+    match refusal {
+        None => Ok(response),
+        Some(refusal) => {
+            let (request, _) = response.into_parts();
+            Ok(ServiceResponse::from_err(ApiError::InvalidRequest(format!("CORS: {refusal}")), request))
+        }
     }
 }
 

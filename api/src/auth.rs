@@ -56,17 +56,24 @@ impl FromRequest for Caller {
 fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let key = request.extensions().get::<ActiveKey>().copied().ok_or(ApiError::MissingApiKey)?;
     // The path as it was routed: `/%61pi` leads to `/api`.
-    let scope = scope_of(request.method(), request.match_info().as_str());
-    if key.may(scope) { Ok(Caller { key }) } else { Err(ApiError::Forbidden(scope)) }
+    let (scope, others) = scopes_of(request.method(), request.match_info().as_str());
+    if key.may(scope) || others.iter().any(|other| key.may(*other)) {
+        Ok(Caller { key })
+    } else {
+        Err(ApiError::Forbidden(scope))
+    }
 }
 
-/// The scope that a route needs. Here and not at the routes, so that a new one can't be without.
-pub fn scope_of(method: &Method, path: &str) -> KeyScope {
+/// The scope that a route needs, and those that do in its place: who may ask for a job may see what becomes of it. Here and
+/// not at the routes, so that a new one can't be without.
+pub fn scopes_of(method: &Method, path: &str) -> (KeyScope, &'static [KeyScope]) {
     match *method {
-        Method::GET => KeyScope::Read,
-        Method::DELETE => KeyScope::Disconnect,
-        _ if path.starts_with("/api/v1/connect/") => KeyScope::Connect,
-        _ => KeyScope::Sync,
+        Method::GET if path.starts_with("/api/v1/jobs/") => (KeyScope::Read, &[KeyScope::Sync, KeyScope::Disconnect]),
+        Method::GET if path.starts_with("/api/v1/batches/") => (KeyScope::Read, &[KeyScope::Sync]),
+        Method::GET => (KeyScope::Read, &[]),
+        Method::DELETE => (KeyScope::Disconnect, &[]),
+        _ if path.starts_with("/api/v1/connect/") => (KeyScope::Connect, &[]),
+        _ => (KeyScope::Sync, &[]),
     }
 }
 

@@ -135,7 +135,7 @@ fn read(
     let payload = payload.take();
     async move {
         if too_long {
-            return Err(ApiError::PayloadTooLarge);
+            return Err(ApiError::PayloadTooLarge { longest });
         }
         tokio::time::timeout(READ_TIMEOUT, collect(payload, longest)).await.unwrap_or(Err(ApiError::BodyTimeout))
     }
@@ -146,7 +146,7 @@ async fn collect(mut payload: Payload, longest: usize) -> Result<Bytes, ApiError
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| ApiError::field("body", &error.to_string()))?;
         if body.len() + chunk.len() > longest {
-            return Err(ApiError::PayloadTooLarge);
+            return Err(ApiError::PayloadTooLarge { longest });
         }
         body.extend_from_slice(&chunk);
     }

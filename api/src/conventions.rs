@@ -1,5 +1,5 @@
 //! What every route of a kind has in common, written into the document once: the scope of a key that it needs, tags of reads,
-//! keys of idempotency, what is said of the limit.
+//! keys of idempotency, what is said of the limit and of waiting.
 
 use actix_web::http::Method;
 use utoipa::openapi::header::HeaderBuilder;
@@ -24,9 +24,12 @@ pub fn apply(document: &mut OpenApi) {
         for (method, operation) in operations {
             let Some(operation) = operation.as_mut().filter(|operation| operation.security.is_some()) else { continue };
             // As a role, which OpenAPI 3.1 knows for keys too.
-            let scope = auth::scope_of(&method, path).to_string();
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
+            let (scope, others) = auth::scopes_of(&method, path);
+            let scopes = std::iter::once(&scope).chain(others);
+            operation.security =
+                Some(scopes.map(|scope| SecurityRequirement::new(SCHEME, [scope.to_string()])).collect());
             limit(operation);
+            waits(operation);
             if operation.responses.responses.contains_key("304") {
                 conditional(operation);
             }
@@ -37,10 +40,42 @@ pub fn apply(document: &mut OpenApi) {
     }
 }
 
+/// Every answer to a good key says what is left of its limit; here, those that a client looks at for it.
 fn limit(operation: &mut Operation) {
-    say(operation, &["429"], "Retry-After", "Seconds after which to ask again");
-    say(operation, &["429"], "RateLimit", "What is left, and until when (draft-ietf-httpapi-ratelimit-headers)");
-    say(operation, &["429"], "RateLimit-Policy", "The limit: requests, and the seconds that they are for");
+    let statuses = &["200", "202", "304", "429"];
+    let left =
+        "What is left, `r`, and in how many seconds all of it is back, `t` (draft-ietf-httpapi-ratelimit-headers)";
+    say(operation, statuses, "RateLimit", &Type::String, left);
+    say(
+        operation,
+        statuses,
+        "RateLimit-Policy",
+        &Type::String,
+        "The limit: requests `q`, and the seconds `w` that they are for",
+    );
+    say(operation, statuses, "RateLimit-Limit", &Type::Integer, "The requests of a minute");
+    say(operation, statuses, "RateLimit-Remaining", &Type::Integer, "Those that are left");
+    say(operation, statuses, "RateLimit-Reset", &Type::Integer, "Seconds until all of them are back");
+}
+
+/// What tells a client who it is to be, how long to wait, and how long was waited.
+fn waits(operation: &mut Operation) {
+    say(operation, &["401"], "WWW-Authenticate", &Type::String, "The header that the key belongs in");
+    say(operation, &["429", "503"], "Retry-After", &Type::Integer, "Seconds after which to ask again");
+    let in_progress = "Seconds after which to ask again, where the first request with this key is not done";
+    if operation.responses.responses.contains_key("422") {
+        say(operation, &["409"], "Retry-After", &Type::Integer, in_progress);
+    }
+    let takes_prefer = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(known) if known.name == "Prefer");
+    if operation.parameters.iter().flatten().any(takes_prefer) {
+        say(
+            operation,
+            &["200", "202"],
+            "Preference-Applied",
+            &Type::String,
+            "The preferences that were honoured (RFC 7240)",
+        );
+    }
 }
 
 fn conditional(operation: &mut Operation) {
@@ -50,7 +85,7 @@ fn conditional(operation: &mut Operation) {
         known,
         ObjectBuilder::new().schema_type(Type::String),
     ));
-    say(operation, &["200", "304"], "ETag", "Tells this answer from a newer one");
+    say(operation, &["200", "304"], "ETag", &Type::String, "Tells this answer from a newer one");
 }
 
 fn idempotent(operation: &mut Operation) {
@@ -59,7 +94,7 @@ fn idempotent(operation: &mut Operation) {
     let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(idempotency::MAX_KEY));
     let parameter = header("Idempotency-Key", key, text.pattern(Some(idempotency::PATTERN)));
     operation.parameters.get_or_insert_default().push(parameter);
-    say(operation, &["200", "202"], "Idempotent-Replayed", "`true` on an answer that was given before");
+    say(operation, &["200", "202"], "Idempotent-Replayed", &Type::String, "`true` on an answer that was given before");
 }
 
 fn header(name: &str, description: &str, schema: ObjectBuilder) -> RefOr<Parameter> {
@@ -73,11 +108,11 @@ fn header(name: &str, description: &str, schema: ObjectBuilder) -> RefOr<Paramet
 }
 
 /// Describes a header of the answers with these statuses, as far as there are such answers.
-fn say(operation: &mut Operation, statuses: &[&str], name: &str, description: &str) {
+fn say(operation: &mut Operation, statuses: &[&str], name: &str, of: &Type, description: &str) {
     for status in statuses {
         let Some(RefOr::T(Response { headers, .. })) = operation.responses.responses.get_mut(*status) else { continue };
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
+        let schema = ObjectBuilder::new().schema_type(of.clone());
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
         headers.entry(name.to_owned()).or_insert(RefOr::T(header));
     }
 }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use sha2::{Digest as _, Sha256};
 use shared::ids::{CreatorId, ProjectId, VideoId};
 use shared::store::creators::CreatorPosition;
+use shared::store::history::Interval;
 use shared::store::videos::{SortOrder, VideoPosition, VideoSort};
 use uuid::Uuid;
 
@@ -19,8 +20,6 @@ const VERSION: u8 = 1;
 const CREATORS: u8 = 1;
 /// A counter that is not known; they are never negative.
 const UNKNOWN: i64 = i64::MIN;
-/// Behind the numbers of the lists of videos.
-const HISTORY: u8 = 12;
 const SUM_BYTES: usize = 4;
 const BODY_BYTES: usize = 26;
 
@@ -57,13 +56,23 @@ pub fn video_position(
 }
 
 /// Where the next page of a history starts: at this instant. `owner` is the creator or the video whose history it is.
-pub fn history_from(owner: Uuid, at: DateTime<Utc>) -> String {
-    encode(HISTORY, owner, at.timestamp_micros(), Uuid::nil())
+pub fn history_from(owner: Uuid, interval: Interval, at: DateTime<Utc>) -> String {
+    encode(history(interval), owner, at.timestamp_micros(), Uuid::nil())
 }
 
-/// Reads what [`history_from`] made for the same owner; an empty text is the first page.
-pub fn history_start(owner: Uuid, cursor: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
-    decode(HISTORY, owner, cursor, |micros, _| instant(micros))
+/// Reads what [`history_from`] made for the same owner and interval; an empty text is the first page.
+pub fn history_start(owner: Uuid, interval: Interval, cursor: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
+    decode(history(interval), owner, cursor, |micros, _| instant(micros))
+}
+
+/// The number of a history, behind those of the lists of videos.
+fn history(interval: Interval) -> u8 {
+    match interval {
+        Interval::Day => 12,
+        Interval::Week => 13,
+        Interval::Month => 14,
+        Interval::Raw => 15,
+    }
 }
 
 /// The number of a list of videos. Fixed: clients hold cursors while versions change.
@@ -166,10 +175,16 @@ mod tests {
                 }
                 prop_assert!(video_position(creator, sort, order, &cursor).is_err(), "nor is it one of creators");
             }
-            let past = history_from(creator.uuid(), at);
-            prop_assert_eq!(history_start(creator.uuid(), &past).expect("good"), Some(at));
-            for (sort, order) in lists.iter().copied() {
-                prop_assert!(video_position(creator, sort, order, &past).is_err(), "nor one of a history");
+            let intervals = [Interval::Day, Interval::Week, Interval::Month, Interval::Raw];
+            for interval in intervals {
+                let past = history_from(creator.uuid(), interval, at);
+                for other in intervals {
+                    let read = history_start(creator.uuid(), other, &past);
+                    prop_assert_eq!(read.ok().flatten(), (other == interval).then_some(at), "a cursor is of one interval");
+                }
+                for (sort, order) in lists.iter().copied() {
+                    prop_assert!(video_position(creator, sort, order, &past).is_err(), "nor one of a history");
+                }
             }
         }
 

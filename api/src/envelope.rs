@@ -1,7 +1,7 @@
 //! The envelope around every answer of the API.
 
 use actix_web::HttpResponse;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What was asked for.
@@ -15,7 +15,7 @@ pub struct Success<T> {
 }
 
 /// Why it is not what was asked for.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// Always `false`.
     #[schema(example = false)]
@@ -25,7 +25,7 @@ pub struct Failure {
 }
 
 /// What went wrong.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     /// For programs: one of a fixed list.

@@ -50,9 +50,12 @@ pub enum ApiError {
     /// The same `Idempotency-Key` with another body.
     #[error("this Idempotency-Key came with another body before: take a new key for a new request")]
     IdempotencyMismatch,
-    /// A body over [`crate::body::MAX_BODY`].
-    #[error("the body is larger than 64 KiB")]
-    PayloadTooLarge,
+    /// A body that is longer than the route reads.
+    #[error("the body is larger than {} KiB", .longest / 1024)]
+    PayloadTooLarge {
+        /// The most bytes that it reads.
+        longest: usize,
+    },
     /// A body that does not come to its end.
     #[error("body: did not arrive in time")]
     BodyTimeout,
@@ -69,7 +72,7 @@ pub enum ApiError {
     #[error("the platform failed; try again later")]
     Platform,
     /// Postgres is out of reach, and nothing is half done; the detail is for the log.
-    #[error("temporarily unavailable; nothing was changed, try again")]
+    #[error("temporarily unavailable; nothing is half done: send the request again")]
     Unavailable(String),
 }
 
@@ -101,7 +104,7 @@ impl ApiError {
             Self::ReauthorizationRequired => "reauthorization_required",
             Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::IdempotencyMismatch => "idempotency_mismatch",
-            Self::PayloadTooLarge => "payload_too_large",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RateLimited(_) => "rate_limited",
             Self::Internal(_) => "internal",
@@ -122,6 +125,10 @@ impl ApiError {
         match self {
             Self::MethodNotAllowed { allow } => {
                 HeaderValue::from_str(allow).map(|allow| (header::ALLOW, allow)).into_iter().collect()
+            }
+            // RFC 9110, section 15.5.2. No registered scheme: a browser asks its user for none.
+            Self::MissingApiKey | Self::InvalidApiKey => {
+                vec![(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey header=\"x-api-key\""))]
             }
             Self::RateLimited(refusal) => refusal.headers(),
             // What still comes of the body is no request (RFC 9110, section 15.5.9).
@@ -151,7 +158,7 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ReauthorizationRequired | Self::IdempotencyInProgress => StatusCode::CONFLICT,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

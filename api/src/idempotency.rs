@@ -2,8 +2,8 @@
 //! sends it again, and gets the first one's answer.
 //!
 //! The first request runs to its end, also if its client hangs up, and its answer is kept for a day; but not one of a server
-//! that failed (5xx), which is to be tried again. While it runs, others are told so. Its lease in Postgres is renewed
-//! meanwhile: if the process dies, the key is free again within seconds, and the next request runs anew.
+//! that failed (5xx), nor that a creator has to connect again: those are to be tried again. While it runs, others are told so. Its lease in Postgres is renewed
+//! meanwhile: if the process dies, the key is free again within 15 s, and the next request runs anew.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -19,14 +19,17 @@ use futures::future::LocalBoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use shared::ids::ProjectId;
 use shared::store::idempotency::{RequestClaim, RequestKey, RequestLease};
 use tracing::Instrument as _;
 
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::body::JsonBody;
+use crate::envelope::Failure;
 use crate::error::ApiError;
 use crate::error_docs::ErrorDocs;
+use crate::overtaken::{About, Present, present};
 use crate::prefer::PREFERENCE_APPLIED;
 use crate::request_id;
 
@@ -96,6 +99,7 @@ impl Idempotency {
         api: &Data<Api>,
         caller: Caller,
         body: &JsonBody,
+        about: About,
         work: Work,
     ) -> Result<HttpResponse, ApiError> {
         let Some(hash) = self.0 else { return work.await };
@@ -106,11 +110,15 @@ impl Idempotency {
                 RequestClaim::New(lease) => return run(api, lease, work).await,
                 RequestClaim::Running => return Err(ApiError::IdempotencyInProgress),
                 RequestClaim::OtherBody => return Err(ApiError::IdempotencyMismatch),
-                RequestClaim::Answered(sealed) => match open(api, &key, &sealed) {
-                    Some(answer) => return answer.replay(),
+                RequestClaim::Answered(sealed) => {
                     // Sealed under an encryption key that is not in the list any more: as good as not kept.
-                    None => api.within(api.store.forget_request(key, &sealed)).await?,
-                },
+                    if let Some(answer) = open(api, &key, &sealed)
+                        && let Some(response) = answer.replay(api, caller.project(), about).await?
+                    {
+                        return Ok(response);
+                    }
+                    api.within(api.store.forget_request(key, &sealed)).await?;
+                }
             }
         }
     }
@@ -153,7 +161,7 @@ async fn settle(
     answer: Result<HttpResponse, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let response = match answer {
-        Err(error) if error.status_code().is_server_error() => {
+        Err(error) if !is_lasting(&error) => {
             give_up(api, lease).await;
             return Err(error);
         }
@@ -166,6 +174,12 @@ async fn settle(
         _ => give_up(api, lease).await,
     }
     Ok(response)
+}
+
+/// Whether the same request is answered the same tomorrow: not by a server that failed, nor once the creator has connected
+/// again.
+fn is_lasting(error: &ApiError) -> bool {
+    !error.status_code().is_server_error() && !matches!(error, ApiError::ReauthorizationRequired)
 }
 
 /// Keeps an answer, through a short outage of Postgres too: one that is not kept is run for again. The client waits meanwhile,
@@ -221,15 +235,31 @@ impl Answer {
         (answer, head.set_body(actix_web::body::BoxBody::new(bytes)))
     }
 
-    fn replay(self) -> Result<HttpResponse, ApiError> {
-        let unreadable = |error: &dyn std::fmt::Display| ApiError::Internal(format!("a kept answer: {error}"));
-        let status = StatusCode::from_u16(self.status).map_err(|error| unreadable(&error))?;
-        let mut response = HttpResponse::build(status);
-        for header in self.headers {
-            response.insert_header(header);
-        }
-        Ok(response.insert_header((REPLAYED, "true")).body(self.body))
+    /// The answer as it is to be given now; `None` if it is worth nothing any more.
+    async fn replay(self, api: &Api, project: ProjectId, about: About) -> Result<Option<HttpResponse>, ApiError> {
+        let status =
+            StatusCode::from_u16(self.status).map_err(|error| ApiError::Internal(format!("a kept answer: {error}")))?;
+        let mut response = match present(api, project, about, status, &self.body).await? {
+            Present::Nothing => return Ok(None),
+            Present::Newer(response) => response,
+            Present::Same => {
+                let mut response = HttpResponse::build(status);
+                for header in self.headers {
+                    response.insert_header(header);
+                }
+                response.body(of_this_request(self.body))
+            }
+        };
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(Some(response))
     }
+}
+
+/// An error names the request that it answers: not the first one, but this.
+fn of_this_request(body: String) -> String {
+    let Ok(mut failure) = serde_json::from_str::<Failure>(&body) else { return body };
+    failure.error.request_id = request_id::current().to_string();
+    serde_json::to_string(&failure).unwrap_or(body)
 }
 
 /// `None`: the key that sealed it is gone, or it was changed.

@@ -174,7 +174,9 @@ impl Refusal {
     /// `Retry-After` and the limit's headers.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let wait = whole_seconds(self.retry_after).max(1);
-        let mut headers = headers_of(self.limit, 0, wait);
+        // As in an answer to a request that was let in: when all of it is back, and not the next one alone.
+        let reset = whole_seconds(self.retry_after + WINDOW * (self.limit.get() - 1) / self.limit.get());
+        let mut headers = headers_of(self.limit, 0, reset);
         headers.push((RETRY_AFTER, HeaderValue::from(wait)));
         headers
     }
@@ -211,6 +213,12 @@ mod tests {
         let refusal = limits.count_key(key).expect_err("the burst is used");
         assert!(refusal.retry_after <= Duration::from_secs(20), "3 a minute is one in 20 s");
         assert!(limits.count_key(ApiKeyId::new()).is_ok(), "another key has its own");
+        let full = Refusal { limit: NonZeroU32::new(5).expect("not zero"), retry_after: Duration::from_secs(12) };
+        let headers = full.headers();
+        let header =
+            |name: &str| headers.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value.clone());
+        assert_eq!(header("ratelimit"), Some(HeaderValue::from_static("\"default\";r=0;t=60")), "until all is back");
+        assert_eq!(header("retry-after"), Some(HeaderValue::from(12)), "until one is");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::routes::oauth::tiktok_callback;
 #[openapi(
     info(
         title = "MetriqLab",
-        description = "Connect creators, and read their profiles, counters and videos.",
+        description = "Connect creators, and read their profiles, counters and videos. A path with a method that it does not \
+            have is answered 405 `method_not_allowed`, with `Allow`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     components(schemas(Failure, ErrorBody)),
@@ -152,7 +153,7 @@ impl IntoResponses for BulkErrors {
 
 impl IntoResponses for ChangeErrors {
     fn responses() -> Responses {
-        errors(&[400, 401, 403, 404, 413, 415, 429, 500, 503])
+        errors(&[400, 401, 403, 404, 408, 413, 415, 429, 500, 503])
     }
 }
 

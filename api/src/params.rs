@@ -16,6 +16,15 @@ use crate::error::ApiError;
 #[derive(Debug)]
 pub struct Params(Vec<(String, String)>);
 
+/// From an instant on, and before another; without end where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// Not before this.
+    pub from: Option<DateTime<Utc>>,
+    /// Before this.
+    pub to: Option<DateTime<Utc>>,
+}
+
 impl FromRequest for Params {
     type Error = std::convert::Infallible;
     type Future = Ready<Result<Self, Self::Error>>;
@@ -69,6 +78,15 @@ impl Params {
         let at = at.or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc()));
         // Postgres knows fewer years than chrono.
         at.filter(|at| (1..=9999).contains(&at.year())).map(Some).ok_or_else(wrong)
+    }
+
+    /// `from` and `to`, as far as they are there.
+    pub fn range(&self) -> Result<TimeRange, ApiError> {
+        let (from, to) = (self.instant("from")?, self.instant("to")?);
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            return Err(ApiError::field("from", "must not be later than `to`"));
+        }
+        Ok(TimeRange { from, to })
     }
 
     /// One of the words that `T` has.

@@ -287,7 +287,9 @@ fn text(value: &Value, name: &str) -> String {
 
 fn headers(answer: &Value) -> Vec<Header> {
     let list = answer.get("headers").and_then(Value::as_object).into_iter().flatten();
-    list.map(|(name, header)| Header { name: name.clone(), about: text(header, "description") }).collect()
+    // Those of the limit are on every answer, and have a page of their own.
+    let own = list.filter(|(name, _)| !name.starts_with("RateLimit"));
+    own.map(|(name, header)| Header { name: name.clone(), about: text(header, "description") }).collect()
 }
 
 /// The first of the types that a body or an answer has: ours have one.

@@ -22,5 +22,7 @@ use crate::views::JobView;
 #[get("/jobs/{id}")]
 pub async fn show_job(caller: Caller, id: JobPath, known: Known, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let found = api.within(api.store.job(caller.project(), id.0)).await?;
-    known.answer(JobView::from(found.ok_or(ApiError::NotFound("job"))?))
+    let job = found.ok_or(ApiError::NotFound("job"))?;
+    let external_ref = api.within(api.store.external_ref(caller.project(), job.creator_id)).await?;
+    known.answer(JobView::of(job, external_ref))
 }

@@ -71,6 +71,15 @@ impl ConsentOutcome {
         }
     }
 
+    /// When to ask again, in seconds, where that is said.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooMany => Some(60),
+            Self::Unavailable => Some(2),
+            _ => None,
+        }
+    }
+
     fn title(&self) -> &'static str {
         match self {
             Self::Connected { .. } => "You're connected",
@@ -114,6 +123,8 @@ impl ConsentOutcome {
 #[template(path = "callback.html")]
 pub struct CallbackPage<'a> {
     code: StatusCode,
+    /// Seconds, for the header.
+    retry_after: Option<u64>,
     nonce: String,
     title: &'static str,
     text: &'static str,
@@ -149,6 +160,7 @@ impl<'a> CallbackPage<'a> {
         let next = redirect_url.as_ref().map(|url| redirect::with_answer(url, &answer));
         Self {
             code: outcome.status(),
+            retry_after: outcome.retry_after(),
             nonce: STANDARD.encode(rand::rng().random::<[u8; 16]>()),
             title: outcome.title(),
             text: outcome.text(),
@@ -170,11 +182,17 @@ impl<'a> CallbackPage<'a> {
             nonce = self.nonce
         );
         match self.render() {
-            Ok(page) => HttpResponse::build(self.code)
-                .content_type("text/html; charset=utf-8")
-                .insert_header((header::CONTENT_SECURITY_POLICY, policy))
-                .insert_header((header::CACHE_CONTROL, "no-store"))
-                .body(page),
+            Ok(page) => {
+                let mut response = HttpResponse::build(self.code);
+                if let Some(seconds) = self.retry_after {
+                    response.insert_header((header::RETRY_AFTER, seconds));
+                }
+                response
+                    .content_type("text/html; charset=utf-8")
+                    .insert_header((header::CONTENT_SECURITY_POLICY, policy))
+                    .insert_header((header::CACHE_CONTROL, "no-store"))
+                    .body(page)
+            }
             Err(error) => {
                 tracing::error!(%error, "the page could not be rendered");
                 HttpResponse::InternalServerError().content_type("text/plain").body(self.text)

@@ -48,6 +48,9 @@ pub struct JobView {
     pub kind: String,
     /// The creator that it is about, who may be gone.
     pub creator_id: String,
+    /// Your own name for that creator; null if it has none, or is gone.
+    #[schema(required, example = "user-4711")]
+    pub external_ref: Option<String>,
     /// Where it stands.
     pub status: JobStatus,
     /// How often it was started, without the starts that a crash or the quota undid.
@@ -77,8 +80,9 @@ impl From<JobState> for JobStatus {
     }
 }
 
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
+impl JobView {
+    /// A job, of a creator whom the client calls so.
+    pub fn of(job: Job, external_ref: Option<String>) -> Self {
         // A job that was done after a failed try keeps that try's words in its row; they are no error of it any more.
         let failed = !matches!(job.state, JobState::Done | JobState::Cancelled);
         let error = job.error_code.filter(|_| failed);
@@ -86,6 +90,7 @@ impl From<Job> for JobView {
             id: job.id.to_string(),
             kind: job.kind.to_string(),
             creator_id: job.creator_id.to_string(),
+            external_ref,
             status: job.state.into(),
             attempts: job.attempts,
             error: error.map(|code| JobErrorView { code, message: job.error.unwrap_or_default() }),

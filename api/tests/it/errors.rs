@@ -86,6 +86,10 @@ async fn another_method_is_told_which_ones_there_are() {
         (Method::DELETE, "/api/v1/creators".to_owned(), "GET, HEAD"),
         (Method::PUT, format!("/api/v1/creators/{creator}"), "GET, HEAD, PATCH, DELETE"),
         (Method::PUT, "/api/v1/creators/sync".to_owned(), "POST"),
+        (Method::GET, "/api/v1/creators/sync".to_owned(), "POST"),
+        (Method::DELETE, "/api/v1/creators/sync".to_owned(), "POST"),
+        (Method::POST, "/".to_owned(), "GET, HEAD"),
+        (Method::DELETE, "/".to_owned(), "GET, HEAD"),
         (Method::POST, format!("/api/v1/creators/{creator}/profile"), "GET, HEAD"),
         (Method::GET, format!("/api/v1/creators/{creator}/sync"), "POST"),
         (Method::GET, "/api/v1/connect/tiktok".to_owned(), "POST"),
@@ -119,7 +123,9 @@ async fn bodies_are_json_of_sixty_four_kibibytes() {
     assert!(typed.message().starts_with("redirectUrl: "), "{}", typed.message());
     let padded = |length: usize| format!("{{{}}}", " ".repeat(length - 2));
     send(post(padded(64 * 1024))).await.data(200);
-    assert_eq!(send(post(padded(64 * 1024 + 1))).await.error(413), "payload_too_large");
+    let refused = send(post(padded(64 * 1024 + 1))).await;
+    assert_eq!(refused.error(413), "payload_too_large");
+    assert!(refused.message().contains("64 KiB"), "{}", refused.text);
     // Without a length beforehand, too.
     let chunks = futures::stream::iter((0..200).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])));
     let streamed = world

@@ -137,6 +137,7 @@ async fn what_is_not_theirs_or_unknown_is_404_and_what_is_malformed_400() {
         (&path, "limit=0".to_owned(), "limit"),
         (&path, "limit=1001".to_owned(), "limit"),
         (&path, "cursor=x".to_owned(), "cursor"),
+        (&path, format!("interval=raw&cursor={cursor}"), "cursor"),
         (&format!("/api/v1/creators/{other}"), format!("cursor={cursor}"), "cursor"),
         (&format!("{path}/videos/{video}"), format!("cursor={cursor}"), "cursor"),
     ] {

@@ -52,9 +52,15 @@ async fn the_same_request_gets_the_first_answer_again() {
     assert_eq!(first.data(202)["synced"], false);
     let ended = format!("UPDATE jobs SET state = 'done', finished_at = now() WHERE creator_id = '{creator}'");
     world.sql().await.batch_execute(&ended).await.expect("ended");
-    is_replay(&first, &send(sync("k1").header("prefer", "respond-async")).await);
-    let unknown = post(&world.client, BULK, "k2", &json!({"ids": [CreatorId::new().to_string()]})).await;
+    let now = send(sync("k1").header("prefer", "respond-async")).await;
+    assert_eq!((now.data(200), now.header("idempotent-replayed")), (&json!({"synced": true}), Some("true")));
+    let nobody = json!({"ids": [CreatorId::new().to_string()]});
+    let unknown = post(&world.client, BULK, "k2", &nobody).await;
     assert_eq!(unknown.error(400), "invalid_request");
+    let again = post(&world.client, BULK, "k2", &nobody).await;
+    assert_eq!((again.error(400), again.message()), ("invalid_request", unknown.message()));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_ne!(again.body["error"]["requestId"], unknown.body["error"]["requestId"]);
     let other = post(&world.client, BULK, "k3", &json!({})).await;
     assert_ne!(other.data(202)["batchId"], first.body["data"]["batchId"], "another key is another request");
     assert!(other.header("idempotent-replayed").is_none());
@@ -110,6 +116,68 @@ async fn another_body_under_the_same_key_is_refused() {
     let malformed = send(malformed.header("content-type", "application/json").body("{")).await;
     assert_eq!(malformed.error(400), "invalid_request");
     post(&world.client, CONNECT, "m", &json!({})).await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_is_given_again_only_while_it_can_be_used() {
+    let world = World::start().await;
+    let first = post(&world.client, CONNECT, "k", &json!({})).await;
+    is_replay(&first, &post(&world.client, CONNECT, "k", &json!({})).await);
+    // The creator declines: that uses the state up.
+    let state = first.data(200)["state"].as_str().expect("a state").to_owned();
+    let declined = format!("/oauth/tiktok/callback?error=access_denied&state={state}");
+    assert_eq!(send(world.client.bare(Method::GET, &declined)).await.status, 200);
+    let second = post(&world.client, CONNECT, "k", &json!({})).await;
+    assert_ne!(second.data(200)["state"], state.as_str());
+    assert!(second.header("idempotent-replayed").is_none());
+    is_replay(&second, &post(&world.client, CONNECT, "k", &json!({})).await);
+    let late = "UPDATE oauth_states SET expires_at = now()";
+    world.sql().await.batch_execute(late).await.expect("later");
+    let third = post(&world.client, CONNECT, "k", &json!({})).await;
+    assert_ne!(third.data(200)["state"], second.data(200)["state"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_went_on_is_told_as_it_stands() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let path = format!("/api/v1/creators/{creator}/sync");
+    let ask =
+        || world.client.request(Method::POST, &path).header("idempotency-key", "k").header("prefer", "respond-async");
+    let first = send(ask()).await;
+    is_replay_of_job(&first, &send(ask()).await, "queued");
+    let set = async |change: &str| {
+        let job = first.body["data"]["jobId"].as_str().expect("a job");
+        world
+            .sql()
+            .await
+            .batch_execute(&format!("UPDATE jobs SET {change} WHERE id = '{job}'"))
+            .await
+            .expect("changed");
+    };
+    set("state = 'running'").await;
+    is_replay_of_job(&first, &send(ask()).await, "running");
+    set("state = 'failed', error_code = 'platform_error', finished_at = now()").await;
+    let anew = send(ask()).await;
+    assert_ne!(anew.data(202)["jobId"], first.data(202)["jobId"], "it is asked for anew");
+    // A creator that must connect again, and has.
+    let refused =
+        "UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED'; DELETE FROM idempotency_keys; DELETE FROM jobs";
+    world.sql().await.batch_execute(refused).await.expect("changed");
+    assert_eq!(send(ask()).await.error(409), "reauthorization_required");
+    world.sql().await.batch_execute("UPDATE creators SET status = 'ACTIVE'").await.expect("changed");
+    assert_eq!(send(ask()).await.data(202)["synced"], false);
+}
+
+#[track_caller]
+fn is_replay_of_job(first: &Answer, again: &Answer, status: &str) {
+    let job = &first.data(202)["jobId"];
+    assert_eq!(again.data(202), &json!({"synced": false, "jobId": job, "status": status}));
+    assert_eq!(
+        (again.header("idempotent-replayed"), again.header("location")),
+        (Some("true"), first.header("location"))
+    );
+    assert!(again.header("retry-after").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,7 @@ async fn a_sync_that_takes_longer_is_accepted_and_told_where_to_ask() {
     assert_eq!(async_.header("preference-applied"), Some("respond-async"));
 
     let shown = world.client.get(&format!("/api/v1/jobs/{job}")).await;
-    let expected = json!({"id": job, "kind": "sync", "creatorId": creator.to_string(), "status": "queued", "attempts": 0,
+    let expected = json!({"id": job, "kind": "sync", "creatorId": creator.to_string(), "externalRef": null, "status": "queued", "attempts": 0,
         "error": null, "createdAt": shown.data(200)["createdAt"], "finishedAt": null});
     assert_eq!(shown.data(200), &expected);
     let fence = claim(&world, job.parse().expect("an id")).await;

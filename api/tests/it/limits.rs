@@ -24,6 +24,8 @@ async fn a_key_has_its_limit_and_is_told_of_it() {
     assert!((1..=12).contains(&wait), "five a minute is one in 12 s: {wait}");
     assert_eq!(refused.header("ratelimit-remaining"), Some("0"));
     assert_eq!(refused.header("ratelimit-limit"), Some("5"));
+    let back: u64 = refused.header("ratelimit-reset").expect("a time").parse().expect("seconds");
+    assert_eq!(back, 48 + wait, "until all of it is back, not the next one alone");
     world.stranger().await.get("/api/v1/creators").await.data(200);
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Options, World, send};
+use crate::harness::{Options, World, eventually, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_it_is_unavailable() {
@@ -19,6 +19,7 @@ async fn without_postgres_it_is_unavailable() {
     }
     let page = send(world.client.bare(Method::GET, "/oauth/tiktok/callback?state=a&code=b")).await;
     assert_eq!(page.status, 503);
+    assert_eq!(page.header("retry-after"), Some("2"));
     assert!(page.text.contains("<h1>Something went wrong</h1>"), "{}", page.text);
 }
 
@@ -55,4 +56,29 @@ async fn a_bug_tells_no_details() {
     for detail in ["bio", "column", "creators", "SELECT", "diesel"] {
         assert!(!answer.text.contains(detail), "{}", answer.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_is_not_done_later() {
+    // Longer than the API waits: no limit of Postgres's own undoes the statement.
+    let world = World::with(Options { statement_timeout: Duration::from_secs(120), ..Options::default() }).await;
+    let creator = world.creator("open-1").await;
+    let sync = format!("/api/v1/creators/{creator}/sync");
+    let mut sql = world.sql().await;
+    let lock = sql.transaction().await.expect("a transaction");
+    lock.batch_execute("LOCK TABLE jobs, batches IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    for answer in
+        futures::future::join_all([sync.as_str(), "/api/v1/creators/sync"].map(|path| world.client.post(path))).await
+    {
+        assert_eq!(answer.error(503), "unavailable");
+    }
+    lock.rollback().await.expect("unlocked");
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND state <> 'idle'";
+    eventually("the statements that were on their way", || async {
+        (sql.query_one(busy, &[]).await.expect("a row").get::<_, i64>(0) == 0).then_some(())
+    })
+    .await;
+    let made = "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM batches)";
+    assert_eq!(sql.query_one(made, &[]).await.expect("a row").get::<_, i64>(0), 0);
 }

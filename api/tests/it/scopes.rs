@@ -16,8 +16,6 @@ async fn a_key_does_what_its_scopes_allow_and_is_told_which_one_it_lacks() {
         (Read, Method::GET, creator.clone()),
         (Read, Method::GET, format!("{creator}/profile")),
         (Read, Method::GET, format!("{creator}/videos")),
-        (Read, Method::GET, "/api/v1/jobs/nonsense".to_owned()),
-        (Read, Method::GET, "/api/v1/batches/nonsense".to_owned()),
         // As it is routed, however it is written.
         (Read, Method::GET, "/%61pi/v1/cre%61tors".to_owned()),
         (Connect, Method::POST, "/api/v1/connect/tiktok".to_owned()),
@@ -49,6 +47,37 @@ async fn a_key_does_what_its_scopes_allow_and_is_told_which_one_it_lacks() {
     let none = world.limited(&[], None).await;
     assert_eq!(none.get("/api/v1/no/such/route").await.error(404), "not_found", "of which nothing is to be learned");
     assert_eq!(send(none.request(Method::PUT, "/api/v1/creators")).await.error(405), "method_not_allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_ask_for_a_job_may_see_what_becomes_of_it() {
+    let world = World::start().await;
+    let creator = world.creator("open-1").await;
+    let (job, batch) = ("/api/v1/jobs/nonsense", "/api/v1/batches/nonsense");
+    for (scope, path, allowed) in [
+        (Read, job, true),
+        (Sync, job, true),
+        (Disconnect, job, true),
+        (Connect, job, false),
+        (Read, batch, true),
+        (Sync, batch, true),
+        (Disconnect, batch, false),
+        (Connect, batch, false),
+    ] {
+        let answer = world.limited(&[scope], None).await.get(path).await;
+        if allowed {
+            assert_eq!(answer.error(404), "not_found", "{scope} {path}");
+        } else {
+            assert_eq!(answer.error(403), "forbidden", "{scope} {path}");
+            assert!(answer.message().contains("`read`"), "{}", answer.message());
+        }
+    }
+    let syncer = world.limited(&[Sync], None).await;
+    let sync = syncer.request(Method::POST, &format!("/api/v1/creators/{creator}/sync"));
+    let sync = send(sync.header("prefer", "respond-async")).await;
+    syncer.get(sync.header("location").expect("where to ask")).await.data(200);
+    let bulk = syncer.post("/api/v1/creators/sync").await;
+    syncer.get(bulk.header("location").expect("where to ask")).await.data(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

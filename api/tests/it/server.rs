@@ -117,6 +117,11 @@ async fn browsers_of_the_given_origins_may_call() {
         Some("https://app.example.com"),
         "so that it can be read"
     );
+    assert_eq!(refused.header("www-authenticate"), Some("ApiKey header=\"x-api-key\""));
+    let foreign = world.client.bare(Method::OPTIONS, "/api/v1/creators").header("origin", "https://evil.example.com");
+    let foreign = send(foreign.header("access-control-request-method", "GET")).await;
+    assert_eq!(foreign.error(400), "invalid_request");
+    assert!(foreign.header("access-control-allow-origin").is_none());
     let foreign = world.client.request(Method::GET, "/api/v1/creators").header("origin", "https://evil.example.com");
     assert!(send(foreign).await.header("access-control-allow-origin").is_none());
 }
@@ -195,4 +200,30 @@ async fn a_chunked_body_that_nobody_reads_holds_no_connection() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("read to the end");
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+}
+
+/// What the server's parser refuses never reaches the app: a bare status, and the connection is closed. `docs/errors` says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_is_answered_by_a_bare_status() {
+    let world = World::start().await;
+    let address = world.base.trim_start_matches("http://").to_owned();
+    let key = &world.client.key;
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n{header}\r\n");
+    for (request, status) in [
+        (get("/api/v1/creators?externalRef=\u{e9}", ""), "400"),
+        (get("/api/v1/creators?externalRef=a\"b", ""), "400"),
+        (get("/api/v1/creators?externalRef=a<b", ""), "400"),
+        (get("/api/v1/creators", "content-length: 1\r\ncontent-length: 2\r\n"), "400"),
+        (get("/api/v1/creators", &format!("x-long: {}\r\n", "x".repeat(200_000))), "431"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
+        // A server that has answered already may not take the rest.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("a status");
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{}", &request[..60]);
+    }
+    for encoded in ["%C3%A9", "a%22b", "a%3Cb"] {
+        world.client.get(&format!("/api/v1/creators?externalRef={encoded}")).await.data(200);
+    }
 }

@@ -59,6 +59,21 @@ async fn a_removal_older_than_the_connection_is_none_of_its_business() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removal_in_the_second_of_the_connection_counts_unless_it_was_ours() {
+    let world = World::start().await;
+    let path = format!("/api/v1/creators/{}", world.creator("open-1").await);
+    // TikTok names the whole second in which it was removed.
+    let second = Utc::now().timestamp();
+    let granted = format!("UPDATE credentials SET granted_at = to_timestamp({second}) + interval '0.7 seconds'");
+    world.sql().await.batch_execute(&granted).await.expect("granted");
+    for (reason, expected) in [(5, "ACTIVE"), (1, "REAUTHORIZATION_REQUIRED")] {
+        let body = removal("open-1", second, reason);
+        deliver(&world, &body, &signature(CLIENT_SECRET, second, &body)).await.data(200);
+        assert_eq!(status(&world, &path).await.0, expected, "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_asks_for_nothing_is_acknowledged() {
     let world = World::start().await;
     let now = Utc::now().timestamp();

@@ -251,13 +251,13 @@ pub struct PageCursor(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// The access token is refused: refresh once and try once more.
-    #[error("the access token is refused (log id {log_id:?})")]
+    #[error("the access token is refused{}", under(.log_id.as_deref()))]
     TokenInvalid {
         /// The platform's own id of the exchange.
         log_id: Option<String>,
     },
     /// The refresh token or the code is refused for good: the creator must connect again.
-    #[error("the grant is refused: {message} (log id {log_id:?})")]
+    #[error("the grant is refused: {message}{}", under(.log_id.as_deref()))]
     GrantDead {
         /// The platform's words.
         message: String,
@@ -265,7 +265,7 @@ pub enum PlatformError {
         log_id: Option<String>,
     },
     /// The creator did not grant a scope that this needs; a refresh does not help.
-    #[error("a scope of {scopes} is missing: {message} (log id {log_id:?})")]
+    #[error("a scope of {scopes} is missing: {message}{}", under(.log_id.as_deref()))]
     ScopeMissing {
         /// Those that the platform named, or else all that it may be: ask again for less by leaving them out. Never empty.
         scopes: Scopes,
@@ -275,7 +275,7 @@ pub enum PlatformError {
         log_id: Option<String>,
     },
     /// Too many requests: another program shares the app, or the quota is set too high.
-    #[error("too many requests (log id {log_id:?})")]
+    #[error("too many requests{}", under(.log_id.as_deref()))]
     RateLimited {
         /// How long the platform asked to wait, if it said.
         retry_after: Option<Duration>,
@@ -283,7 +283,7 @@ pub enum PlatformError {
         log_id: Option<String>,
     },
     /// It failed in a way that may pass: out of reach, too slow, a 5xx, an answer that is not one.
-    #[error("the platform failed: {message} (log id {log_id:?})")]
+    #[error("the platform failed: {message}{}", under(.log_id.as_deref()))]
     Unavailable {
         /// What happened.
         message: String,
@@ -291,7 +291,7 @@ pub enum PlatformError {
         log_id: Option<String>,
     },
     /// The platform refuses the request itself: a bug here or a wrong setting, not the creator's fault.
-    #[error("the platform refuses the request: {code}: {message} (log id {log_id:?})")]
+    #[error("the platform refuses the request: {code}: {message}{}", under(.log_id.as_deref()))]
     Rejected {
         /// The platform's code.
         code: String,
@@ -315,6 +315,11 @@ pub enum PlatformError {
     /// Nobody can say what is left of the budget: Redis or Postgres is out of reach. Nothing was sent.
     #[error("the budget can't be read")]
     BudgetUnavailable,
+}
+
+/// The end of an error's words: under which id the platform knows of it, if it gave one.
+fn under(log_id: Option<&str>) -> String {
+    log_id.map_or_else(String::new, |log_id| format!(" (log id {log_id})"))
 }
 
 impl PlatformError {
@@ -344,5 +349,18 @@ impl PlatformError {
             | Self::Rejected { log_id, .. } => log_id.as_deref(),
             Self::NoBudget { .. } | Self::Held { .. } | Self::BudgetUnavailable => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_platforms_id_only_where_there_is_one() {
+        let error =
+            |log_id: Option<&str>| PlatformError::TokenInvalid { log_id: log_id.map(str::to_owned) }.to_string();
+        assert_eq!(error(Some("2026A")), "the access token is refused (log id 2026A)");
+        assert_eq!(error(None), "the access token is refused");
     }
 }

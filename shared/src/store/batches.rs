@@ -108,6 +108,8 @@ struct Count {
 
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
+    ///
+    /// In a transaction, so that a statement which reaches Postgres after the caller has stopped waiting changes nothing.
     pub async fn open_batch(&self, project: ProjectId, filter: &BatchFilter) -> Result<NewBatch, StoreError> {
         self.open_traced_batch(project, filter, None).await
     }
@@ -120,7 +122,8 @@ impl Store {
         trace: Option<&str>,
     ) -> Result<NewBatch, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(open(&mut connection, project, filter, trace).await?)
+        let opened = connection.transaction(async |connection| open(connection, project, filter, trace).await);
+        Ok(opened.await?)
     }
 
     /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.

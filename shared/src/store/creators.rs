@@ -127,6 +127,19 @@ impl Store {
         Ok(query.load(&mut connection).await?)
     }
 
+    /// The client's own name for a creator of `project`, also of one that is being disconnected.
+    pub async fn external_ref(&self, project: ProjectId, id: CreatorId) -> Result<Option<String>, StoreError> {
+        let mut connection = self.connection().await?;
+        let known = creators::table
+            .find(id)
+            .filter(creators::project_id.eq(project))
+            .select(creators::external_ref)
+            .first::<Option<String>>(&mut connection)
+            .await
+            .optional()?;
+        Ok(known.flatten())
+    }
+
     /// One creator of `project`, unless it is being disconnected.
     pub async fn creator(&self, project: ProjectId, id: CreatorId) -> Result<Option<Creator>, StoreError> {
         let mut connection = self.connection().await?;

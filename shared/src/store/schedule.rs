@@ -26,6 +26,27 @@ const SOON: i32 = 15 * 60;
 /// Creators of one statement that changes a project's turns.
 const CHUNK: i64 = 1000;
 
+/// What a client changes of a creator; `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreatorChange {
+    /// How old its data may get.
+    pub every: Option<ResyncEvery>,
+    /// The client's own name for it.
+    pub external_ref: RefChange,
+}
+
+/// What becomes of the client's own name for a creator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RefChange {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It has none from now on.
+    Remove,
+    /// It is this one from now on.
+    Set(String),
+}
+
 /// What a look at the due creators came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
 pub struct Claimed {
@@ -181,21 +202,27 @@ impl Store {
         id: CreatorId,
         every: ResyncEvery,
     ) -> Result<Option<Creator>, StoreError> {
-        let every = every.stored();
+        self.change_creator(project, id, &CreatorChange { every: Some(every), ..CreatorChange::default() }).await
+    }
+
+    /// Changes what a client may change of a creator. `None` if the project has no such creator.
+    pub async fn change_creator(
+        &self,
+        project: ProjectId,
+        id: CreatorId,
+        change: &CreatorChange,
+    ) -> Result<Option<Creator>, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                sql_query(
-                    "UPDATE creators SET resync_every = $1, resync_gap = LEAST(resync_gap, NULLIF($1, 0)), \
-                     next_sync_at = LEAST(next_sync_at, now() + make_interval(secs => COALESCE(NULLIF($1, 0), $2))) \
-                     WHERE id = $3 AND project_id = $4 AND disconnecting_at IS NULL AND resync_every IS DISTINCT FROM $1",
-                )
-                .bind::<Nullable<BigInt>, _>(every)
-                .bind::<diesel::sql_types::Integer, _>(SOON)
-                .bind::<SqlUuid, _>(id)
-                .bind::<SqlUuid, _>(project)
-                .execute(connection)
-                .await?;
+                if let Some(every) = change.every {
+                    set_resync(connection, project, id, every).await?;
+                }
+                match &change.external_ref {
+                    RefChange::Keep => {}
+                    RefChange::Remove => set_ref(connection, project, id, None).await?,
+                    RefChange::Set(name) => set_ref(connection, project, id, Some(name)).await?,
+                }
                 Ok(creators::table
                     .find(id)
                     .filter(creators::project_id.eq(project))
@@ -274,6 +301,43 @@ async fn pull_in_some(
                 .await
         })
         .await
+}
+
+/// Sets the client's own name for a creator; what is the same already is not written.
+async fn set_ref(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    id: CreatorId,
+    name: Option<&str>,
+) -> QueryResult<()> {
+    let other = creators::table
+        .find(id)
+        .filter(creators::project_id.eq(project))
+        .filter(creators::disconnecting_at.is_null())
+        .filter(creators::external_ref.is_distinct_from(name));
+    diesel::update(other).set(creators::external_ref.eq(name)).execute(connection).await?;
+    Ok(())
+}
+
+/// Sets a creator's cadence, and when its next turn comes by it.
+async fn set_resync(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    id: CreatorId,
+    every: ResyncEvery,
+) -> QueryResult<()> {
+    sql_query(
+        "UPDATE creators SET resync_every = $1, resync_gap = LEAST(resync_gap, NULLIF($1, 0)), \
+         next_sync_at = LEAST(next_sync_at, now() + make_interval(secs => COALESCE(NULLIF($1, 0), $2))) \
+         WHERE id = $3 AND project_id = $4 AND disconnecting_at IS NULL AND resync_every IS DISTINCT FROM $1",
+    )
+    .bind::<Nullable<BigInt>, _>(every.stored())
+    .bind::<diesel::sql_types::Integer, _>(SOON)
+    .bind::<SqlUuid, _>(id)
+    .bind::<SqlUuid, _>(project)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// As it is stored: 0 is never.

@@ -3,7 +3,7 @@
 use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::audit::{self, Deed};
 use super::jobs::{JobKind, JobState};
@@ -32,6 +32,9 @@ pub enum OpenSync {
 
 impl Store {
     /// The open sync of a creator, or a new one: the single flight. An open one becomes interactive at once.
+    ///
+    /// In a transaction, since a caller may stop waiting while a statement is on its way to a Postgres that stands still: that
+    /// one is carried out later, but nobody commits it.
     #[tracing::instrument(level = "debug", skip_all, fields(otel.kind = "client"))]
     pub async fn open_sync(
         &self,
@@ -40,7 +43,8 @@ impl Store {
         trace: Option<&str>,
     ) -> Result<OpenSync, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(open(&mut connection, project, creator, trace).await?)
+        let opened = connection.transaction(async |connection| open(connection, project, creator, trace).await);
+        Ok(opened.await?)
     }
 
     /// The same by somebody's hand: whoever gets a job has a line in the log, in the same transaction.

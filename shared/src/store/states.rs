@@ -79,6 +79,13 @@ impl Store {
         Ok(taken.and_then(|(pending, expires_at, present)| (expires_at > present).then_some(pending)))
     }
 
+    /// Whether a consent is under way: neither taken nor too late.
+    pub async fn has_state(&self, state_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        let waiting = oauth_states::table.find(state_hash.as_slice()).filter(oauth_states::expires_at.gt(present()));
+        Ok(diesel::select(diesel::dsl::exists(waiting)).get_result(&mut connection).await?)
+    }
+
     /// Forgets consents that nobody finished; at most `limit` at a time.
     pub async fn prune_states(&self, limit: i64) -> Result<usize, StoreError> {
         let mut connection = self.connection().await?;

@@ -29,6 +29,9 @@ pub(crate) enum Halt {
     Held(Duration),
     /// It failed in a way that may pass.
     Retry(Failure),
+    /// The platform refuses our requests: it passes when somebody has mended them. Nobody can wait for that, and work that is
+    /// not waited for is still there then.
+    Rejected(Failure),
     /// The platform refuses the creator's tokens for good.
     Refused(Failure),
     /// It failed for good.
@@ -41,7 +44,7 @@ impl Halt {
     /// Whether another start of the job goes on from here.
     pub(super) fn comes_back(&self) -> bool {
         match self {
-            Self::NotNow(_) | Self::Held(_) | Self::Retry(_) => true,
+            Self::NotNow(_) | Self::Held(_) | Self::Retry(_) | Self::Rejected(_) => true,
             Self::Disconnected | Self::Superseded | Self::Refused(_) | Self::Fail(_) | Self::Store(_) => false,
         }
     }
@@ -76,7 +79,7 @@ impl From<PlatformError> for Halt {
             // finds the job still trying.
             PlatformError::Rejected { .. } => {
                 tracing::error!(%error, "the platform refuses our requests: see the app's settings");
-                Self::Retry(platform_failure(&error))
+                Self::Rejected(platform_failure(&error))
             }
             _ => Self::Retry(platform_failure(&error)),
         }
@@ -139,7 +142,7 @@ mod tests {
         let refused =
             PlatformError::Rejected { code: "invalid_params".to_owned(), message: message(), log_id: Some(log_id()) };
         for (error, code) in [(down, "internal_error"), (refused, "invalid_params")] {
-            let Halt::Retry(failure) = Halt::from(error) else { panic!("another try") };
+            let (Halt::Retry(failure) | Halt::Rejected(failure)) = Halt::from(error) else { panic!("another try") };
             assert_eq!((failure.code, failure.log_id.clone()), ("platform_error", Some(log_id())));
             assert!(failure.message.contains(code) && failure.message.contains("try later"), "{}", failure.message);
         }

@@ -105,7 +105,11 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt,
             postpone(context, delivery, job, delay).await
         }
         Halt::NotNow(delay) | Halt::Held(delay) => postpone(context, delivery, job, delay).await,
-        Halt::Retry(failure) => retry(context, delivery, job, &failure, took).await,
+        // Another try within seconds would be refused the same.
+        Halt::Rejected(failure) if job.kind == JobKind::Sync && is_waited_for(delivery, job) => {
+            fail(context, job, &failure).await
+        }
+        Halt::Retry(failure) | Halt::Rejected(failure) => retry(context, delivery, job, &failure, took).await,
         Halt::Refused(failure) => refused(context, delivery, job, &failure).await,
         Halt::Fail(failure) => fail(context, job, &failure).await,
         Halt::Store(error) if error.is_unavailable() => Err(error),

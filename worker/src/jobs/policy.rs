@@ -2,7 +2,8 @@
 //!
 //! CONTRACT: an interactive sync tries 4 times within 15 s, a bulk sync 8 times within an hour, a revocation for ever, at
 //! most hourly. Waits double from try to try, with full jitter: evenly spread between nothing and the most, so that jobs
-//! that failed together do not come back together.
+//! that failed together do not come back together. Where somebody waits, between half and the most: those tries are few, and
+//! are to outlast an outage of a few seconds.
 
 use std::time::Duration;
 
@@ -41,7 +42,16 @@ const HELD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 
 /// How long to wait after the failed try number `attempts`, which took so long; `None`: it was the last one.
 pub(super) fn next_try(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Option<Duration> {
-    longest_wait(kind, lane, attempts, took).map(|longest| longest.mul_f64(rand::rng().random_range(0.0..=1.0)))
+    let part = least_part(kind, lane)..=1.0;
+    longest_wait(kind, lane, attempts, took).map(|longest| longest.mul_f64(rand::rng().random_range(part)))
+}
+
+/// Which part of the longest wait is waited at least.
+fn least_part(kind: JobKind, lane: Lane) -> f64 {
+    match (kind, lane) {
+        (JobKind::Revoke, _) | (JobKind::Sync, Lane::Bulk) => 0.0,
+        (JobKind::Sync, Lane::Sync | Lane::Revoke) => 0.5,
+    }
 }
 
 fn longest_wait(kind: JobKind, lane: Lane, attempts: i32, took: Duration) -> Option<Duration> {
@@ -166,6 +176,17 @@ mod tests {
     fn a_held_revocation_asks_soon_while_a_client_may_wait_and_never_too_often() {
         let pauses = [0, 5, 60, 600, 86_400].map(|age| held_pause(Duration::from_secs(age)).as_secs());
         assert_eq!(pauses, [1, 1, 6, 60, 60]);
+    }
+
+    #[test]
+    fn a_sync_that_somebody_waits_for_outlasts_an_outage_of_four_seconds() {
+        for _ in 0..10_000 {
+            // A platform that refuses at once leaves all the time to the waits.
+            let wait = |attempts| next_try(JobKind::Sync, Lane::Sync, attempts, Duration::ZERO);
+            let waits: Vec<Duration> = (1..100).map_while(wait).collect();
+            assert_eq!(waits.len(), 3);
+            assert!(waits.iter().sum::<Duration>() >= Duration::from_millis(4_500), "{waits:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,24 @@ async fn after_the_last_try_the_platform_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_platform_refuses_is_not_tried_again_while_somebody_waits() {
+    let system = System::start().await;
+    let refused =
+        json!({ "endpoint": "video_list", "kind": "error", "status": 400, "code": "invalid_params", "message": "no" });
+    system.fault(refused).await;
+    let open_id = system.account(3).await;
+    let connected = system.connect(&open_id).await;
+    let worker = system.worker();
+    let id = connected.sync.expect("a first sync");
+    assert_eq!(system.last_word(id).await, failed("platform_error"));
+    let job = system.job(id).await;
+    assert_eq!((job.state, job.attempts), (JobState::Failed, 1));
+    assert!(job.error.is_some_and(|error| error.contains("invalid_params")));
+    assert_eq!(system.creator(connected.creator).await.status, Status::Active, "it is not the creator's fault");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_hangs_costs_the_last_try_a_second_and_a_half() {
     let system = System::start().await;
     let open_id = system.account(3).await;

@@ -17,14 +17,14 @@ use crate::auth::Caller;
 use crate::body::JsonBody;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
+use crate::external_ref;
 use crate::idempotency::Idempotency;
 use crate::openapi::ConnectErrors;
+use crate::overtaken::About;
 use crate::redirect;
 
 /// Twice the 128 random bits that the contract asks for.
 const STATE_BYTES: usize = 32;
-/// The longest `externalRef`, in characters.
-const MAX_EXTERNAL_REF: usize = 255;
 
 /// What a consent may begin with.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -39,7 +39,12 @@ pub struct ConnectRequest {
     #[schema(example = "https://app.example.com/connected")]
     redirect_url: Option<String>,
     /// Your own name for the creator, such as the id of your user: at most 255 characters. It is on the creator from then on.
-    #[schema(example = "user-4711", min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
+    #[schema(
+        example = "user-4711",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD]*[^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD\s][^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD]*$"
+    )]
     external_ref: Option<String>,
 }
 
@@ -74,9 +79,10 @@ pub async fn connect_tiktok(
         platform: Platform::Tiktok,
         redirect_url: body.text("redirectUrl")?.map(redirect::parse).transpose()?.map(String::from),
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
-        external_ref: body.text("externalRef")?.map(external_ref).transpose()?.map(str::to_owned),
+        external_ref: body.text("externalRef")?.map(external_ref::parse).transpose()?.map(str::to_owned),
     };
-    idempotency.answer_once(&api, caller, &body, Box::pin(begin(Data::clone(&api), pending, pkce))).await
+    let work = begin(Data::clone(&api), pending, pkce);
+    idempotency.answer_once(&api, caller, &body, About::Consent, Box::pin(work)).await
 }
 
 async fn begin(api: Data<Api>, pending: PendingConsent, pkce: Option<Pkce>) -> Result<HttpResponse, ApiError> {
@@ -84,16 +90,6 @@ async fn begin(api: Data<Api>, pending: PendingConsent, pkce: Option<Pkce>) -> R
     api.within(api.store.add_state(&state_hash(&state), &pending)).await?;
     let auth_url = api.tiktok.authorize_url(&state, pkce.as_ref()).to_string();
     Ok(ok(Consent { auth_url, state }))
-}
-
-/// A client's own name for a creator: anything that can be shown in one line.
-fn external_ref(text: &str) -> Result<&str, ApiError> {
-    let good = (1..=MAX_EXTERNAL_REF).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    let wrong = || {
-        let wanted = format!("must have 1 to {MAX_EXTERNAL_REF} characters, none of them a control character");
-        ApiError::field("externalRef", &wanted)
-    };
-    good.then_some(text).ok_or_else(wrong)
 }
 
 /// What a state is stored under: a reader of the table can't finish somebody's consent.

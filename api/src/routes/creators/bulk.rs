@@ -15,6 +15,7 @@ use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::idempotency::Idempotency;
 use crate::openapi::BulkErrors;
+use crate::overtaken::About;
 use crate::params;
 use crate::path;
 use crate::trace::TraceContext;
@@ -73,7 +74,7 @@ pub async fn sync_creators(
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let work = open_batch(Data::clone(&api), caller.project(), filter(&body)?, ids(&body)?, trace);
-    idempotency.answer_once(&api, caller, &body, Box::pin(work)).await
+    idempotency.answer_once(&api, caller, &body, About::Batch, Box::pin(work)).await
 }
 
 async fn open_batch(

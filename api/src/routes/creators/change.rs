@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, patch};
 use serde_json::Value;
 use shared::cadence::ResyncEvery;
 use shared::settings::resync_every;
+use shared::store::schedule::{CreatorChange, RefChange};
 use utoipa::ToSchema;
 
 use crate::app::Api;
@@ -12,6 +13,7 @@ use crate::auth::Caller;
 use crate::body::JsonBody;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
+use crate::external_ref;
 use crate::openapi::ChangeErrors;
 use crate::path::CreatorPath;
 use crate::views::CreatorView;
@@ -25,9 +27,17 @@ pub struct CreatorChangeBody {
     /// the default.
     #[schema(example = "6h")]
     resync_every: Option<String>,
+    /// Your own name for the creator: at most 255 characters that can be seen, in one line; null takes it away.
+    #[schema(
+        example = "user-4711",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD]*[^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD\s][^\u0000-\u001F\u007F-\u009F\u200B\u200E\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFFD]*$"
+    )]
+    external_ref: Option<String>,
 }
 
-/// Changes how often the schedule syncs a creator.
+/// Changes how often the schedule syncs a creator, and your own name for it.
 #[utoipa::path(
     tag = "Creators",
     security(("apiKey" = [])),
@@ -42,15 +52,13 @@ pub async fn change_creator(
     body: JsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let found = match wanted(&body)? {
-        Some(every) => api.within(api.store.set_creator_resync(caller.project(), id.0, every)).await?,
-        None => api.within(api.store.creator(caller.project(), id.0)).await?,
-    };
+    let change = CreatorChange { every: every(&body)?, external_ref: name(&body)? };
+    let found = api.within(api.store.change_creator(caller.project(), id.0, &change)).await?;
     found.map(|creator| ok(CreatorView::from(creator))).ok_or(ApiError::NotFound("creator"))
 }
 
-/// `None`: nothing is to change.
-fn wanted(body: &JsonBody) -> Result<Option<ResyncEvery>, ApiError> {
+/// `None`: it stays.
+fn every(body: &JsonBody) -> Result<Option<ResyncEvery>, ApiError> {
     match body.field("resyncEvery") {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(ResyncEvery::Default)),
@@ -59,5 +67,14 @@ fn wanted(body: &JsonBody) -> Result<Option<ResyncEvery>, ApiError> {
             Ok(Some(every.into()))
         }
         Some(_) => Err(ApiError::field("resyncEvery", "must be a time span such as `6h`, `off`, or null")),
+    }
+}
+
+fn name(body: &JsonBody) -> Result<RefChange, ApiError> {
+    match body.text("externalRef")? {
+        Some(text) => Ok(RefChange::Set(external_ref::parse(text)?.to_owned())),
+        // Absent and null differ here.
+        None if body.field("externalRef").is_some() => Ok(RefChange::Remove),
+        None => Ok(RefChange::Keep),
     }
 }

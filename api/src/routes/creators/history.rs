@@ -12,7 +12,7 @@ use crate::cursor;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::openapi::QueryErrors;
-use crate::params::Params;
+use crate::params::{Params, TimeRange};
 use crate::path::{CreatorPath, VideoPath};
 use crate::views::{CreatorHistoryView, CreatorPointView, VideoHistoryView, VideoPointView};
 
@@ -96,23 +96,20 @@ struct Part {
 impl Part {
     fn of(params: &Params, owner: Uuid) -> Result<Self, ApiError> {
         let limit = params.limit(1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-        let to = params.instant("to")?;
+        let TimeRange { from, to } = params.range()?;
         let start = |before: DateTime<Utc>| before.checked_sub_days(DEFAULT_DAYS).unwrap_or(before);
-        let from = params.instant("from")?.unwrap_or_else(|| start(to.unwrap_or_else(Utc::now)));
+        let from = from.unwrap_or_else(|| start(to.unwrap_or_else(Utc::now)));
         // Without an end all that is written: Postgres's clock may be ahead of ours.
         let to = to.unwrap_or(DateTime::<Utc>::MAX_UTC);
-        if from > to {
-            return Err(ApiError::field("from", "must not be later than `to`"));
-        }
         let interval = params.text("interval")?.map(interval).transpose()?.unwrap_or_default();
-        let start = cursor::history_start(owner, params.text("cursor")?.unwrap_or_default())?;
+        let start = cursor::history_start(owner, interval, params.text("cursor")?.unwrap_or_default())?;
         Ok(Self { owner, range: HistoryRange { from: start.unwrap_or(from), to, interval }, limit })
     }
 
     /// The cursor after the point of this instant. The next page begins with the next interval: a sync that comes between two
     /// pages shows none twice.
     fn after(&self, at: DateTime<Utc>) -> String {
-        cursor::history_from(self.owner, self.range.interval.end(at))
+        cursor::history_from(self.owner, self.range.interval, self.range.interval.end(at))
     }
 }
 

@@ -3,7 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use serde::Serialize;
-use shared::ids::{CreatorId, ProjectId};
+use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::queue::Final;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::idempotency::Idempotency;
 use crate::openapi::SyncErrors;
+use crate::overtaken::About;
 use crate::path::CreatorPath;
 use crate::prefer::Prefer;
 use crate::trace::TraceContext;
@@ -36,6 +37,16 @@ pub struct SyncResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub status: Option<JobStatus>,
+}
+
+impl SyncResult {
+    /// It is done.
+    pub const DONE: Self = Self { synced: true, job_id: None, status: None };
+
+    /// It goes on as this job, which stands there.
+    pub fn open(job: JobId, status: JobStatus) -> Self {
+        Self { synced: false, job_id: Some(job.to_string()), status: Some(status) }
+    }
 }
 
 /// Pulls a creator's profile, counters and videos from its platform.
@@ -68,7 +79,7 @@ pub async fn sync_creator(
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let work = sync(Data::clone(&api), caller.project(), id.0, prefer, trace);
-    idempotency.answer_once(&api, caller, &body, Box::pin(work)).await
+    idempotency.answer_once(&api, caller, &body, About::Sync, Box::pin(work)).await
 }
 
 async fn sync(
@@ -82,13 +93,11 @@ async fn sync(
     let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
     let queued = dispatch::sync(&api, project, creator, trace, None).await?;
     let response = match wait_for(&api, project, queued, deadline).await {
-        Ending::Last(Final::Done) => ok(SyncResult { synced: true, job_id: None, status: None }),
+        Ending::Last(Final::Done) => ok(SyncResult::DONE),
         // Only a disconnect cancels a sync.
         Ending::Last(Final::Cancelled) => return Err(ApiError::NotFound("creator")),
         Ending::Last(Final::Failed { code }) => return Err(ApiError::from_job(&code)),
-        Ending::Open { id, status } => {
-            accepted(id, SyncResult { synced: false, job_id: Some(id.to_string()), status: Some(status) })
-        }
+        Ending::Open { id, status } => accepted(id, SyncResult::open(id, status)),
     };
     Ok(prefer.say(response))
 }

@@ -10,7 +10,7 @@ use crate::cursor;
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::openapi::QueryErrors;
-use crate::params::Params;
+use crate::params::{Params, TimeRange};
 use crate::path::CreatorPath;
 use crate::views::{VideoPageView, VideoView};
 use crate::words::{SortOrderWord, VideoSortWord};
@@ -45,9 +45,10 @@ pub async fn list_videos(
 ) -> Result<HttpResponse, ApiError> {
     let limit = params.limit(1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let (sort, order) = (params.word("sort")?.unwrap_or_default(), params.word("order")?.unwrap_or_default());
+    let TimeRange { from, to } = params.range()?;
     let asked = VideoQuery {
-        from: params.instant("from")?,
-        to: params.instant("to")?,
+        from,
+        to,
         sort,
         order,
         after: cursor::video_position(id.0, sort, order, params.text("cursor")?.unwrap_or_default())?,

@@ -43,9 +43,10 @@ const PROFILE_TURN: Duration = Duration::from_millis(500);
         (status = 400, description = "An unknown, used or expired state, or a code that TikTok refuses",
             content_type = "text/html", body = String),
         (status = 429, description = "Too many of unknown states from this address", content_type = "text/html",
-            body = String),
+            body = String, headers(("Retry-After" = i64, description = "Seconds after which to ask again"))),
         (status = 502, description = "TikTok failed, or refuses the app", content_type = "text/html", body = String),
-        (status = 503, description = "Out of order for a moment", content_type = "text/html", body = String),
+        (status = 503, description = "Out of order for a moment", content_type = "text/html", body = String,
+            headers(("Retry-After" = i64, description = "Seconds after which to ask again"))),
     )
 )]
 #[get("/oauth/tiktok/callback")]

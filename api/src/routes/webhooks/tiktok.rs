@@ -3,10 +3,10 @@
 use actix_web::http::header::HeaderName;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, post};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::Serialize;
 use shared::platforms::Platform;
-use shared::platforms::tiktok::{WebhookError, WebhookEvent};
+use shared::platforms::tiktok::{RemovalReason, WebhookError, WebhookEvent};
 use shared::store::credentials::Account;
 use utoipa::ToSchema;
 
@@ -53,10 +53,17 @@ pub async fn tiktok_webhook(request: HttpRequest, body: RawBody, api: Data<Api>)
             let app = api.tiktok.client_key().to_owned();
             let account = Account { platform: Platform::Tiktok, app, external_id: open_id };
             // Repeated, it changes nothing; older than the connection, it is none of its business.
-            let marked = api.within(api.store.note_removal(&account, at, reason.as_ref())).await?;
+            let latest = at.checked_add_signed(latest(reason)).unwrap_or(at);
+            let marked = api.within(api.store.note_removal(&account, latest, reason.as_ref())).await?;
             tracing::info!(marked, %reason, "TikTok says that an authorization was removed");
         }
         WebhookEvent::Ignored { event } => tracing::debug!(event, "an event from TikTok that asks for nothing"),
     }
     Ok(ok(Received { received: true }))
+}
+
+/// How long after the time that TikTok names the removal may have been: it counts whole seconds, connections microseconds. What
+/// we revoked ourselves was so before anybody could connect again, which takes less than a second where nobody has to click.
+fn latest(reason: RemovalReason) -> TimeDelta {
+    if reason == RemovalReason::RevokedByUs { TimeDelta::zero() } else { TimeDelta::microseconds(999_999) }
 }

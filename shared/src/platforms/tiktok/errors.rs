@@ -1,7 +1,7 @@
 //! TikTok's errors, in the words that every platform shares.
 
 use std::error::Error as _;
-use std::fmt;
+use std::{fmt, io};
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -123,15 +123,21 @@ pub(super) fn no_answer(error: &reqwest::Error) -> PlatformError {
     let message = if error.is_timeout() {
         "no answer in time".to_owned()
     } else {
-        // The last cause says what happened ("Connection refused"); the first would repeat the URL.
+        // The last cause says what happened ("connection refused"); the first would repeat the URL.
         let mut cause = error.source();
         while let Some(deeper) = cause.and_then(|cause| cause.source()) {
             cause = Some(deeper);
         }
-        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        let cause = cause.map_or_else(String::new, |cause| format!(": {}", in_words(cause)));
         format!("{}{cause}", if error.is_connect() { "can't connect" } else { "the connection failed" })
     };
     PlatformError::Unavailable { message, log_id: None }
+}
+
+/// A cause as a client may read it: what the system calls it is of this machine.
+fn in_words(cause: &(dyn std::error::Error + 'static)) -> String {
+    let of_the_system = cause.downcast_ref::<io::Error>().filter(|error| error.raw_os_error().is_some());
+    of_the_system.map_or_else(|| cause.to_string(), |error| error.kind().to_string())
 }
 
 fn unavailable(code: &str, message: &str, log_id: Option<String>) -> PlatformError {

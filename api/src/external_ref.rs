@@ -1,0 +1,24 @@
+//! `externalRef`: a client's own name for a creator. People read it in a page and in a list, and a query asks for it.
+
+use crate::error::ApiError;
+
+/// The longest, in characters.
+const LONGEST: usize = 255;
+
+/// A name that can be seen, and shown in one line as it is: no control character, nothing that turns the text around or has
+/// no width, and no U+FFFD, which in a query stands for what was no UTF-8. The schemas of the bodies say the same.
+pub fn parse(text: &str) -> Result<&str, ApiError> {
+    let good = (1..=LONGEST).contains(&text.chars().count()) && !text.trim().is_empty() && !text.chars().any(is_unfit);
+    let wrong = || {
+        let wanted = format!("must have 1 to {LONGEST} characters that can be seen in one line, not spaces alone");
+        ApiError::field("externalRef", &wanted)
+    };
+    good.then_some(text).ok_or_else(wrong)
+}
+
+/// The joiners U+200C and U+200D are parts of words and of emoji.
+fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{fffd}')
+}
