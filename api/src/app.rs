@@ -12,7 +12,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use shared::crypto::KeyRing;
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Queue, Waiter};
+use shared::queue::{ProgressEar, Queue, Waiter};
 use shared::settings::ApiSettings;
 use shared::store::{Store, StoreError};
 use shared::telemetry::Metrics;
@@ -53,6 +53,8 @@ pub struct Api {
     pub queue: Queue,
     /// Who is told of a job's last word.
     pub waiter: Waiter,
+    /// Who is told how far a job is.
+    pub progress: ProgressEar,
     /// TikTok's client.
     pub tiktok: TikTok,
     /// Tokens at rest.

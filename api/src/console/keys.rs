@@ -178,7 +178,14 @@ fn scopes(form: &Form) -> Result<Option<KeyScopes>, &'static str> {
     }
 }
 
-fn made(api: &Api, member: &Member, name: &str, key: ApiKey, old: &str) -> Result<HttpResponse, ConsoleError> {
+/// The page that shows a new key, this once.
+pub(super) fn made(
+    api: &Api,
+    member: &Member,
+    name: &str,
+    key: ApiKey,
+    old: &str,
+) -> Result<HttpResponse, ConsoleError> {
     let page = KeyMadePage {
         layout: Layout::project(member, "Your new key", "keys"),
         project: member.project().to_string(),

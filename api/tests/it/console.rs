@@ -4,5 +4,6 @@ mod browser;
 mod creators;
 mod hostile;
 mod keys;
+mod live;
 mod people;
 mod sessions;

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use strum::{AsRefStr, Display, EnumString};
 use tokio::sync::watch;
 
-use crate::queue::Waiting;
+use crate::queue::{Telling, Waiting};
 use crate::turns::{Group, Spent};
 
 /// Where a creator's account lives. The names are the contract's.
@@ -130,6 +130,8 @@ pub struct Caller {
     pub timeout: Option<Duration>,
     /// Counts the time from sending to answers, without the wait for turns.
     pub answering: Elapsed,
+    /// Tells of a wait for a turn, if somebody watches.
+    pub telling: Telling,
 }
 
 /// Adds up time. All clones count together.
@@ -164,6 +166,7 @@ impl Caller {
             waiting: Waiting::default(),
             timeout: None,
             answering: Elapsed::default(),
+            telling: Telling::default(),
         }
     }
 }

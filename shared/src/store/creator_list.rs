@@ -11,7 +11,7 @@ use super::jobs::{JobKind, JobState};
 use super::keys::escape_like;
 use super::schema::{creators, jobs};
 use super::{Store, StoreError};
-use crate::ids::{CreatorId, ProjectId};
+use crate::ids::{CreatorId, JobId, ProjectId};
 
 #[diesel::declare_sql_function]
 extern "SQL" {
@@ -80,5 +80,17 @@ impl Store {
             .load(&mut connection)
             .await?;
         Ok(open.into_iter().collect())
+    }
+
+    /// A creator's open sync, if there is one.
+    pub async fn open_sync_of(&self, creator: CreatorId) -> Result<Option<JobId>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(jobs::table
+            .filter(jobs::creator_id.eq(creator).and(jobs::kind.eq(JobKind::Sync)))
+            .filter(jobs::state.eq_any(JobState::OPEN))
+            .select(jobs::id)
+            .first(&mut connection)
+            .await
+            .optional()?)
     }
 }

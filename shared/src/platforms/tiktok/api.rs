@@ -117,7 +117,7 @@ impl TikTok {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
             let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);
-            let (permit, is_at_work) = caller.waiting.during(turn).await;
+            let (permit, is_at_work) = caller.telling.waiting(caller.waiting.during(turn)).await;
             let permit = permit.map_err(no_permit)?;
             if is_at_work.is_err() {
                 // A worker that dies of this call would count for nothing. Redis is away just now, so the permit is worth
