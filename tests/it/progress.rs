@@ -4,35 +4,17 @@ use std::time::Duration;
 
 use sandbox::Latency;
 use serde_json::Value;
-use shared::secret_token::SecretToken;
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, System};
+use crate::support::{DEADLINE, Member, System};
 
-/// Reads the stream of a creator's sync, as a member of its project, to an event whose words are like one of these.
+/// The stream of a creator's sync, as a member of its project reads it.
 struct Stream(reqwest::Response, String);
 
 impl Stream {
     async fn open(system: &System, creator: &str) -> Self {
-        let token = SecretToken::generate();
-        let hash = hex::encode(token.hash());
-        let member = format!(
-            "WITH one AS (INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'ada@example.com') RETURNING id),
-            two AS (INSERT INTO members (project_id, user_id, role) SELECT projects.id, one.id, 'viewer' FROM projects, one)
-            INSERT INTO sessions (id, hash, user_id, browser, address)
-            SELECT gen_random_uuid(), '\\x{hash}', id, 'a test', '127.0.0.1' FROM one"
-        );
-        system.sql().await.batch_execute(&member).await.expect("a member's session");
-        let project: String = system
-            .sql()
-            .await
-            .query_one("SELECT project_id::text FROM creators WHERE id::text = $1", &[&creator])
-            .await
-            .expect("the creator")
-            .get(0);
-        let url = format!("{}/console/projects/{project}/creators/{creator}/progress", system.client.base);
-        let request = system.client.http.get(url).header("cookie", format!("metriqlab={}", token.expose()));
-        let response = request.send().await.expect("an answer");
+        let member = Member::of(system, "viewer").await;
+        let response = member.page(&format!("/creators/{creator}/progress")).send().await.expect("an answer");
         assert_eq!(response.status(), 200);
         Self(response, String::new())
     }

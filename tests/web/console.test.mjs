@@ -48,6 +48,24 @@ async function makeKey(page, name) {
   return page.locator('#key').textContent();
 }
 
+/** Asks for a sync at a slow TikTok, on a creator's page, and sees how far it is, and its end, without loading anything again. */
+async function watchASync(page, tiktok) {
+  const latency = async (value) => {
+    const body = JSON.stringify({ latency: value });
+    assert.ok((await fetch(`${tiktok}/control/settings`, { method: 'PATCH', body })).ok);
+  };
+  await latency({ profile: 'between', min_ms: 1500, max_ms: 1501 });
+  await page.getByRole('button', { name: 'Sync now' }).click();
+  await page.getByText('The sync is queued.').waitFor();
+  const words = page.locator('#sync-progress .words');
+  await words.getByText('Reading the').waitFor();
+  await looks(page);
+  await latency({ profile: 'none' });
+  await words.getByText('Done: profile and videos are up to date.').waitFor();
+  await page.locator('#facts').getByText('Active').waitFor();
+  await page.getByRole('status').getByText('Done:').waitFor();
+}
+
 test('the first start makes an owner, who makes a key, connects a creator and lets go of both', async () => {
   const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
@@ -71,6 +89,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   const opened = page.waitForEvent('popup');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   const popup = await opened;
+  const consent = popup.url();
   await popup.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();
   await popup.close();
@@ -83,8 +102,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   await looks(page);
   await page.locator('a.row').first().click();
   await looks(page);
-  await page.getByRole('button', { name: 'Sync now' }).click();
-  await page.getByText('The sync is queued.').waitFor();
+  await watchASync(page, new URL(consent).origin);
   await page.getByRole('button', { name: 'Disconnect' }).click();
   await page.getByText('The creator is disconnected.').waitFor();
 
@@ -102,6 +120,19 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   // CONTRACT: within a second.
   const until = Date.now() + 5_000;
   while (await ask(next) !== 401) assert.ok(Date.now() < until, 'a revoked key still works');
+
+  await page.goto(`${base}/docs/quickstart`);
+  await page.getByRole('link', { name: 'Get a key' }).click();
+  await looks(page);
+  await page.getByRole('button', { name: 'Make a key for it' }).click();
+  const short = await page.locator('#key').textContent();
+  await page.getByRole('button', { name: 'Use it in the documentation' }).click();
+  await page.getByText(`export KEY=${short}`).waitFor();
+  const list = page.locator('.samples[data-run="GET /api/v1/creators"]');
+  await list.getByRole('button', { name: 'Run' }).click();
+  await list.getByText('"success": true').waitFor();
+  await page.goto(base);
+  await page.getByRole('link', { name: 'API keys' }).click();
 
   for (const name of ['Members', 'Audit log', 'Settings', EMAIL]) {
     await page.getByRole('link', { name, exact: true }).click();

@@ -28,8 +28,8 @@ use crate::app::Api;
 
 /// How often the job's row is read.
 const READ_EVERY: Duration = Duration::from_secs(2);
-/// How often a comment is sent where nothing else is, so that no proxy takes the stream for dead, and so that we notice
-/// when nobody is there any more. Then it is also looked up whether the reader may still see it.
+/// How often it is looked up whether the reader may still see it. If so a comment is sent, so that no proxy takes the stream
+/// for dead, and so that we notice when nobody is there any more.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A stream ends after this; who is still there asks again by itself.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -91,7 +91,7 @@ struct Live {
     read_at: Option<Instant>,
     /// The videos that the creator had before this sync.
     known: Option<u64>,
-    sent_at: Instant,
+    checked_at: Instant,
     said: Option<Said>,
     seat: Seat,
     is_over: bool,
@@ -116,7 +116,7 @@ impl Live {
             row: None,
             read_at: None,
             known: creator.video_count.and_then(|count| u64::try_from(count).ok()),
-            sent_at: now,
+            checked_at: now,
             said: None,
             seat,
             is_over: false,
@@ -129,7 +129,6 @@ impl Live {
         }
         let stopping = self.api.stopping.clone();
         let text = stopping.run_until_cancelled(self.text()).await??;
-        self.sent_at = Instant::now();
         Some((Ok(Bytes::from(text)), self))
     }
 
@@ -146,7 +145,7 @@ impl Live {
                 self.said = Some(said);
                 return Some(text);
             }
-            let read_at = self.read_at.unwrap_or(self.sent_at) + READ_EVERY;
+            let read_at = self.read_at.unwrap_or(self.checked_at) + READ_EVERY;
             tokio::select! {
                 word = &mut self.last_word => {
                     self.is_over = true;
@@ -158,7 +157,8 @@ impl Live {
                 }
                 () = self.following.changed() => {}
                 () = sleep_until(read_at) => self.read().await,
-                () = sleep_until(self.sent_at + HEARTBEAT) => {
+                () = sleep_until(self.checked_at + HEARTBEAT) => {
+                    self.checked_at = Instant::now();
                     return self.may_still_see().await.then(|| ": still there\n\n".to_owned());
                 }
             }

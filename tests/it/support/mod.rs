@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod member;
 pub mod process;
 pub mod sandbox;
 pub mod servers;
@@ -11,6 +12,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use client::Client;
+pub use member::Member;
 pub use system::System;
 
 /// How long a test waits for a condition before it fails.
