@@ -2,6 +2,7 @@
 
 mod browser;
 mod creators;
+mod docs_key;
 mod hostile;
 mod keys;
 mod live;

@@ -9,7 +9,7 @@ use shared::people::Role;
 use shared::queue::{Final, ProgressVoice, Step};
 use tokio::time::timeout;
 
-use super::browser::Browser;
+use super::browser::{Browser, PASSWORD};
 use crate::harness::World;
 
 /// Longer than anything here takes; only a failing test waits so long.
@@ -129,8 +129,8 @@ async fn a_stream_ends_with_its_session_with_its_membership_and_with_the_server(
     let (page, _) = syncing(&world).await;
     let path = format!("{page}/progress");
     let (viewer, owner) = (Browser::member(&world, Role::Viewer).await, Browser::member(&world, Role::Owner).await);
-    let developer = Browser::new(&world);
-    assert_eq!(developer.request(Method::GET, &path).send().await.expect("an answer").status(), 303, "nobody");
+    let nobody = Browser::new(&world).request(Method::GET, &path).send().await.expect("an answer");
+    assert_eq!(nobody.status(), 303);
     let mut streams = [Events::open(&viewer, &path).await, Events::open(&owner, &path).await];
     for stream in &mut streams {
         stream.words("Queued").await;
@@ -142,8 +142,8 @@ async fn a_stream_ends_with_its_session_with_its_membership_and_with_the_server(
         assert_eq!(stream.next().await, None, "at the next heartbeat");
     }
 
-    let mut late = Browser::member(&world, Role::Owner).await;
-    assert_eq!(late.sign_in("developer@example.com", super::browser::PASSWORD).await.status, 303);
+    let mut late = Browser::new(&world);
+    assert_eq!(late.sign_in("developer@example.com", PASSWORD).await.status, 303);
     let mut stream = Events::open(&late, &path).await;
     stream.words("Queued").await;
     // A stream that is held would be cut off at the end of the grace.
