@@ -141,7 +141,7 @@ async fn fill(sql: &Sql) {
          FROM creators WHERE followers % 10 < 5 AND external_id <> 'open-1';
          INSERT INTO batches (id, project_id, total, expanded_at, finished_at)
          SELECT uuid_v7(), projects.id, {CREATORS}, now(), CASE WHEN n > 1 THEN now() END FROM projects, generate_series(1, 200) AS n;
-         INSERT INTO users (id, email) SELECT uuid_v7(), 'user' || n || '@example.com' FROM generate_series(1, 50) AS n;
+         INSERT INTO users (id, email) SELECT uuid_v7(), 'user' || n || '@example.com' FROM generate_series(1, 20) AS n;
          INSERT INTO members (project_id, user_id, role) SELECT projects.id, users.id, 'developer' FROM projects, users
          WHERE email LIKE 'user%';
          INSERT INTO api_keys (id, project_id, hash, prefix, name, revoked_at)

@@ -89,6 +89,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   const opened = page.waitForEvent('popup');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   const popup = await opened;
+  await popup.getByRole('button', { name: 'Authorize' }).waitFor();
   const consent = popup.url();
   await popup.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();

@@ -27,7 +27,7 @@ use crate::dispatch;
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 
-const PAGE: usize = 50;
+const PAGE: usize = 30;
 /// A creator's username has far less.
 const MAX_SEARCH: usize = 200;
 

@@ -12,14 +12,16 @@ use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use diesel::sql_types::Text;
 use secrecy::SecretString;
-use strum::{AsRefStr, Display, EnumString};
+use strum::{AsRefStr, Display, EnumString, VariantArray};
 use tokio::sync::watch;
 
 use crate::queue::{Telling, Waiting};
 use crate::turns::{Group, Spent};
 
 /// Where a creator's account lives. The names are the contract's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow, VariantArray,
+)]
 #[strum(serialize_all = "UPPERCASE")]
 #[diesel(sql_type = Text)]
 pub enum Platform {
