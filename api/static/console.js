@@ -89,9 +89,9 @@ function show(place, { words, short, until, read, of }, event) {
   if (bar) {
     place.hidden = false;
     place.querySelector('.words').textContent = sentence;
-    bar.hidden = event !== 'progress';
-    if (read !== null && of) [bar.max, bar.value] = [of, read];
-    else bar.removeAttribute('value');
+    bar.hidden = event !== 'progress' || read === null || !of;
+    if (!bar.hidden) [bar.max, bar.value] = [of, read];
+    for (const state of document.querySelectorAll('[data-state]')) state.textContent = short;
   } else {
     place.textContent = read !== null && of ? `${short}: ${read} of ${of}` : short;
     place.title = sentence;
@@ -131,7 +131,9 @@ function watch(place) {
       places.splice(places.indexOf(place), 1);
       if (end === 'moved') return;
       show(place, JSON.parse(data), end);
-      // What can't be fetched now is there when the page is loaded again.
+      // What can't be fetched now, or is drawn by a script, is there when the page is loaded again.
+      const again = Object.assign(document.createElement('a'), { href: location.pathname, textContent: 'Load the page anew' });
+      place.querySelector('.words')?.append(' ', again);
       refresh().catch(() => {});
     });
   }

@@ -130,13 +130,16 @@ impl Text {
         if start > 0 {
             pieces.push(Piece { text: "… ".into(), is_match: false });
         }
-        for (c, is_match) in self.shown.iter().zip(&marked).skip(start).take(EXCERPT) {
+        let is_end = |end: &usize| self.shown.get(*end).is_none_or(|c| *c == ' ');
+        let longest = start + EXCERPT;
+        let end = (longest - BEFORE..=longest).rev().find(is_end).unwrap_or(longest);
+        for (c, is_match) in self.shown.iter().zip(&marked).take(end).skip(start) {
             match pieces.last_mut() {
                 Some(piece) if piece.is_match == *is_match => piece.text.push(*c),
                 _ => pieces.push(Piece { text: c.to_string(), is_match: *is_match }),
             }
         }
-        if self.shown.len() > start + EXCERPT {
+        if self.shown.len() > end {
             pieces.push(Piece { text: " …".into(), is_match: false });
         }
         pieces
@@ -194,7 +197,9 @@ fn sections(page: &Page) -> Vec<Section> {
             in_heading = false;
         }
         let place = if in_heading { &mut now.heading } else { &mut now.text };
-        if !WITHIN.contains(&name.trim_start_matches('/')) {
+        if matches!(name, "/td" | "/th" | "/li") {
+            place.push_str(" · ");
+        } else if !WITHIN.contains(&name.trim_start_matches('/')) {
             place.push(' ');
         }
         place.push_str(&plain(text));
@@ -268,7 +273,7 @@ mod tests {
                 (
                     "/docs/x#a-b",
                     "The Retry-After header".into(),
-                    "Wait two seconds. İstanbul ﬁne retry Fields of it".into()
+                    "Wait two seconds. İstanbul · ﬁne retry · Fields of it".into()
                 ),
                 ("/docs/x#c", "Quota".into(), "600 a minute".into()),
             ]
