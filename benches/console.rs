@@ -16,8 +16,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::System;
+use support::member::Member;
 use support::servers::PrivatePostgres;
-use support::{Member, System};
 use tokio_postgres::Client as Sql;
 
 const CREATORS: i64 = 100_000;

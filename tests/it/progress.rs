@@ -6,7 +6,8 @@ use sandbox::Latency;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, Member, System};
+use crate::support::member::Member;
+use crate::support::{DEADLINE, System};
 
 /// The stream of a creator's sync, as a member of its project reads it.
 struct Stream(reqwest::Response, String);

@@ -12,7 +12,6 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use client::Client;
-pub use member::Member;
 pub use system::System;
 
 /// How long a test waits for a condition before it fails.
