@@ -13,7 +13,7 @@ use actix_web::{App, Error, HttpRequest, HttpResponse};
 use shared::crypto::KeyRing;
 use shared::overview::Looker;
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Queue, Waiter};
+use shared::queue::{ProgressEar, Queue, Waiter};
 use shared::settings::ApiSettings;
 use shared::store::{Store, StoreError};
 use shared::telemetry::Metrics;
@@ -55,6 +55,8 @@ pub struct Api {
     pub queue: Queue,
     /// Who is told of a job's last word.
     pub waiter: Waiter,
+    /// Who is told how far a job is.
+    pub progress: ProgressEar,
     /// TikTok's client.
     pub tiktok: TikTok,
     /// Tokens at rest.

@@ -12,7 +12,7 @@ use actix_web::web::Data;
 use shared::crypto::KeyRing;
 use shared::overview::Looker;
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Queue, Waiter};
+use shared::queue::{ProgressEar, Queue, Waiter};
 use shared::settings::ApiSettings;
 use shared::store::Store;
 use shared::telemetry::Metrics;
@@ -112,6 +112,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
         error_docs: ErrorDocs::under(&config.settings.public_url),
         settings: config.settings,
         store: config.store,
+        progress: ProgressEar::start(&config.queue),
         queue: config.queue,
         waiter: config.waiter,
         tiktok: config.tiktok,
@@ -137,7 +138,7 @@ impl ApiServer {
         self.addr
     }
 
-    /// Stops accepting, answers 202 to who waits for a job, and finishes what is under way, for the grace at most.
+    /// Stops accepting, answers 202 to who waits for a job, ends the streams, and finishes what is under way, for the grace at most.
     pub async fn stop(self) {
         self.stopping.cancel();
         self.handle.stop(true).await;

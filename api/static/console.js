@@ -20,6 +20,21 @@ for (const button of document.querySelectorAll('button[data-copy]')) {
   });
 }
 
+// A new key goes to the documentation by the storage of this tab, where it ends with the tab or a sign-out.
+const DOCS_KEY = 'metriqlab-key';
+for (const button of document.querySelectorAll('button[data-docs-key]')) {
+  button.hidden = false;
+  button.addEventListener('click', () => {
+    try { sessionStorage.setItem(DOCS_KEY, document.getElementById(button.dataset.docsKey).textContent); } catch { /* forbidden */ }
+    location.assign('/docs/quickstart');
+  });
+}
+for (const form of document.querySelectorAll('form[action="/console/sign-out"]')) {
+  form.addEventListener('submit', () => {
+    try { sessionStorage.removeItem(DOCS_KEY); } catch { /* forbidden */ }
+  });
+}
+
 // The exact time in the reader's own zone and way of writing.
 function exactTimes(root) {
   for (const time of root.querySelectorAll('time[datetime]')) {
@@ -133,3 +148,84 @@ for (const shown of document.querySelectorAll('[data-refresh]')) {
   };
   setTimeout(look, 2000);
 }
+
+// A sync, watched live. Browsers lend a site six connections for all of its tabs, so a page takes two at most, and none
+// while nobody looks at it.
+const places = [...document.querySelectorAll('[data-progress]')].slice(0, 2);
+const streams = new Map();
+// What is seen changes four times a second. It is read aloud when it means something else, or has not been for a while.
+const aloud = document.createElement('p');
+const said = { step: '', at: 0 };
+if (places.length > 0) {
+  aloud.className = 'away';
+  aloud.setAttribute('role', 'status');
+  document.getElementById('content').append(aloud);
+}
+
+function show(place, { words, short, until, read, of }, event) {
+  const at = until && new Date(until).toLocaleTimeString();
+  const sentence = words.replace('{until}', at);
+  const bar = place.querySelector('progress');
+  if (bar) {
+    place.hidden = false;
+    place.querySelector('.words').textContent = sentence;
+    bar.hidden = event !== 'progress' || read === null || !of;
+    if (!bar.hidden) [bar.max, bar.value] = [of, read];
+    for (const state of document.querySelectorAll('[data-state]')) state.textContent = short;
+  } else {
+    place.textContent = read !== null && of ? `${short}: ${read} of ${of}` : short;
+    place.title = sentence;
+  }
+  if (event !== 'progress') {
+    place.classList.remove('warn');
+    place.classList.add(event === 'done' ? 'good' : 'bad');
+  }
+  if (short === said.step && performance.now() - said.at < 10_000) return;
+  [said.step, said.at] = [short, performance.now()];
+  aloud.textContent = sentence;
+}
+
+/** Takes what has changed from the page as it is now. */
+async function refresh() {
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  for (const part of document.querySelectorAll('[data-renew]')) {
+    const now = fresh.getElementById(part.id);
+    // What somebody is about to use stays where it is.
+    if (!now || part.contains(document.activeElement) || part.querySelector('[data-progress]')) continue;
+    part.replaceChildren(...now.childNodes);
+    exactTimes(part);
+  }
+}
+
+function watch(place) {
+  const stream = new EventSource(place.dataset.progress);
+  streams.set(place, stream);
+  stream.addEventListener('progress', ({ data }) => show(place, JSON.parse(data), 'progress'));
+  for (const end of ['done', 'failed', 'cancelled', 'moved']) {
+    stream.addEventListener(end, ({ data }) => {
+      stream.close();
+      streams.delete(place);
+      delete place.dataset.progress;
+      places.splice(places.indexOf(place), 1);
+      if (end === 'moved') return;
+      show(place, JSON.parse(data), end);
+      // What can't be fetched now, or is drawn by a script, is there when the page is loaded again.
+      const again = Object.assign(document.createElement('a'), { href: location.pathname, textContent: 'Load the page anew' });
+      place.querySelector('.words')?.append(' ', again);
+      refresh().catch(() => {});
+    });
+  }
+}
+
+function look() {
+  if (document.hidden) {
+    for (const stream of streams.values()) stream.close();
+    streams.clear();
+  } else {
+    for (const place of places) if (!streams.has(place)) watch(place);
+  }
+}
+document.addEventListener('visibilitychange', look);
+look();

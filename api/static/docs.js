@@ -1,5 +1,6 @@
 // What the documentation does where there is JavaScript; without it every page is complete.
-// A key that the reader pastes stays in this tab (sessionStorage) and goes to this server alone.
+// A key that the reader pastes, or brings along from the dashboard, stays in this tab (sessionStorage) and goes to this server
+// alone.
 'use strict';
 
 const KEY = 'metriqlab-key';
@@ -71,10 +72,53 @@ function addKeyField() {
     'aria-label': 'API key for the run buttons; it stays in this tab',
     title: 'For the run buttons. It stays in this tab and goes to this server alone.',
   });
+  const offer = element('a', { href: '/console/docs-key' }, 'Get a key');
   input.value = stored('sessionStorage', KEY) ?? '';
-  input.addEventListener('input', () => stored('sessionStorage', KEY, input.value.trim()));
-  place.append(input);
+  const changed = () => {
+    fillSamples(input.value.trim());
+    offer.hidden = input.value !== '';
+  };
+  input.addEventListener('input', () => {
+    stored('sessionStorage', KEY, input.value.trim());
+    changed();
+  });
+  place.append(offer, input);
   place.hidden = false;
+  changed();
+}
+
+const PLACEHOLDER = 'mlk_your_key_here';
+
+/** The reader's own key, wherever a sample has a place for one; the placeholder, where there is none. */
+function fillSamples(mine) {
+  const shown = /^mlk_\w{1,200}$/.test(mine) ? mine : PLACEHOLDER;
+  for (const place of document.querySelectorAll('.code .own')) place.textContent = shown;
+}
+
+function findPlaces() {
+  for (const code of document.querySelectorAll('.code code')) {
+    const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) if (walker.currentNode.data.includes(PLACEHOLDER)) texts.push(walker.currentNode);
+    for (const text of texts) {
+      const [before, after] = text.data.split(PLACEHOLDER);
+      text.replaceWith(before, element('span', { class: 'own' }, PLACEHOLDER), after);
+    }
+  }
+}
+
+/** The key `/` leads to the search, unless somebody writes. */
+function listenForSlash() {
+  const field = document.getElementById('find');
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.('input, textarea, select, [contenteditable]')) return;
+    event.preventDefault();
+    const menu = document.getElementById('nav');
+    if (!field.checkVisibility()) menu.showPopover();
+    field.focus();
+    field.select();
+  });
 }
 
 function key() {
@@ -201,7 +245,9 @@ function followReading() {
 
 addCopyButtons();
 keepLanguage();
+findPlaces();
 addKeyField();
+listenForSlash();
 addRunButtons();
 enableForms();
 followReading();

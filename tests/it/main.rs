@@ -22,6 +22,7 @@ mod metrics;
 mod operators;
 mod pgbouncer;
 mod postgres_tls;
+mod progress;
 mod races;
 mod resync;
 mod rotation;

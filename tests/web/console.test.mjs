@@ -103,6 +103,26 @@ async function makeKey(page, name) {
   return page.locator('#key').textContent();
 }
 
+/** Asks for a sync that has to wait, on a creator's page, and sees where it stands, and its end, without loading anything again. */
+async function watchASync(page) {
+  system.run('queue', 'pause', 'sync');
+  const words = page.locator('#sync-progress .words');
+  // Until the worker has heard of the pause, a sync is done before anybody can watch it.
+  for (;;) {
+    await page.getByRole('button', { name: 'Sync now' }).click();
+    await page.getByText('The sync is queued.').waitFor();
+    if (await page.locator('#sync-progress[data-progress]').count() === 0) continue;
+    await words.getByText(/Queued|Done/).waitFor();
+    if (await words.getByText('Queued').count() > 0) break;
+  }
+  await looks(page);
+  await page.getByRole('status').getByText('Queued: it begins').waitFor();
+  system.run('queue', 'resume', 'sync');
+  await words.getByText('Done: profile and videos are up to date.').waitFor();
+  await page.locator('#facts').getByText('Active').waitFor();
+  await page.getByRole('status').getByText('Done:').waitFor();
+}
+
 test('the first start makes an owner, who makes a key, connects a creator and lets go of both', async () => {
   const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
@@ -138,6 +158,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   await looks(page);
   await page.locator('a.row').first().click();
   await looks(page);
+  await watchASync(page);
   await readsTheNumbers(page, 5_000_000, looks);
   // Under the pointer, the number itself.
   await page.locator('.panel').first().locator('svg').hover();
@@ -159,6 +180,19 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   // CONTRACT: within a second.
   const until = Date.now() + 5_000;
   while (await ask(next) !== 401) assert.ok(Date.now() < until, 'a revoked key still works');
+
+  await page.goto(`${base}/docs/quickstart`);
+  await page.getByRole('link', { name: 'Get a key', exact: true }).click();
+  await looks(page);
+  await page.getByRole('button', { name: 'Make a key for it' }).click();
+  const short = await page.locator('#key').textContent();
+  await page.getByRole('button', { name: 'Use it in the documentation' }).click();
+  await page.getByText(`export KEY=${short}`).waitFor();
+  const list = page.locator('.samples[data-run="GET /api/v1/creators"]');
+  await list.getByRole('button', { name: 'Run' }).click();
+  await list.getByText('"success": true').waitFor();
+  await page.goto(base);
+  await page.getByRole('link', { name: 'API keys' }).click();
 
   for (const name of ['Members', 'Audit log', 'Settings', EMAIL]) {
     await page.getByRole('link', { name, exact: true }).click();

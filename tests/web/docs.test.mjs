@@ -102,6 +102,33 @@ test('one choice of a language holds for all samples and the next page, and copy
   await context.close();
 });
 
+test('words are found from the keyboard, and without JavaScript', async () => {
+  const { context, complaints } = await watchedContext(browser, DESKTOP);
+  const page = await context.newPage();
+  await page.goto(`${api}/docs/connect`);
+  await page.keyboard.press('/');
+  await page.keyboard.type('retry-after');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/docs\/search\?q=retry-after$/);
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
+  assert.deepEqual(violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)).map(({ id }) => id), []);
+  await page.locator('.hits a').first().click();
+  await page.getByText('Retry-After').first().waitFor();
+  assert.deepEqual(complaints, []);
+  await context.close();
+
+  const plain = await watchedContext(browser, { ...PHONE, javaScriptEnabled: false });
+  const small = await plain.context.newPage();
+  await small.goto(`${api}/docs`);
+  await small.getByRole('button', { name: 'Menu' }).click();
+  await small.getByRole('searchbox').fill('quota');
+  await small.keyboard.press('Enter');
+  await small.locator('.hits mark').first().waitFor();
+  assert.deepEqual(plain.complaints, []);
+  await plain.context.close();
+});
+
 test('run buttons and forms send the key that the reader pasted, and keep it in the tab', async () => {
   const { context, complaints } = await watchedContext(browser, DESKTOP);
   const page = await context.newPage();

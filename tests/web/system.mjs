@@ -1,5 +1,5 @@
 // What the browser tests share: the real program, `metriqlab up`, in a folder of its own, and browsers that are watched.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,8 +13,8 @@ const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--disable-component-update', '--disable-sync'];
 
 /**
- * Starts a system; `api` is its URL, `sandbox` its stand-in for TikTok's, `key` a key, `invitation` its first owner's link, `stop`
- * ends it and removes its folder.
+ * Starts a system; `api` is its URL, `sandbox` its stand-in for TikTok's, `key` a key, `invitation` its first owner's link, `run` runs
+ * a command of the program on it, `stop` ends it and removes its folder.
  */
 export async function startSystem() {
   const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
@@ -44,7 +44,11 @@ export async function startSystem() {
   };
   try {
     const [api, key, invitation, sandbox] = await ready;
-    return { api, key, invitation, sandbox, stop };
+    const run = (...words) => {
+      const { status, stderr } = spawnSync(PROGRAM, words, { cwd: folder, env: environment, encoding: 'utf8' });
+      if (status !== 0) throw new Error(`${words.join(' ')}: ${stderr}`);
+    };
+    return { api, key, invitation, sandbox, run, stop };
   } catch (error) {
     await stop();
     throw error;

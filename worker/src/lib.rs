@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Gates, Queue, WorkerPool};
+use shared::queue::{Gates, ProgressVoice, Queue, WorkerPool};
 use shared::settings::WorkerSettings;
 use shared::store::Store;
 use shared::store::paces::Pace;
@@ -79,6 +79,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         queue: queue.clone(),
         tokens: tokens.clone(),
         tiktok: tiktok.clone(),
+        voice: ProgressVoice::start(&queue),
         resync_every: settings.resync_every,
     });
     let pool_settings =

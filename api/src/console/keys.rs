@@ -190,7 +190,14 @@ fn full() -> String {
     format!("The project has {MAX_KEYS} keys that work, and may not have more: revoke one that nobody uses.")
 }
 
-fn made(api: &Api, member: &Member, name: &str, key: ApiKey, old: &str) -> Result<HttpResponse, ConsoleError> {
+/// The page that shows a new key, this once.
+pub(super) fn made(
+    api: &Api,
+    member: &Member,
+    name: &str,
+    key: ApiKey,
+    old: &str,
+) -> Result<HttpResponse, ConsoleError> {
     let page = KeyMadePage {
         layout: Layout::project(member, "Your new key", "keys"),
         project: member.project().to_string(),

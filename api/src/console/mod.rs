@@ -13,6 +13,7 @@ mod cookie;
 mod creators;
 mod csrf;
 mod dead;
+mod docs_key;
 mod error;
 mod form;
 mod guard;
@@ -20,6 +21,7 @@ mod job_words;
 mod jobs;
 mod join;
 mod keys;
+mod live;
 mod members;
 mod moment;
 mod numbers;
@@ -27,6 +29,7 @@ mod operations;
 mod page;
 mod password;
 mod projects;
+mod seats;
 mod sign_in;
 mod sign_in_limits;
 mod welcome;
@@ -50,6 +53,7 @@ pub const PATH: &str = "/console";
 pub struct Console {
     passwords: password::Passwords,
     sign_ins: sign_in_limits::SignInLimits,
+    seats: seats::Seats,
 }
 
 impl Console {
@@ -88,6 +92,7 @@ pub fn scope() -> Scope<
         .service(resource("/creators/connected").route(get().to(creators::connected)))
         .service(resource("/creators/{creator}").route(get().to(creators::show)))
         .service(resource("/creators/{creator}/export").route(get().to(creators::export)))
+        .service(resource("/creators/{creator}/progress").route(get().to(live::progress)))
         .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
         .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
         .service(resource("/jobs").route(get().to(jobs::list)))
@@ -102,6 +107,7 @@ pub fn scope() -> Scope<
         .service(resource("/keys/{key}").route(get().to(keys::show)))
         .service(resource("/keys/{key}/reroll").route(post().to(keys::reroll)))
         .service(resource("/keys/{key}/revoke").route(post().to(keys::revoke)))
+        .service(resource("/docs-key").route(post().to(docs_key::create)))
         .service(resource("/members").route(get().to(members::list)))
         .service(resource("/members/invite").route(post().to(members::invite)))
         .service(resource("/members/{user}/role").route(post().to(members::set_role)))
@@ -119,6 +125,7 @@ pub fn scope() -> Scope<
         .service(resource("/account/password").route(post().to(account::change_password)))
         .service(resource("/account/sessions/{session}/end").route(post().to(account::end_session)))
         .service(resource("/account/sessions/end-others").route(post().to(account::end_others)))
+        .service(resource("/docs-key").route(get().to(docs_key::show)))
         .service(resource("/projects").route(get().to(projects::list)).route(post().to(projects::create)))
         .service(project)
         .service(operations)

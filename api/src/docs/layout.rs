@@ -32,6 +32,8 @@ struct Frame<'a> {
     /// The page's own HTML, made by us.
     text: &'a str,
     contents: &'a [Heading],
+    /// What the field for searching holds.
+    asked: &'a str,
     markdown_path: String,
     previous: Option<Link<'a>>,
     next: Option<Link<'a>>,
@@ -49,6 +51,7 @@ impl<'a> Frame<'a> {
             sections: sections(pages, position),
             text: "",
             contents: &[],
+            asked: "",
             markdown_path: String::new(),
             previous: beside(position.and_then(|at| at.checked_sub(1))),
             next: beside(position.map(|at| at + 1)),
@@ -89,4 +92,11 @@ pub fn page(pages: &[Page], position: usize) -> String {
 /// What is shown where there is no page.
 pub fn not_found(pages: &[Page]) -> String {
     Frame::new(pages, None, "Page not found", "There is no such page. The menu lists all there are.").html()
+}
+
+/// What was found, in its frame.
+pub fn search(pages: &[Page], asked: &str, results: &str) -> String {
+    let mut frame = Frame::new(pages, None, "Search", "Every section of the documentation that has all of your words.");
+    (frame.text, frame.asked) = (results, asked);
+    frame.html()
 }

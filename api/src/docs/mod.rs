@@ -11,6 +11,7 @@ mod pages;
 mod reference;
 mod samples;
 mod schema;
+mod search;
 mod sources;
 
 use std::collections::HashMap;
@@ -26,15 +27,21 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use shared::settings::PublicUrl;
+use url::form_urlencoded;
 use utoipa::openapi::OpenApi;
 
 use crate::assets;
 use crate::error::ApiError;
 
-/// Styles, scripts, pictures and requests of our own alone; nothing inline.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use pages::Page;
+use search::Index;
 
+/// Styles, scripts, pictures, requests and the search of our own alone; nothing inline.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Where one looks for words.
+const SEARCH: &str = "/docs/search";
 const HTML: &str = "text/html; charset=utf-8";
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -50,6 +57,8 @@ pub struct Site {
 struct Files {
     by_path: HashMap<String, File>,
     not_found: Bytes,
+    pages: Vec<Page>,
+    index: Index,
 }
 
 struct File {
@@ -81,7 +90,7 @@ impl Files {
             by_path.insert(page.path.clone(), File::new(HTML, html));
         }
         by_path.insert("/llms.txt".to_owned(), File::new(TEXT, pages::llms_txt(&pages, base)));
-        Self { by_path, not_found: layout::not_found(&pages).into() }
+        Self { by_path, not_found: layout::not_found(&pages).into(), index: Index::new(&pages), pages }
     }
 }
 
@@ -95,9 +104,21 @@ impl File {
 
 /// The routes. They are no part of the API, and so not of its document.
 pub fn configure(config: &mut ServiceConfig) {
+    config.service(web::resource(SEARCH).route(web::get().to(find)).default_service(web::to(refuse)));
     for path in ["/docs", "/docs.md", "/docs/{page:.*}", "/llms.txt"] {
         config.service(web::resource(path).route(web::get().to(show)).default_service(web::to(refuse)));
     }
+}
+
+/// `GET /docs/search?q=`: a page like the others, but made for the one who asks, so nobody keeps it.
+async fn find(request: HttpRequest, site: Data<Site>) -> HttpResponse {
+    let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+    let asked = pairs.into_owned().find(|(name, _)| name == "q").map(|(_, asked)| asked).unwrap_or_default();
+    let files = site.files();
+    let asked = search::sane(&asked);
+    let html = layout::search(&files.pages, &asked, &files.index.results(&asked));
+    let mut response = page(StatusCode::OK);
+    response.insert_header((header::CACHE_CONTROL, "no-store")).content_type(HTML).body(html)
 }
 
 async fn show(request: HttpRequest, site: Data<Site>) -> HttpResponse {
@@ -131,7 +152,7 @@ fn page(status: StatusCode) -> actix_web::HttpResponseBuilder {
 }
 
 async fn refuse(request: HttpRequest, site: Data<Site>) -> Result<HttpResponse, ApiError> {
-    if site.files().by_path.contains_key(request.path()) {
+    if request.path() == SEARCH || site.files().by_path.contains_key(request.path()) {
         Err(ApiError::MethodNotAllowed { allow: "GET, HEAD".to_owned() })
     } else {
         Err(ApiError::NotFound("route"))

@@ -187,6 +187,13 @@ impl Page {
         format!("{}.md", self.path)
     }
 
+    /// A page for the tests of what is made from pages.
+    #[cfg(test)]
+    pub fn for_test(path: &str, group: Group, title: &str, summary: &str, html: &str) -> Self {
+        let (path, title, summary, html) = (path.into(), title.into(), summary.into(), html.into());
+        Self { path, group, title, summary, source: String::new(), html, headings: Vec::new() }
+    }
+
     /// The page as markdown.
     pub fn markdown(&self) -> String {
         format!("# {}\n\n{}\n\n{}", self.title, self.summary, self.source)

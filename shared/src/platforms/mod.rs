@@ -12,14 +12,16 @@ use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use diesel::sql_types::Text;
 use secrecy::SecretString;
-use strum::{AsRefStr, Display, EnumString};
+use strum::{AsRefStr, Display, EnumString, VariantArray};
 use tokio::sync::watch;
 
-use crate::queue::Waiting;
+use crate::queue::{Telling, Waiting};
 use crate::turns::{Group, Spent};
 
 /// Where a creator's account lives. The names are the contract's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, AsRefStr, Display, EnumString, FromSqlRow, VariantArray,
+)]
 #[strum(serialize_all = "UPPERCASE")]
 #[diesel(sql_type = Text)]
 pub enum Platform {
@@ -130,6 +132,8 @@ pub struct Caller {
     pub timeout: Option<Duration>,
     /// Counts the time from sending to answers, without the wait for turns.
     pub answering: Elapsed,
+    /// Tells of a wait for a turn, if somebody watches.
+    pub telling: Telling,
 }
 
 /// Adds up time. All clones count together.
@@ -164,6 +168,7 @@ impl Caller {
             waiting: Waiting::default(),
             timeout: None,
             answering: Elapsed::default(),
+            telling: Telling::default(),
         }
     }
 }

@@ -83,11 +83,22 @@ pub(super) struct Channels {
     pub control: String,
     /// Lines of `id outcome`: jobs that ended.
     pub done: String,
+    /// Ids, one a line: somebody watches these jobs.
+    pub watched: String,
+    /// Lines of `id progress`: how far jobs are that somebody watches.
+    pub progress: String,
 }
 
 impl Channels {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { wake: format!("{prefix}:wake"), control: format!("{prefix}:control"), done: format!("{prefix}:done") }
+        let channel = |name: &str| format!("{prefix}:{name}");
+        Self {
+            wake: channel("wake"),
+            control: channel("control"),
+            done: channel("done"),
+            watched: channel("watched"),
+            progress: channel("progress"),
+        }
     }
 }
 

@@ -112,6 +112,7 @@ mod measure;
 mod model;
 mod notice;
 mod pool;
+mod progress;
 mod signals;
 mod slots;
 mod waiter;
@@ -131,6 +132,7 @@ pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
 pub use gates::Gates;
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
+pub use progress::{Following, Heard, Progress, ProgressEar, ProgressVoice, Step, Telling};
 pub use waiter::{Waiter, Watching};
 pub use waiting::Waiting;
 

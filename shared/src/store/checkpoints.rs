@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{IntervalDsl, now, sql};
+use diesel::dsl::{IntervalDsl, now, sql, sum};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::connections::ProfileColumns;
@@ -45,6 +45,12 @@ pub struct Checkpoint {
     pub disordered: bool,
     /// Whether anything was new.
     pub changed: bool,
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Postgres's own.
+    fn cardinality(array: Array<Text>) -> Integer;
 }
 
 #[derive(Queryable)]
@@ -151,6 +157,17 @@ impl Store {
             .await
             .optional()?;
         Ok(row.map(Checkpoint::from))
+    }
+
+    /// How many videos the job's checkpoints have listed; the second in which a page ended may count twice.
+    pub async fn listed_by_checkpoints(&self, fence: Fence) -> Result<u64, StoreError> {
+        let mut connection = self.connection().await?;
+        let listed: Option<i64> = checkpoints::table
+            .filter(checkpoints::creator_id.eq(fence.creator).and(checkpoints::job_id.eq(fence.job)))
+            .select(sum(cardinality(checkpoints::external_ids)))
+            .first(&mut connection)
+            .await?;
+        Ok(listed.and_then(|listed| u64::try_from(listed).ok()).unwrap_or(0))
     }
 
     /// Deletes the checkpoints of at most `limit` jobs that have ended without the sync's own last write. Gives their number.

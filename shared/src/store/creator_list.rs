@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use diesel_async::RunQueryDsl;
+use strum::VariantArray as _;
 
 use super::creators::{Creator, CreatorPosition, Status};
 use super::jobs::{JobKind, JobState};
 use super::keys::escape_like;
 use super::schema::{creators, jobs};
 use super::{Store, StoreError};
-use crate::ids::{CreatorId, ProjectId};
+use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::platforms::Platform;
 
 #[diesel::declare_sql_function]
@@ -19,6 +20,13 @@ extern "SQL" {
     /// Postgres's own; what `creators_by_username` indexes.
     fn lower(text: Nullable<Text>) -> Nullable<Text>;
 }
+
+diesel::infix_operator!(FromByteOn, " ~>=~ ", backend: diesel::pg::Pg);
+diesel::infix_operator!(BeforeByte, " ~<~ ", backend: diesel::pg::Pg);
+
+/// So many creators with such a name are found by their names and then put in order. Where there are more, the list is walked
+/// in its order, and a page of them is met soon.
+const FEW: i64 = 1000;
 
 /// Which creators, and in what order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,9 +63,11 @@ impl Store {
         }
         if !search.text.is_empty() {
             let beginning = format!("{}%", escape_like(&search.text.to_lowercase()));
-            query = query.filter(
-                lower(creators::username).like(beginning).assume_not_null().or(creators::external_id.eq(&search.text)),
-            );
+            let alike = lower(creators::username).like(beginning).assume_not_null();
+            query = match self.few_named(project, &search.text).await? {
+                Some(few) => query.filter(creators::id.eq_any(few)),
+                None => query.filter(alike.or(creators::external_id.eq(&search.text))),
+            };
         }
         query = match (search.oldest_first, after) {
             (true, None) => query.order((creators::connected_at, creators::id)),
@@ -76,6 +86,37 @@ impl Store {
         Ok(query.load(&mut connection).await?)
     }
 
+    /// The creators whose username begins like this, or whose account has this id; `None` if there are many.
+    ///
+    /// Written as bounds and not as a pattern: Postgres finds a pattern's beginning in the index only if it knows the pattern
+    /// when it plans, and it does not always.
+    async fn few_named(&self, project: ProjectId, text: &str) -> Result<Option<Vec<CreatorId>>, StoreError> {
+        let mut connection = self.connection().await?;
+        let is_here = creators::project_id.eq(project).and(creators::disconnecting_at.is_null());
+        let (from, to) = (text.to_lowercase(), format!("{}{}", text.to_lowercase(), char::MAX));
+        let name = || lower(creators::username).assume_not_null();
+        let mut few: Vec<CreatorId> = creators::table
+            .filter(is_here)
+            .filter(FromByteOn::new(name(), from.into_sql::<Text>()))
+            .filter(BeforeByte::new(name(), to.into_sql::<Text>()))
+            .select(creators::id)
+            .limit(FEW + 1)
+            .load(&mut connection)
+            .await?;
+        if i64::try_from(few.len()).is_ok_and(|found| found > FEW) {
+            return Ok(None);
+        }
+        // With every platform named, each is one look into the index of accounts.
+        let account: Vec<CreatorId> = creators::table
+            .filter(is_here)
+            .filter(creators::platform.eq_any(Platform::VARIANTS).and(creators::external_id.eq(text)))
+            .select(creators::id)
+            .load(&mut connection)
+            .await?;
+        few.extend(account);
+        Ok(Some(few))
+    }
+
     /// Where the open syncs of these creators stand.
     pub async fn open_syncs(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, JobState>, StoreError> {
         let mut connection = self.connection().await?;
@@ -86,5 +127,17 @@ impl Store {
             .load(&mut connection)
             .await?;
         Ok(open.into_iter().collect())
+    }
+
+    /// A creator's open sync, if there is one.
+    pub async fn open_sync_of(&self, creator: CreatorId) -> Result<Option<JobId>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(jobs::table
+            .filter(jobs::creator_id.eq(creator).and(jobs::kind.eq(JobKind::Sync)))
+            .filter(jobs::state.eq_any(JobState::OPEN))
+            .select(jobs::id)
+            .first(&mut connection)
+            .await
+            .optional()?)
     }
 }

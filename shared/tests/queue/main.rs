@@ -9,6 +9,7 @@ mod fairness;
 mod gates;
 mod lanes;
 mod outages;
+mod progress;
 mod support;
 mod takeover;
 mod waiting;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod member;
 pub mod process;
 pub mod sandbox;
 pub mod servers;

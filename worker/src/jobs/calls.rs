@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::platforms::{Caller, Elapsed, PageCursor, PlatformError, Profile, Scopes, VideoPage};
-use shared::queue::{Delivery, Waiting};
+use shared::queue::{Delivery, Telling, Waiting};
 use shared::store::credentials::Credential;
 use shared::store::jobs::Job;
 use shared::store::syncs::SyncTarget;
@@ -49,6 +49,8 @@ pub(super) struct Calls<'a> {
     answering: Elapsed,
     /// The first page is here, and others follow: a large creator's walk takes as long as it takes.
     walks: bool,
+    /// How far the sync is, for who watches.
+    telling: Telling,
 }
 
 impl<'a> Calls<'a> {
@@ -85,11 +87,17 @@ impl<'a> Calls<'a> {
             refusals: 0,
             answering,
             walks: false,
+            telling: context.voice.job(job.id),
         })
     }
 
     pub(super) fn context(&self) -> &'a Context {
         self.context
+    }
+
+    /// How far the sync is, for who watches.
+    pub(super) fn telling(&self) -> &Telling {
+        &self.telling
     }
 
     /// Whether somebody waits for the job by now.
@@ -108,6 +116,7 @@ impl<'a> Calls<'a> {
             spent: self.spent.clone(),
             waiting: self.waiting.clone(),
             answering: self.answering.clone(),
+            telling: self.telling.clone(),
         }
     }
 

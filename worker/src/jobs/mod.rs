@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Delivery, Final, Outcome, Queue};
+use shared::queue::{Delivery, Final, Outcome, ProgressVoice, Queue};
 use shared::store::jobs::{Failure, Job, JobKind, Start};
 use shared::store::{Store, StoreError};
 use shared::tokens::Tokens;
@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub queue: Queue,
     pub tokens: Tokens,
     pub tiktok: TikTok,
+    /// Tells who watches how far a sync is.
+    pub voice: ProgressVoice,
     /// How old data may get where nobody says otherwise; `None`: as old as it likes.
     pub resync_every: Option<Duration>,
 }

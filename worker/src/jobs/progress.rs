@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use shared::platforms::tiktok::VIDEO_LIST;
 use shared::platforms::{Profile, Scopes};
+use shared::queue;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::jobs::{Fence, Job};
 use shared::store::syncs::{SyncTarget, WriteError};
@@ -56,7 +57,10 @@ impl Progress {
     /// The beginning: the profile is read.
     pub(super) async fn begin(calls: &mut Calls<'_>, target: &SyncTarget) -> Result<Self, Halt> {
         let (began, waited_for) = (Instant::now(), calls.is_waited_for());
+        calls.telling().update(|now| *now = queue::Progress::default());
         let (profile, refused) = super::sync::read_profile(calls, target).await?;
+        let of = profile.as_ref().and_then(|profile| u64::try_from(profile.video_count?).ok());
+        calls.telling().update(|now| now.of = of);
         Ok(Self {
             began,
             waited_for,
@@ -93,6 +97,8 @@ impl Progress {
             return Ok(None);
         };
         tracing::debug!(age = ?checkpoint.age, part = checkpoint.part, "the sync goes on where it was left");
+        let listed = context.store.listed_by_checkpoints(job.fence()).await?;
+        calls.telling().update(|now| now.items = listed);
         let reached = checkpoint.cursor.map_or(Reached::Start, Reached::Page);
         Ok(Some(Self {
             began,
@@ -146,6 +152,10 @@ impl Progress {
             match calls.videos(cursor).await? {
                 Page::Videos(page) => {
                     self.resumed = false;
+                    calls.telling().update(|now| {
+                        now.pages = now.pages.saturating_add(1);
+                        now.items = now.items.saturating_add(page.videos.len() as u64);
+                    });
                     self.listing.add(page);
                     // At the end, the rest is for the last write.
                     if self.listing.unwritten.len() >= BATCH && matches!(self.listing.reached, Reached::Page(_)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::cadence;
 use shared::platforms::{Profile, Scopes};
-use shared::queue::Delivery;
+use shared::queue::{Delivery, Step};
 use shared::store::jobs::{Failure, Job};
 use shared::store::syncs::{Listed, SyncResult, SyncTarget, WriteError};
 
@@ -44,9 +44,11 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
 async fn go_on(progress: &mut Progress, calls: &mut Calls<'_>, job: &Job, target: &SyncTarget) -> Result<Walked, Halt> {
     let mut until = if job.is_scheduled() { recent_enough(target, calls.context().resync_every) } else { None };
     loop {
+        calls.telling().update(|now| now.step = Step::Reading);
         if progress.walk(calls, job.fence(), until).await? == Walked::Useless {
             return Ok(Walked::Useless);
         }
+        calls.telling().update(|now| now.step = Step::Writing);
         match finish(progress, calls, job).await {
             Err(WriteError::MoreWanted) if matches!(progress.listing.reached, Reached::Page(_)) => until = None,
             // It was all there, but too old for somebody who waits by now.

@@ -19,7 +19,7 @@ use crate::console::numbers::Numbers;
 use crate::console::page::{Layout, answer, query};
 use crate::console::who::Member;
 
-const PAGE: usize = 50;
+const PAGE: usize = 30;
 /// A creator's username has far less.
 const MAX_SEARCH: usize = 200;
 

@@ -44,6 +44,8 @@ struct State {
     class: &'static str,
     words: &'static str,
     remedy: &'static str,
+    /// Whether a sync is open, so that there is something to watch.
+    is_syncing: bool,
 }
 
 impl CreatorLine {
@@ -73,24 +75,28 @@ fn platform_name(platform: Platform) -> &'static str {
 }
 
 fn state(status: Status, sync: Option<JobState>) -> State {
+    let is_syncing = sync.is_some();
     match (status, sync) {
         (Status::ReauthorizationRequired, _) => State {
             class: "bad",
             words: "Must connect again",
             remedy: "The platform no longer accepts the authorization: ask the creator to connect again. Nothing is lost.",
+            is_syncing,
         },
         (_, Some(JobState::Running)) => State {
             class: "warn",
             words: "Syncing",
             remedy: "Profile and videos are being read. Reload the page to see them.",
+            is_syncing,
         },
         (_, Some(JobState::Retrying)) => State {
             class: "warn",
             words: "Trying again",
             remedy: "The last try did not succeed, or the quota is used for now: the sync goes on by itself.",
+            is_syncing,
         },
-        (_, Some(_)) => State { class: "warn", words: "Sync queued", remedy: "It begins when it is its turn." },
-        (Status::Active, None) => State { class: "good", words: "Active", remedy: "" },
+        (_, Some(_)) => State { class: "warn", words: "Sync queued", remedy: "It begins when it is its turn.", is_syncing },
+        (Status::Active, None) => State { class: "good", words: "Active", remedy: "", is_syncing },
     }
 }
 

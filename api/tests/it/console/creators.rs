@@ -52,6 +52,29 @@ async fn creators_are_found_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_many_creators_have_is_walked_and_one_that_few_have_is_looked_up() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let path = format!("/console/projects/{}/creators", world.project);
+    // `first` has no name; the others are `user1` to `user1201`.
+    world.add_creators(1_202).await;
+    for (asked, expected) in
+        [("User", 1_201), ("user1", 313), ("user12", 13), ("user1201", 1), ("open-1201", 1), ("userx", 0)]
+    {
+        let (mut seen, mut next) = (0, format!("{path}?q={asked}"));
+        loop {
+            let page = viewer.get(&next.replace("&#38;", "&")).await.text;
+            seen += page.matches("<a class=\"row\"").count();
+            if !page.contains("rel=\"next\"") {
+                break;
+            }
+            next = between(&page, "rel=\"next\" href=\"", "\"").to_owned();
+        }
+        assert_eq!(seen, expected, "{asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
     let world = World::start().await;
     let mut developer = Browser::member(&world, Role::Developer).await;

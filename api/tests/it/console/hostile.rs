@@ -13,13 +13,14 @@ use crate::harness::{World, send};
 
 /// Every route below a project, with something of that project's in its place. A route that is missing here fails the test
 /// below that reads the source.
-const PROJECT_ROUTES: [(&str, &str); 30] = [
+const PROJECT_ROUTES: [(&str, &str); 32] = [
     ("GET", ""),
     ("GET", "/creators"),
     ("POST", "/creators/connect"),
     ("GET", "/creators/connected"),
     ("GET", "/creators/{creator}"),
     ("GET", "/creators/{creator}/export"),
+    ("GET", "/creators/{creator}/progress"),
     ("POST", "/creators/{creator}/sync"),
     ("POST", "/creators/{creator}/disconnect"),
     ("GET", "/jobs"),
@@ -36,6 +37,7 @@ const PROJECT_ROUTES: [(&str, &str); 30] = [
     ("GET", "/keys/{key}"),
     ("POST", "/keys/{key}/reroll"),
     ("POST", "/keys/{key}/revoke"),
+    ("POST", "/docs-key"),
     ("GET", "/members"),
     ("POST", "/members/invite"),
     ("POST", "/members/{user}/role"),

@@ -117,7 +117,9 @@ impl TikTok {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
             let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);
-            let (permit, is_at_work) = caller.waiting.during(turn).await;
+            // Boxed: it is large.
+            let turn = Box::pin(caller.waiting.during(turn));
+            let (permit, is_at_work) = caller.telling.waiting(turn).await;
             let permit = permit.map_err(no_permit)?;
             if is_at_work.is_err() {
                 // A worker that dies of this call would count for nothing. Redis is away just now, so the permit is worth
