@@ -10,6 +10,7 @@
 mod health;
 mod outages;
 mod parking;
+mod poison;
 mod resync;
 mod revoke;
 mod support;
