@@ -18,3 +18,4 @@ mod sweeper;
 mod sync;
 mod sync_faults;
 mod tokens;
+mod window;
