@@ -14,6 +14,7 @@ mod redis_servers;
 mod support;
 
 mod cluster;
+mod dashboard;
 mod doctor;
 mod faults;
 mod history;
@@ -22,6 +23,7 @@ mod metrics;
 mod operators;
 mod pgbouncer;
 mod postgres_tls;
+mod promql;
 mod races;
 mod resync;
 mod rotation;
