@@ -1,4 +1,4 @@
-//! The metrics' table (`docs/metrics.md`) beside what the processes serve.
+//! The metrics' table (`docs/metrics.md`) beside what the processes serve, and their values beside what was done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -86,6 +86,7 @@ async fn the_table_says_what_the_processes_serve_and_nothing_else() {
     let open_id = system.sandbox.user(3).await;
     let id = system.connect(&open_id).await;
     let creator = format!("/api/v1/creators/{id}");
+    system.settled().await;
     system.client.post(&format!("{creator}/sync")).await.data(200);
     system.client.get("/no/such/route").await.error(404);
     system.client.delete(&creator).await.data(200);
@@ -105,4 +106,41 @@ async fn the_table_says_what_the_processes_serve_and_nothing_else() {
             .then_some(())
     })
     .await;
+    // What they counted is what was done: two syncs and a revocation, and a permit for each request that TikTok saw.
+    eventually("the last start is counted", async || {
+        let text = text_of(&system, &format!("http://{bind}")).await;
+        (sum(&text, "metriqlab_jobs_finished_total", &["kind=\"revoke\"", "outcome=\"done\""]) >= 1).then_some(())
+    })
+    .await;
+    let both = [system.client.base.clone(), format!("http://{bind}")];
+    let both = futures::future::join_all(both.iter().map(|address| text_of(&system, address))).await.concat();
+    for (kind, jobs) in [("sync", 2), ("revoke", 1)] {
+        let labels = [&format!("kind=\"{kind}\"") as &str, "outcome=\"done\""];
+        for name in ["metriqlab_jobs_finished_total", "metriqlab_jobs_run_seconds_count"] {
+            assert_eq!(sum(&both, name, &labels), jobs, "{name} of {kind}");
+        }
+    }
+    for (endpoint, path) in [("user_info", "/v2/user/info/"), ("video_list", "/v2/video/list/")] {
+        let label = format!("endpoint=\"{endpoint}\"");
+        let requests = u64::try_from(system.sandbox.arrivals(path).await.len()).unwrap();
+        assert!(requests >= 2, "{endpoint}: {requests}");
+        let unused = sum(&both, "metriqlab_budget_unused_total", &[&label]);
+        assert_eq!(sum(&both, "metriqlab_budget_permits_total", &[&label]) - unused, requests, "permits of {endpoint}");
+        let ok = ["outcome=\"ok\"", &label];
+        assert_eq!(sum(&both, "metriqlab_platform_requests_total", &ok), requests, "answers of {endpoint}");
+        assert_eq!(sum(&both, "metriqlab_platform_request_seconds_count", &[&label]), requests, "times of {endpoint}");
+    }
+}
+
+/// What the process at `address` serves.
+async fn text_of(system: &System, address: &str) -> String {
+    let answer = system.client.http.get(format!("{address}/metrics")).send().await.expect("an answer");
+    answer.text().await.expect("text")
+}
+
+/// The sum of a metric's series that have all of these labels.
+fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
+    let series = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
+    let these = series.filter(|(all, _)| labels.iter().all(|label| all.split(',').any(|one| one == *label)));
+    these.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
 }
