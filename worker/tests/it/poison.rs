@@ -46,7 +46,12 @@ async fn a_job_that_ends_its_workers_is_given_up_and_its_row_and_its_batch_say_s
     let asked = system.requests(&open_id, "path=/v2/user/info/").await;
 
     let batch = system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch").id;
-    while system.store.grow_batches(1000).await.expect("grown").is_some() {}
+    wait_for("its job is made", async || {
+        // None, too, where a statement of the worker before still holds the lock.
+        while system.store.grow_batches(1000).await.expect("grown").is_some() {}
+        (system.count("SELECT count(*) FROM jobs WHERE state = 'waiting'").await == 1).then_some(())
+    })
+    .await;
     let fed = system.store.feed(None, 10, 10).await.expect("fed");
     let [job] = &fed[..] else { panic!("one job: {fed:?}") };
     let id = job.message.id;
