@@ -12,13 +12,15 @@
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
+use shared::queue::{Lane, Message, Queue};
 use shared::store::Store;
 use shared::store::batches::BatchFilter;
 use support::database;
-use support::servers::PrivatePostgres;
+use support::servers::{PrivatePostgres, PrivateRedis};
 
 const EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Creators that are due at each tick, and jobs that it feeds to Redis.
@@ -28,75 +30,118 @@ const TICKS: usize = 60;
 #[tokio::main]
 async fn main() {
     let postgres = PrivatePostgres::start().await;
-    let sizes = [1_000, 100_000, 1_000_000];
-    println!("a tick: {DUE} creators claimed, {DUE} jobs made and {DUE} fed, batches looked at; p50 of {TICKS}");
+    let redis = PrivateRedis::start().await;
+    println!(
+        "a tick: {DUE} creators claimed, their jobs made, batches looked at, Redis's depth, {DUE} jobs fed; p50 of {TICKS}"
+    );
+    println!("newcomers: the look for projects that have nothing in Redis while there is no room");
     let mut first = None;
-    for size in sizes {
-        let system = Creators::with(&postgres.url, size).await;
-        let tick = system.tick().await;
-        let base = *first.get_or_insert(tick);
-        println!("among {size:>9} creators: {tick:.2?}, {:.2} of the first", tick.as_secs_f64() / base.as_secs_f64());
+    for (creators, projects) in [(1_000, 1), (100_000, 1), (1_000_000, 1), (1_000_000, 1_000)] {
+        let mut system = Creators::with(&postgres.url, &redis.url, creators, projects).await;
+        let idle = system.ticks().await;
+        let base = *first.get_or_insert(idle);
+        println!("{creators:>9} creators of {projects:>5} projects: {}", beside(idle, base));
         system.accept().await;
+        println!("  with all of them waiting: {}", beside(system.ticks().await, base));
+        println!("  newcomers: {:.2?}", system.newcomers().await);
     }
+}
+
+fn beside(time: Duration, base: Duration) -> String {
+    format!("{time:.2?}, {:.2} of the first", time.as_secs_f64() / base.as_secs_f64())
 }
 
 struct Creators {
     store: Store,
+    queue: Queue,
     sql: tokio_postgres::Client,
-    project: shared::ids::ProjectId,
+    /// Whose turn was last.
+    after: Option<shared::ids::ProjectId>,
 }
 
 impl Creators {
-    async fn with(server: &str, size: i64) -> Self {
-        let url = database::create(server).await;
+    async fn with(postgres: &str, redis: &str, creators: i64, projects: i64) -> Self {
+        let url = database::create(postgres).await;
         let store = Store::open(&SecretString::from(url.clone()), 4).expect("a store");
         store.migrate().await.expect("migrated");
-        let project = store.add_key("bench", &[1; 32], "mlk_bench").await.expect("a project");
+        let queue = Queue::connect(redis, &format!("bench-{creators}-{projects}")).expect("a queue");
         let sql = database::connect(&url).await;
         sql.batch_execute(&format!(
-            "INSERT INTO credentials (id, platform, app, external_id, access_token, scopes, access_expires_at)
+            "INSERT INTO projects (id, name) SELECT uuid_v7(), 'bench ' || n FROM generate_series(0, {projects} - 1) AS n;
+             INSERT INTO credentials (id, platform, app, external_id, access_token, scopes, access_expires_at)
              VALUES (uuid_v7(), 'TIKTOK', 'app', 'x', '', '', now());
              INSERT INTO creators (id, project_id, credential_id, platform, external_id, connected_at, next_sync_at)
              SELECT gen_random_uuid(), projects.id, credentials.id, 'TIKTOK', 'x' || n, now() - n * interval '1 ms',
                  now() + interval '1 h' + random() * interval '1 day'
-             FROM projects, credentials, generate_series(1, {size}) AS n"
+             FROM credentials, generate_series(1, {creators}) AS n
+                 JOIN projects ON projects.name = 'bench ' || n % {projects}"
         ))
         .await
         .expect("creators");
         sql.batch_execute("VACUUM ANALYZE").await.expect("vacuumed");
-        Self { store, sql, project }
+        Self { store, queue, sql, after: None }
     }
 
-    /// The time of a tick, the middle one of many.
-    async fn tick(&self) -> Duration {
+    /// The time of a tick as the scheduler does it, the middle one of many.
+    async fn ticks(&mut self) -> Duration {
         let mut times = Vec::new();
         for _ in 0..TICKS {
+            // The same ones each time: they have no job when it begins.
+            let due = format!("(SELECT id FROM creators ORDER BY id LIMIT {DUE})");
             self.sql
                 .batch_execute(&format!(
-                    "UPDATE creators SET next_sync_at = now() WHERE id IN (SELECT id FROM creators ORDER BY id LIMIT {DUE});
-                     DELETE FROM jobs"
+                    "DELETE FROM jobs WHERE creator_id IN {due};
+                     UPDATE creators SET next_sync_at = now() WHERE id IN {due}"
                 ))
                 .await
                 .expect("due");
             let start = Instant::now();
-            let claimed = self.store.claim_due(Some(EVERY), 1000).await.expect("claimed").expect("nobody else");
-            let grown = self.store.grow_batches(1000).await.expect("grown");
-            self.store.close_batches().await.expect("closed");
-            let fed = self.store.feed(None, 200, DUE).await.expect("fed");
+            self.tick().await;
             times.push(start.elapsed());
-            assert_eq!((claimed.made, grown, fed.len()), (DUE, None, 100));
         }
         times.sort_unstable();
         times[times.len() / 2]
     }
 
-    /// A bulk resync of all: how long the answer takes, and how long its jobs.
-    async fn accept(&self) {
+    async fn tick(&mut self) {
+        let claimed = self.store.claim_due(Some(EVERY), 1000).await.expect("claimed").expect("nobody else");
+        let grown = self.store.grow_batches(1000).await.expect("grown");
+        assert_eq!((claimed.made, grown), (DUE, None));
+        self.store.close_batches().await.expect("closed");
+        self.queue.depth(Lane::Bulk).await.expect("a depth");
+        let mut fed = self.store.feed(self.after, 200, DUE).await.expect("fed");
+        if fed.is_empty() {
+            fed = self.store.feed(None, 200, DUE).await.expect("fed");
+        }
+        assert!(!fed.is_empty());
+        fed.sort_unstable_by_key(|job| (job.project, job.message.id));
+        let projects: BTreeSet<_> = fed.iter().map(|job| job.project).collect();
+        self.after = projects.last().copied().filter(|_| projects.len() >= 200);
+        let messages: Vec<Message> = fed.into_iter().map(|job| job.message).collect();
+        self.queue.push_many(Lane::Bulk, &messages).await.expect("pushed");
+    }
+
+    /// The time of a look for newcomers where no project has anything in Redis, and all get in that it looks at.
+    async fn newcomers(&self) -> Duration {
+        self.sql.batch_execute("UPDATE jobs SET state = 'waiting' WHERE state = 'enqueued'").await.expect("all wait");
         let start = Instant::now();
-        let batch = self.store.open_batch(self.project, &BatchFilter::default()).await.expect("a batch");
+        let fed = self.store.feed_newcomers(1000, 8).await.expect("fed");
+        let messages: Vec<Message> = fed.into_iter().map(|job| job.message).collect();
+        self.queue.push_many(Lane::Bulk, &messages).await.expect("pushed");
+        start.elapsed()
+    }
+
+    /// A bulk resync of all of every project: how long the answers take, and how long its jobs.
+    async fn accept(&self) {
+        let projects = self.store.projects(None).await.expect("the projects");
+        let start = Instant::now();
+        let mut total = 0;
+        for project in projects {
+            total += self.store.open_batch(project, &BatchFilter::default()).await.expect("a batch").total;
+        }
         let accepted = start.elapsed();
         while self.store.grow_batches(1000).await.expect("grown").is_some() {}
         let made = start.elapsed().saturating_sub(accepted);
-        println!("  a bulk resync of {}: accepted in {accepted:.2?}, its jobs made in {made:.2?}", batch.total);
+        println!("  a bulk resync of {total}: accepted in {accepted:.2?}, its jobs made in {made:.2?}");
     }
 }

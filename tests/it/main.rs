@@ -14,6 +14,7 @@ mod redis_servers;
 mod support;
 
 mod cluster;
+mod dashboard;
 mod doctor;
 mod faults;
 mod history;
@@ -23,6 +24,7 @@ mod operators;
 mod pgbouncer;
 mod postgres_tls;
 mod progress;
+mod promql;
 mod races;
 mod resync;
 mod rotation;

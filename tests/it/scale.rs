@@ -27,18 +27,23 @@ async fn a_creator_with_20000_videos_syncs_in_flat_memory_and_few_statements() {
     assert_eq!(system.client.all_videos(&id).await.len(), 20_000);
 }
 
+/// So many more creators of the one project, copies of its only one.
+async fn add_creators(system: &System, number: i64) {
+    let insert = "INSERT INTO creators (id, project_id, credential_id, platform, external_id, username, bio, connected_at) \
+                  SELECT gen_random_uuid(), project_id, credential_id, 'TIKTOK', 'x' || n, 'creator ' || n, \
+                         repeat('bio ', 20), now() + n * interval '1 ms' FROM creators, generate_series(1, $1::bigint) n";
+    let sql = system.sql().await;
+    sql.execute(insert, &[&number]).await.unwrap();
+    sql.execute("ANALYZE creators", &[]).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_100000_creators_streams_in_flat_memory() {
     use futures::StreamExt;
     let system = System::builder().workers(0).set("RUST_LOG", "info").start().await;
     let open_id = system.sandbox.user(0).await;
     system.connect(&open_id).await;
-    let sql = system.sql().await;
-    let insert = "INSERT INTO creators (id, project_id, credential_id, platform, external_id, username, bio, connected_at) \
-                  SELECT gen_random_uuid(), project_id, credential_id, 'TIKTOK', 'x' || n, 'creator ' || n, \
-                         repeat('bio ', 20), now() + n * interval '1 ms' FROM creators, generate_series(1, 100000) n";
-    sql.execute(insert, &[]).await.unwrap();
-    sql.execute("ANALYZE creators", &[]).await.unwrap();
+    add_creators(&system, 100_000).await;
     let response = system.client.request(reqwest::Method::GET, "/api/v1/creators").send().await.unwrap();
     assert_eq!(response.status(), 200);
     let mut stream = response.bytes_stream();
@@ -52,6 +57,35 @@ async fn a_list_of_100000_creators_streams_in_flat_memory() {
         list["data"].as_array().unwrap().iter().map(|creator| creator["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 100_001);
     assert!(most < 100 * 1024 * 1024, "the API held {} MB", most / 1024 / 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_resync_of_100000_creators_is_accepted_and_made_in_flat_memory() {
+    let system = System::builder().set("RUST_LOG", "info").set("METRIQLAB_RESYNC_EVERY", "off").start().await;
+    let open_id = system.sandbox.user(1).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    add_creators(&system, 100_000).await;
+    // One of few, so that what is there once is there already.
+    let asked = system.client.request(reqwest::Method::POST, "/api/v1/creators/sync").json(&json!({"ids": [id]}));
+    system.client.send(asked).await.data(202);
+    system.settled().await;
+    let (api, worker) = (&system.apis[0], &system.workers[0]);
+    let before = (api.resident_bytes(), worker.resident_bytes());
+    assert_eq!(system.client.post("/api/v1/creators/sync").await.data(202)["total"], 100_001);
+    let sql = system.sql().await;
+    within(Duration::from_secs(240), "all of its jobs are made", async || {
+        let making: i64 =
+            sql.query_one("SELECT count(*) FROM batches WHERE expanded_at IS NULL", &[]).await.unwrap().get(0);
+        (making == 0).then_some(())
+    })
+    .await;
+    for (name, before, peak) in [("API", before.0, api.peak_bytes()), ("worker", before.1, worker.peak_bytes())] {
+        // A few hundred bytes for each of them would be seen.
+        let grown = peak.saturating_sub(before) / 1024;
+        println!("the {name}: {} kB before, at most {grown} kB more", before / 1024);
+        assert!(grown < 24 * 1024, "the {name} grew by {grown} kB");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,8 +75,17 @@ impl Process {
 
     /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that its resident memory has ever been, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process's status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with(what)).expect("a line of proc(5)");
         let kilobytes: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kilobytes * 1024
     }

@@ -10,6 +10,7 @@
 mod health;
 mod outages;
 mod parking;
+mod poison;
 mod resync;
 mod revoke;
 mod support;
@@ -17,3 +18,4 @@ mod sweeper;
 mod sync;
 mod sync_faults;
 mod tokens;
+mod window;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shared::cadence::ResyncEvery;
 use shared::ids::CreatorId;
-use shared::queue::{Final, Lane};
+use shared::queue::Final;
 use shared::store::batches::BatchFilter;
 
 use crate::support::{System, wait_for};
@@ -91,37 +91,6 @@ async fn a_scheduled_sync_reads_the_recent_videos_and_the_tail_at_a_slower_turn(
     })
     .await;
     assert!(pages().await - before >= 5);
-    worker.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_waits_in_postgres_and_goes_to_redis_by_the_window() {
-    let system = System::start().await;
-    let (_, creator) = synced(&system, &[1]).await.remove(0);
-    system
-        .sql(&format!(
-            "INSERT INTO creators (id, project_id, credential_id, platform, external_id, connected_at)
-             SELECT uuid_v7(), project_id, credential_id, platform, 'x' || n, connected_at
-             FROM creators, generate_series(1, 7999) AS n WHERE id = '{creator}'"
-        ))
-        .await;
-    // TikTok answers nobody, so nothing is done and everything is tried again.
-    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
-    let worker = system.worker();
-    let batch = system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch");
-    wait_for("the whole batch's jobs", async || {
-        (system.count("SELECT count(*) FROM batches WHERE expanded_at IS NOT NULL").await == 1).then_some(())
-    })
-    .await;
-    wait_for("jobs in Redis", async || {
-        let depth = system.queue.depth(Lane::Bulk).await.expect("a depth");
-        assert!(depth.ready <= 1000 && depth.ready + depth.delayed <= 5000 + 1000, "{depth:?}");
-        (depth.ready > 0).then_some(())
-    })
-    .await;
-    assert!(system.count("SELECT count(*) FROM jobs WHERE state = 'waiting'").await > 0);
-    let seen = system.store.batch(system.project, batch.id).await.expect("read").expect("a batch");
-    assert_eq!((seen.total, seen.open()), (8000, 8000));
     worker.stop().await;
 }
 

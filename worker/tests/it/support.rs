@@ -323,6 +323,20 @@ impl System {
         redis::cmd("SCARD").arg(key).query_async(&mut connection).await.expect("a count")
     }
 
+    /// What Redis's memory holds for a lane, in bytes.
+    pub async fn redis_bytes(&self, lane: Lane) -> u64 {
+        let client = redis::Client::open(variable("METRIQLAB_TEST_REDIS_URL")).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+        let pattern = format!("{{{}:{lane}}}*", self.prefix);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.expect("keys");
+        let mut bytes = 0;
+        for key in keys {
+            let usage = redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0).clone();
+            bytes += usage.query_async::<Option<u64>>(&mut connection).await.expect("a size").unwrap_or(0);
+        }
+        bytes
+    }
+
     /// Ends every connection to the database, as a restart of Postgres does.
     pub async fn cut_postgres(&self) {
         self.sql(

@@ -95,7 +95,9 @@ fn state(status: Status, sync: Option<JobState>) -> State {
             remedy: "The last try did not succeed, or the quota is used for now: the sync goes on by itself.",
             is_syncing,
         },
-        (_, Some(_)) => State { class: "warn", words: "Sync queued", remedy: "It begins when it is its turn.", is_syncing },
+        (_, Some(_)) => {
+            State { class: "warn", words: "Sync queued", remedy: "It begins when it is its turn.", is_syncing }
+        }
         (Status::Active, None) => State { class: "good", words: "Active", remedy: "", is_syncing },
     }
 }
