@@ -133,7 +133,7 @@ impl Creators {
 
     /// A bulk resync of all of every project: how long the answers take, and how long its jobs.
     async fn accept(&self) {
-        let projects = self.store.projects(None).await.expect("the projects");
+        let projects = self.store.projects().await.expect("the projects");
         let start = Instant::now();
         let mut total = 0;
         for project in projects {

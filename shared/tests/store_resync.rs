@@ -278,7 +278,7 @@ async fn a_project_that_is_set_faster_has_its_turns_sooner() {
         ),
     )
     .await;
-    let set = async |every| database.store.set_project_resync("project", every).await.unwrap();
+    let set = async |every| database.store.set_project_resync(project, every).await.unwrap();
     let within = async |hours: i64| {
         let count = format!("SELECT count(*) FROM creators WHERE next_sync_at <= now() + interval '{hours} h'");
         database.count(&count).await
