@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(rate(0, 0), "0.0 a minute");
         assert_eq!(rate(3, 60), "3.0 a minute");
         assert_eq!(rate(5, 600), "0.5 a minute");
-        assert_eq!(rate(60_000, 600), "6\u{202f}000 a minute");
+        assert_eq!(rate(60_000, 600), "6,000 a minute");
     }
 
     #[test]

@@ -355,7 +355,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check:
         if let Some(value) = check().await {
             return value;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
