@@ -142,7 +142,7 @@ async fn redis_may_stop_and_start() {
     let promised = system.client.send(request.header("Prefer", "wait=1")).await;
     let job = promised.data(202)["jobId"].as_str().unwrap().to_owned();
     redis.restart().await;
-    within(Duration::from_secs(15), "the promise is kept", async || {
+    within(Duration::from_secs(30), "the promise is kept", async || {
         let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;
         (seen.data(200)["status"] == "done").then_some(())
     })

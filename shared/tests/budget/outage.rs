@@ -19,9 +19,9 @@ async fn without_redis_nobody_gets_a_permit_and_with_it_again_everybody() {
         let asked = Instant::now();
         let refused = permit(&budget, true, Duration::from_millis(400)).await.expect_err("Redis is away");
         assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 2 * SECOND, "it took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < 4 * SECOND, "it took {:?}", asked.elapsed());
         redis.start().await;
-        permit(&budget, true, 3 * SECOND).await.expect("Redis is back").settle().await;
+        permit(&budget, true, 20 * SECOND).await.expect("Redis is back").settle().await;
         redis.kill();
     }
 }
@@ -50,13 +50,15 @@ async fn a_redis_that_hangs_makes_nobody_hang_and_loses_no_permit() {
         let asked = Instant::now();
         let refused = permit(&budget, true, Duration::from_millis(200)).await.expect_err("Redis hangs");
         assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 2 * SECOND, "it took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < 4 * SECOND, "it took {:?}", asked.elapsed());
         sleep_until(asked + hang).await;
         redis.signal("CONT");
         let mut all = Vec::new();
         for _ in 0..10 {
             all.push(
-                permit(&budget, true, 3 * SECOND).await.expect("Redis goes on, and the lost answer's permit came back"),
+                permit(&budget, true, 20 * SECOND)
+                    .await
+                    .expect("Redis goes on, and the lost answer's permit came back"),
             );
         }
         for permit in all {
@@ -94,7 +96,7 @@ async fn a_restart_of_redis_forgets_no_entry_and_makes_nobody_wait() {
     }
     redis.kill();
     redis.start().await;
-    let mut left = vec![permit(&budget, true, 3 * SECOND).await.expect("the log is there")];
+    let mut left = vec![permit(&budget, true, 20 * SECOND).await.expect("the log is there")];
     left.extend(take_all(&budget).await);
     assert_eq!(left.len(), 6);
 }

@@ -262,8 +262,8 @@ async fn an_outage_of_redis_is_not_the_death_of_its_workers() {
     let mut redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let (seen, others) = (Seen::default(), Seen::default());
-    let dead_after = Duration::from_secs(2);
-    let slow = WorkerSettings { heartbeat: Duration::from_millis(1_200), dead_after, ..quick() };
+    let dead_after = Duration::from_secs(4);
+    let slow = WorkerSettings { heartbeat: Duration::from_millis(2_100), dead_after, ..quick() };
     let fast = WorkerSettings { heartbeat: Duration::from_millis(50), dead_after, ..quick() };
     let holder = stuck_worker(&queue, slow, &seen);
     let job = message("noop");
@@ -352,7 +352,8 @@ async fn a_process_killed_or_paused_loses_its_job_to_another_within_seconds() {
         process.signal(signal);
         let start = Instant::now();
         until("another has it", async || seen.len() == 1).await;
-        assert!(start.elapsed() < Duration::from_secs(10));
+        // Two to three on a quiet machine.
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
         if signal == "STOP" {
             process.signal("CONT");
             until("it is back", async || queue.workers().await.unwrap().len() == 2).await;

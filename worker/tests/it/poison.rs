@@ -15,7 +15,7 @@ const CRASHES_OF_A_SUSPECT: u32 = 2;
 async fn die_of_it(system: &System) {
     let settings = WorkerSettings {
         heartbeat: Duration::from_millis(200),
-        dead_after: Duration::from_secs(1),
+        dead_after: Duration::from_secs(3),
         ..WorkerSettings::default()
     };
     let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();

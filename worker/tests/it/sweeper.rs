@@ -23,7 +23,7 @@ async fn a_job_that_never_came_to_redis_is_done_within_seconds() {
     let OpenSync::New(id) = asked else { panic!("{asked:?}") };
     let began = Instant::now();
     assert_eq!(system.last_word(id).await, Final::Done);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     worker.stop().await;
 }
 
@@ -44,7 +44,7 @@ async fn after_a_flush_every_open_job_is_done_within_seconds() {
     for id in &open {
         assert_eq!(system.last_word(*id).await, Final::Done);
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(system.job(open[0]).await.attempts, 2);
     assert_eq!(system.job(open[1]).await.attempts, 1, "it was left running: no new attempt");
     for worker in workers {

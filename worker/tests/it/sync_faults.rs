@@ -223,9 +223,10 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
     assert_eq!(asked, OpenSync::Shared { id, promoted: true });
     let message = Message { id, kind: "sync".to_owned(), trace: None, group: None };
     system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
+    // The next try after seven that nobody waited for would come in minutes.
     let began = Instant::now();
     assert_eq!(system.last_word(id).await, Final::Done);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let job = system.job(id).await;
     assert_eq!((job.lane, job.attempts), (Lane::Sync, 2));
     worker.stop().await;

