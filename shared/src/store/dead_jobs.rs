@@ -108,7 +108,7 @@ pub enum Discard {
     },
     /// It is a revocation, which is never given up: an authorization would stay at the platform.
     Revocation,
-    /// It is open, and somebody may wait for it.
+    /// It is open: somebody may wait for it, or the dead alone were meant.
     Awaited,
     /// It has had another last word.
     Over(String),
@@ -193,7 +193,7 @@ impl Store {
     /// waits for, is ended likewise.
     pub async fn discard_job(&self, id: JobId) -> Result<Discard, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(connection.transaction(async |connection| discard(connection, None, id).await).await?)
+        Ok(connection.transaction(async |connection| discard(connection, None, id, &[Lane::Bulk]).await).await?)
     }
 }
 
@@ -256,11 +256,13 @@ pub(super) fn others_are_faster() -> StoreError {
     StoreError::Unavailable("other programs open jobs of the same creators all the time".to_owned())
 }
 
-/// As [`Store::discard_job`], in the caller's transaction; in `within` alone, if that is a project.
+/// As [`Store::discard_job`], in the caller's transaction; in `within` alone, if that is a project. Open ones are ended in
+/// these lanes alone.
 pub(super) async fn discard(
     connection: &mut AsyncPgConnection,
     within: Option<ProjectId>,
     id: JobId,
+    also_open: &[Lane],
 ) -> QueryResult<Discard> {
     let Some((kind, lane, state, ..)) = lock_job(connection, within, id).await? else {
         return Ok(Discard::Unknown);
@@ -272,7 +274,7 @@ pub(super) async fn discard(
     if kind == JobKind::Revoke.as_ref() {
         return Ok(Discard::Revocation);
     }
-    if open && lane != Lane::Bulk.as_str() {
+    if open && !also_open.iter().any(|known| lane == known.as_str()) {
         return Ok(Discard::Awaited);
     }
     diesel::update(jobs::table.find(id))
