@@ -226,10 +226,20 @@ fn point_cells(point: CreatorPoint) -> [String; 6] {
     ]
 }
 
-/// A text that no spreadsheet takes for a formula (OWASP, "CSV injection"). The CSV itself is quoted by its writer.
+/// A text that no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe stands before what may begin one,
+/// also where another separator than ours would begin a cell. The CSV itself is quoted by its writer.
 fn text(text: Option<String>) -> String {
     let text = text.unwrap_or_default();
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text }
+    let mut safe = String::with_capacity(text.len() + 1);
+    let mut begins = true;
+    for c in text.chars() {
+        if begins && matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') {
+            safe.push('\'');
+        }
+        safe.push(c);
+        begins = matches!(c, ';' | '\t');
+    }
+    safe
 }
 
 /// What nobody knows is empty, and never nought.
@@ -274,11 +284,28 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for evil in
-            ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=HYPERLINK(\"http://evil.example\",\"x\")"]
-        {
+        for evil in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\r=1",
+            "\n=1",
+            "＝1+1",
+            "＋1",
+            "－1",
+            "＠A",
+            "=HYPERLINK(\"http://e.example\")",
+        ] {
             assert_eq!(text(Some(evil.into())), format!("'{evil}"));
+            // A spreadsheet may split at these.
+            for separator in [';', '\t'] {
+                assert_eq!(text(Some(format!("a{separator}{evil}"))), format!("a{separator}'{evil}"));
+            }
         }
+        assert_eq!(text(Some("\t=1".into())), "'\t'=1");
+        assert_eq!(text(Some(";;=1".into())), ";;'=1");
+        assert_eq!(text(Some("a; = b".into())), "a; = b");
         assert_eq!(text(Some("A = B".into())), "A = B");
         assert_eq!(text(None), "");
         assert_eq!(count(Some(-1)), "-1", "a number is one");
