@@ -5,6 +5,7 @@
 //! a project's id.
 
 mod account;
+mod ahead;
 mod audit;
 mod bar;
 mod batches;
@@ -57,6 +58,7 @@ pub struct Console {
     sign_ins: sign_in_limits::SignInLimits,
     watching: Arc<Seats>,
     exporting: Arc<Seats>,
+    ahead: ahead::Counted,
 }
 
 impl Default for Console {
@@ -66,6 +68,7 @@ impl Default for Console {
             sign_ins: sign_in_limits::SignInLimits::default(),
             watching: Seats::live(),
             exporting: Seats::exports(),
+            ahead: ahead::Counted::default(),
         }
     }
 }

@@ -210,6 +210,17 @@ async fn the_first_user_of_all_is_an_operator_and_a_new_password_makes_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_can_t_be_counted_is_not_known_and_the_rest_is_shown() {
+    let world = World::start().await;
+    let mut operator = Browser::operator(&world).await;
+    let sql = world.sql().await;
+    sql.batch_execute("ALTER TABLE creators RENAME TO creators_away").await.expect("renamed");
+    let shown = operator.get("/console/operations").await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    assert!(shown.text.contains("…") && shown.text.contains("0 of 600"), "{}", shown.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_redis_it_says_so_and_a_lane_is_held_all_the_same() {
     let redis = Some("redis://127.0.0.1:1".to_owned());
     let world = World::with(Options { redis, ..Options::default() }).await;
