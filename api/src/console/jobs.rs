@@ -226,6 +226,9 @@ pub async fn try_again(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Opt
                 .into(),
         )),
         RetryOne::NotDead(_) => Ok(Some("Not tried again: the job is not dead any more.".into())),
+        RetryOne::UnknownLane(_) => {
+            Ok(Some("Not tried again: it is in a lane that only a later version of the server knows.".into()))
+        }
         RetryOne::Unknown => Err(ConsoleError::NotFound),
     }
 }

@@ -284,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn every_match_is_marked_where_it_stands() {
+        let text = Text::new("ééquota İ quota ﬁquotaquota end");
+        let pieces = text.excerpt(&["quota".to_owned(), "end".to_owned()]);
+        let shown: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        assert_eq!(shown, "ééquota İ quota ﬁquotaquota end");
+        let marked: Vec<&str> = pieces.iter().filter(|piece| piece.is_match).map(|piece| piece.text.as_str()).collect();
+        assert_eq!(marked, ["quota", "quota", "quotaquota", "end"]);
+    }
+
+    #[test]
     fn all_words_must_be_there_and_a_heading_counts_more() {
         let index = index(HTML);
         let paths = |asked: &str| {

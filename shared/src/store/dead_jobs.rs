@@ -94,6 +94,8 @@ pub enum RetryOne {
     Not(Retry),
     /// It is not dead but in this state.
     NotDead(String),
+    /// It is dead in this lane, of which a later version knows.
+    UnknownLane(String),
     /// There is no such job.
     Unknown,
 }
@@ -206,10 +208,10 @@ pub(super) async fn retry(
     let Some((kind, lane, state, creator, project, trace)) = lock_job(connection, within, id).await? else {
         return Ok(RetryOne::Unknown);
     };
-    let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::NotDead(state)) };
     if state != JobState::Failed.as_ref() {
         return Ok(RetryOne::NotDead(state));
     }
+    let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::UnknownLane(lane)) };
     if let Some(verdict) = verdict(connection, creator, &kind).await? {
         return Ok(RetryOne::Not(verdict));
     }

@@ -155,6 +155,10 @@ async fn a_dead_job_is_discarded_but_never_a_disconnect() {
     assert_eq!([state(&world, sync).await, state(&world, revoke).await], ["cancelled", "failed"]);
     let log = developer.get(&format!("/console/projects/{}/audit", world.project)).await.text;
     assert!(log.contains("discarded the <strong>sync of open-1") && !log.contains("revoke of"), "{log}");
+    // In a lane of a later version's: it is dead all the same.
+    let later = dead_job(&world, world.project, creator, "sync", "express").await;
+    let answer = developer.submit(&page, &format!("{jobs}/{later}/retry"), &[]).await;
+    assert!(answer.status == 409 && answer.text.contains("a later version of the server"), "{}", answer.text);
     // Who saw it dead may be late: in no lane is an open one ended.
     let bulk = dead_job(&world, world.project, creator, "sync", "bulk").await;
     for open in ["waiting", "enqueued", "running", "retrying"] {
