@@ -13,6 +13,9 @@ use metriqlab::up::{TemporaryServers, temporary_folder};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use secrecy::ExposeSecret as _;
+use shared::api_key::ApiKey;
+use shared::store::Store;
+use shared::store::members::Actor;
 use tempfile::TempDir;
 
 /// How long anything may take here; the machine may be busy with other tests.
@@ -225,6 +228,17 @@ fn the_dashboard_has_a_link_until_it_has_an_owner() {
     assert!(link.starts_with(&format!("{}/console/password/", up.url)) && link.lines().count() == 1, "{link}");
     let log = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(!log.contains(link.trim().rsplit('/').next().expect("a token")), "{log}");
+    assert!(log.contains("the first operator of this installation"), "{log}");
+    let said = |args: &[&str]| {
+        let output = program(folder.path()).args(["users", "create"]).args(args).output().expect("run it");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(!said(&["eve@example.com"]).contains("operator"));
+    // A new link for the password: the one above works no longer.
+    let bob = "bob@example.com";
+    assert!(said(&[bob, "--operator"]).contains("an operator of this installation"));
+    assert!(said(&[bob, "--no-operator"]).contains("no operator of this installation"));
     let first = up.dashboard.clone();
     for (page, status) in [(&first, 200), (&link.trim().to_owned(), 200), (&format!("{join}nonsense"), 410)] {
         assert_eq!(status_of(page), status, "{page}");
@@ -429,6 +443,58 @@ fn servers_that_are_set_are_used_instead() {
     assert!(up.answers());
     assert!(!folder.path().join(".metriqlab/postgres").exists() && !folder.path().join(".metriqlab/redis").exists());
     assert!(up.stop(Signal::SIGTERM).success());
+    runtime.block_on(servers.stop());
+}
+
+#[test]
+fn its_key_goes_to_nobody_who_has_called_a_project_the_same() {
+    let folder = folder();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let servers = runtime.block_on(TemporaryServers::start()).expect("servers");
+    let store = Store::open(servers.postgres.url(), 1).expect("a store");
+    let make_theirs = async |name: &str| {
+        let email = "eve@example.com".parse().expect("an address");
+        let user = store.add_password_link(&email, &[1; 32]).await.expect("a user");
+        store.create_project(Actor { user, email: &email }, name).await.expect("a project")
+    };
+    let theirs = runtime.block_on(async {
+        store.migrate().await.expect("a schema");
+        make_theirs("default").await
+    });
+    let with_servers = || {
+        let mut command = program(folder.path());
+        command.env("DATABASE_URL", servers.postgres.url().expose_secret());
+        command.env("REDIS_URL", servers.redis.url().expose_secret());
+        command
+    };
+    let project_of = |key: &str| {
+        let hash = ApiKey::parse(key).expect("a key").hash();
+        runtime.block_on(store.active_key(&hash)).expect("an answer").expect("a key that works").project
+    };
+    let up = Up::start_as(&mut with_servers());
+    let (key, ours) = (up.key.clone(), project_of(&up.key));
+    assert_ne!(ours, theirs);
+    assert!(up.stop(Signal::SIGTERM).success());
+    // A new key is of the same project, whatever that is called by now.
+    runtime.block_on(async {
+        let email = "ada@example.com".parse().expect("an address");
+        let user = store.add_password_link(&email, &[2; 32]).await.expect("a user");
+        store.rename_project(ours, Actor { user, email: &email }, "renamed").await.expect("renamed");
+        store.revoke_key_by_hash(&ApiKey::parse(&key).expect("a key").hash()).await.expect("revoked");
+    });
+    let again = Up::start_as(&mut with_servers());
+    assert_ne!(again.key, key);
+    assert_eq!(project_of(&again.key), ours);
+    assert!(again.stop(Signal::SIGTERM).success());
+    // Who names one on the command line hears whose it may be.
+    let said = |project: &str| {
+        let output = with_servers().args(["keys", "create", "--project", project]).output().expect("run it");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let loud = said("default");
+    assert!(loud.contains("its name in the dashboard") && loud.contains("eve@example.com"), "{loud}");
+    let quiet = [said(&theirs.to_string()), said("of the shell"), said("of the shell")].concat();
+    assert!(!quiet.contains("its name in the dashboard"), "{quiet}");
     runtime.block_on(servers.stop());
 }
 

@@ -124,11 +124,6 @@ pub async fn disconnect(
     .await
 }
 
-/// Takes a discarded job out of its lane. A worker that meets it drops it.
-pub async fn drop_bulk(api: &Api, job: JobId) {
-    tell(api.queue.forget(Lane::Bulk, job)).await;
-}
-
 /// Tells the workers that a lane was paused or let go; without Redis they read it within a second.
 pub async fn announce_lanes(api: &Api) {
     tell(api.queue.announce_lanes()).await;

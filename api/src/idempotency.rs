@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::body::MessageBody as _;
 use actix_web::dev::Payload;
@@ -187,21 +187,24 @@ fn is_lasting(error: &ApiError) -> bool {
 async fn keep(api: &Api, lease: &RequestLease, answer: &Answer) -> Result<(), ApiError> {
     let text = serde_json::to_string(answer).map_err(|error| ApiError::Internal(error.to_string()))?;
     let sealed = api.keyring.seal(&SecretString::from(text), &identity(&lease.key));
-    let began = Instant::now();
-    loop {
-        match api.within(api.store.finish_request(lease, &sealed)).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                tracing::warn!("a request took so long that its idempotency key was given to another");
-                return Ok(());
+    let mut last = None;
+    let kept = tokio::time::timeout(KEEP_FOR, async {
+        loop {
+            match api.within(api.store.finish_request(lease, &sealed)).await {
+                Err(error @ ApiError::Unavailable(_)) => last = Some(error),
+                over => return over,
             }
-            Err(ApiError::Unavailable(_)) if began.elapsed() < KEEP_FOR => tokio::time::sleep(KEEP_PAUSE).await,
-            Err(error) => {
-                tracing::warn!(%error, detail = error.detail(), "an answer is not kept for its idempotency key");
-                return Ok(());
-            }
+            tokio::time::sleep(KEEP_PAUSE).await;
         }
+    });
+    // Over all of the tries: one that hangs at the end would outlast the lease.
+    let kept = kept.await.unwrap_or_else(|_| Err(last.unwrap_or_else(|| ApiError::Unavailable("no answer".into()))));
+    match kept {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("a request took so long that its idempotency key was given to another"),
+        Err(error) => tracing::warn!(%error, detail = error.detail(), "an answer is not kept for its idempotency key"),
     }
+    Ok(())
 }
 
 async fn give_up(api: &Api, lease: &RequestLease) {

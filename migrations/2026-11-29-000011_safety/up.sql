@@ -1,4 +1,5 @@
--- Holes closed. Only adds.
+-- Holes closed. Only adds, but for projects_name_key, which it drops: a project's name is a label, and no other one's concern.
+-- Until all processes are of this version, `keys create` of the one before makes one more project of a name that is there.
 
 -- As in the migration of history: the strongest locks first, and nobody waits behind us for long.
 SET LOCAL lock_timeout = '3s';

@@ -147,7 +147,7 @@ impl Looker {
         let settings = self.store.lane_settings().await?;
         let paces = self.store.paces().await?;
         let pace = paces.first().copied().unwrap_or(self.told);
-        let counts = self.counts(pace, patience).await?;
+        let counts = self.counts(pace, patience).await;
         let redis = tokio::time::timeout(REDIS_WITHIN, self.in_redis()).await;
         let redis = redis
             .map_err(|_| format!("no answer within {REDIS_WITHIN:?}"))
@@ -172,7 +172,7 @@ impl Looker {
     }
 
     /// What was counted last. A count goes on beside the looks; one that nobody has looked at for a while is waited for.
-    async fn counts(&self, pace: Pace, patience: Duration) -> Result<Option<Counts>, StoreError> {
+    async fn counts(&self, pace: Pace, patience: Duration) -> Option<Counts> {
         let mut counting = self.counting.lock().await;
         let mut is_old = counting.counted.is_none();
         if let Next::At(due) = counting.next
@@ -188,12 +188,17 @@ impl Looker {
             && let Ok(ended) = tokio::time::timeout(patience, count).await
         {
             *next = Next::At(Instant::now() + COUNT_EVERY);
-            let (counts, took) =
-                ended.map_err(|error| StoreError::Unavailable(format!("the count broke off: {error}")))?;
-            *counted = Some(counts?);
-            *next = Next::At(Instant::now() + (took * COUNT_PAUSE).max(COUNT_EVERY));
+            match ended {
+                Ok((Ok(counts), took)) => {
+                    *counted = Some(counts);
+                    *next = Next::At(Instant::now() + (took * COUNT_PAUSE).max(COUNT_EVERY));
+                }
+                // What was counted last is shown on, with its time: all else is known.
+                Ok((Err(error), _)) => tracing::warn!(%error, "the creators and jobs are not counted"),
+                Err(error) => tracing::warn!(%error, "a count of the creators and jobs broke off"),
+            }
         }
-        Ok(counted.clone())
+        counted.clone()
     }
 
     async fn in_redis(&self) -> Result<InRedis, QueueError> {

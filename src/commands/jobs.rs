@@ -258,6 +258,7 @@ async fn retry_one(store: &Store, queue: &Queue, id: JobId) -> anyhow::Result<()
         }
         RetryOne::Not(verdict) => bail!("{id} is left as it is: {}", reason(verdict)),
         RetryOne::NotDead(state) => bail!("{id} is {state}, not dead: only a job that failed can be tried again"),
+        RetryOne::UnknownLane(lane) => bail!("{id} is in the lane {lane}, which this version does not know"),
         RetryOne::Unknown => Err(unknown(id)),
     }
 }

@@ -20,6 +20,14 @@ pub async fn find_or_add(store: &Store, named: &str) -> anyhow::Result<ProjectId
     let named = check(named)?;
     let found = store.find_or_add_project(named).await?;
     let id = the_one(named, &found)?;
+    // By its name: whoever gives an id has meant this one.
+    if named.parse::<ProjectId>().is_err() && found.iter().any(|project| project.named_in_dashboard) {
+        tracing::warn!(
+            project = named,
+            %id,
+            "somebody has given this project its name in the dashboard: look at its owners, whether it is the one that you mean"
+        );
+    }
     tracing::info!(project = named, %id, owners = owners(&found), "the project");
     Ok(id)
 }

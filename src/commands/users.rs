@@ -8,6 +8,7 @@ use shared::secret_token::SecretToken;
 use shared::settings::{ApiArgs, DatabaseArgs, PublicUrl};
 use shared::store::Store;
 use shared::store::members::Actor;
+use shared::store::users::FirstOperator;
 
 use super::{kept, project};
 use crate::usage::UsageError;
@@ -61,8 +62,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let user = store.add_password_link(&email, &token.hash()).await?;
     if operator || no_operator {
         store.set_operator(user, operator).await?;
-    } else if store.make_first_operator(user).await? {
-        tracing::info!(user_id = %user, "the first operator of this installation");
+        let now = if operator { "an operator of this installation" } else { "no operator of this installation" };
+        tracing::info!(user_id = %user, "{now}");
+    } else {
+        match store.make_first_operator(user).await? {
+            FirstOperator::Made => tracing::info!(user_id = %user, "the first operator of this installation"),
+            FirstOperator::ThereIsOne => {}
+            FirstOperator::Nobody => tracing::warn!("nobody is an operator of this installation: --operator makes one"),
+        }
     }
     if let Some(project) = project {
         store.add_owner(Actor { user, email: &email }, project).await?;

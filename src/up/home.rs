@@ -1,6 +1,6 @@
 //! The folder `.metriqlab`: what the next start finds again, and the lock that keeps two starts apart.
 //!
-//! It holds `lock`, `encryption-key`, `api-key`, `api-url`, `sandbox-url`, and the folders `postgres` and `redis`. Root's servers run as another user,
+//! It holds `lock`, `encryption-key`, `api-key`, `project` (whose key that is), `api-url`, `sandbox-url`, and the folders `postgres` and `redis`. Root's servers run as another user,
 //! who can't reach a folder below `/root`, say: then those two lie under `/var/lib/metriqlab`, and `elsewhere` links there.
 
 use std::fs::{File, TryLockError};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
+use shared::ids::ProjectId;
 use uuid::Uuid;
 
 use super::account::Account;
@@ -22,6 +23,7 @@ use super::files::{self, PASSAGE, make_folder};
 const DYING: Duration = Duration::from_millis(400);
 const ELSEWHERE: &str = "/var/lib/metriqlab";
 const API_URL: &str = "api-url";
+const PROJECT: &str = "project";
 const SANDBOX_URL: &str = "sandbox-url";
 
 /// The folder, locked for us until this is dropped or the process ends, however it ends.
@@ -71,6 +73,17 @@ impl Home {
     pub(super) fn api_key(&self) -> Result<Option<ApiKey>, ServerError> {
         let text = files::read(&self.path.join("api-key"))?;
         Ok(text.and_then(|text| ApiKey::parse(&text).ok()))
+    }
+
+    /// The project of the API key.
+    pub(super) fn project(&self) -> Result<Option<ProjectId>, ServerError> {
+        let text = files::read(&self.path.join(PROJECT))?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Keeps the project of the API key for the next start.
+    pub(super) fn keep_project(&self, project: ProjectId) -> Result<(), ServerError> {
+        files::write_private(&self.path.join(PROJECT), &project.to_string())
     }
 
     /// Says where the API and the sandbox are, if there is one: for [`Kept`].

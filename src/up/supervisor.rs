@@ -11,6 +11,7 @@ use shared::crypto::KeyRing;
 use shared::secret_token::SecretToken;
 use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings};
 use shared::store::Store;
+use shared::store::keys::NewKey;
 use url::Url;
 use worker::Worker;
 
@@ -156,15 +157,23 @@ fn start_sandbox(tiktok: &mut TikTokSettings, api: &ApiSettings) -> anyhow::Resu
     Ok(sandbox)
 }
 
-/// The key of the first start, as long as it works; else a new one.
+/// The key of the first start, as long as it works; else a new one, of the same project: others may call theirs the same.
 async fn api_key(store: &Store, home: &Home) -> anyhow::Result<ApiKey> {
     if let Some(key) = home.api_key()?
-        && store.active_key(&key.hash()).await?.is_some()
+        && let Some(known) = store.active_key(&key.hash()).await?
     {
+        home.keep_project(known.project)?;
         return Ok(key);
     }
     let key = ApiKey::generate();
-    store.add_key(PROJECT, &key.hash(), key.prefix()).await?;
+    let project = match home.project()? {
+        // Not one of another database.
+        Some(kept) if !store.projects_named(&kept.to_string()).await?.is_empty() => kept,
+        _ => store.find_or_add_shells_project(PROJECT).await?,
+    };
+    let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes: None, expires_at: None };
+    store.add_limited_key(project, &new).await?;
+    home.keep_project(project)?;
     home.keep_api_key(&key)?;
     Ok(key)
 }

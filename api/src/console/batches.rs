@@ -12,6 +12,7 @@ use shared::store::batches::{Batch, BatchFilter};
 use shared::store::project_batches::ListedBatch;
 
 use super::PATH;
+use super::ahead::ahead;
 use super::bar::Bar;
 use super::error::ConsoleError;
 use super::form::Form;
@@ -44,6 +45,8 @@ struct BatchLine {
     is_open: bool,
     failed_some: bool,
     made: Moment,
+    /// How long ago those of it were last synced, at least; empty for all creators.
+    age: String,
     finished: Option<Moment>,
 }
 
@@ -98,9 +101,15 @@ impl BatchLine {
             is_open: settled.all() < total,
             failed_some: failed > 0,
             made: Moment::of(batch.created_at),
+            age: age(batch),
             finished: batch.finished_at.map(Moment::of),
         }
     }
+}
+
+fn age(batch: &ListedBatch) -> String {
+    let age = batch.stale_before.and_then(|before| (batch.created_at - before).to_std().ok());
+    age.map_or_else(String::new, |age| format!("older than {}", span(age)))
 }
 
 #[derive(Template)]
@@ -175,7 +184,7 @@ pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let (id, project) = (path_id(&request, "batch")?, member.project());
     let batch = api.within(api.store.batch(project, id)).await?.ok_or(ConsoleError::NotFound)?;
     let left = if batch.open() > 0 {
-        let ahead = api.within(api.store.ahead(project)).await?;
+        let ahead = ahead(&api, project).await?;
         chrono::Duration::from_std(time_left(batch.open(), &ahead, api.tiktok.quota())).ok()
     } else {
         None
@@ -185,7 +194,7 @@ pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let Batch { total, done, failed, skipped, created_at, finished_at, .. } = batch;
     let settled = Settled { total, done, failed, skipped };
     let line = BatchLine::new(
-        &ListedBatch { id, total, done, failed, skipped, platform: None, stale_before: None, created_at, finished_at },
+        &ListedBatch { id, total, done, failed, skipped, stale_before: None, created_at, finished_at },
         numbers,
     );
     let page = BatchPage {

@@ -12,6 +12,7 @@ use chrono::Utc;
 use shared::api_key::ApiKey;
 use shared::key_scopes::KeyScope;
 use shared::people::Role;
+use shared::store::Made;
 use shared::store::keys::NewKey;
 use shared::store::members::Membership;
 
@@ -37,10 +38,14 @@ struct DocsKeyPage {
 
 /// `GET /console/docs-key`: where the documentation leads who has no key at hand.
 pub async fn show(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
-    let mut projects = api.within(api.store.memberships(who.user)).await?;
-    let layout = Layout::signed_in(&who, "A key for the documentation", "").with_projects(projects.clone());
+    let projects = api.within(api.store.memberships(who.user)).await?;
+    answer(false, &page(&who, projects))
+}
+
+fn page(who: &SignedIn, mut projects: Vec<Membership>) -> DocsKeyPage {
+    let layout = Layout::signed_in(who, "A key for the documentation", "").with_projects(projects.clone());
     projects.retain(|project| project.role >= Role::Developer);
-    answer(false, &DocsKeyPage { layout, projects })
+    DocsKeyPage { layout, projects }
 }
 
 /// `POST /console/projects/{project}/docs-key`: makes one, and shows it this once.
@@ -49,6 +54,11 @@ pub async fn create(member: Member, api: Data<Api>) -> Result<HttpResponse, Cons
     let key = ApiKey::generate();
     let scopes = Some(SCOPES.into_iter().collect());
     let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at: Some(Utc::now() + LIFETIME) };
-    api.within(api.store.make_key(member.project(), member.who.actor(), NAME, &new)).await?;
-    keys::made(&api, &member, NAME, key, "")
+    match api.within(api.store.make_key(member.project(), member.who.actor(), NAME, &new)).await? {
+        Made::Done => keys::made(&api, &member, NAME, key, ""),
+        Made::Full => {
+            let page = page(&member.who, member.memberships.clone());
+            answer(true, &DocsKeyPage { layout: page.layout.with_problem(&keys::full()), ..page })
+        }
+    }
 }

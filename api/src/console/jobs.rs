@@ -226,6 +226,9 @@ pub async fn try_again(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Opt
                 .into(),
         )),
         RetryOne::NotDead(_) => Ok(Some("Not tried again: the job is not dead any more.".into())),
+        RetryOne::UnknownLane(_) => {
+            Ok(Some("Not tried again: it is in a lane that only a later version of the server knows.".into()))
+        }
         RetryOne::Unknown => Err(ConsoleError::NotFound),
     }
 }
@@ -233,18 +236,13 @@ pub async fn try_again(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Opt
 /// Puts a dead job away. `Some`: why not.
 pub async fn put_away(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Option<String>, ConsoleError> {
     match api.within(api.store.discard_job_as(doer, id)).await? {
-        Discard::Discarded { in_redis } => {
-            if in_redis {
-                dispatch::drop_bulk(api, id).await;
-            }
-            Ok(None)
-        }
+        Discard::Discarded { .. } => Ok(None),
         Discard::Revocation => Ok(Some(
             "Not discarded: a disconnect is never given up, for the authorization would stay at TikTok and the creator's \
              data here. Try it again instead."
                 .into(),
         )),
-        Discard::Awaited => Ok(Some("Not discarded: somebody may wait for it, and it ends within seconds.".into())),
+        Discard::Awaited => Ok(Some("Not discarded: the job is not dead any more.".into())),
         Discard::Over(_) => Ok(Some("Not discarded: the job has had another end already.".into())),
         Discard::Unknown => Err(ConsoleError::NotFound),
     }

@@ -11,6 +11,7 @@ use shared::api_key::ApiKey;
 use shared::ids::ApiKeyId;
 use shared::key_scopes::{KeyScope, KeyScopes};
 use shared::people::{self, Role};
+use shared::store::Made;
 use shared::store::keys::NewKey;
 use shared::store::project_keys::{MAX_KEYS, ProjectKey, Reroll};
 
@@ -166,7 +167,7 @@ pub async fn create(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     let expires_at = lifetime.map(|lifetime| Utc::now() + lifetime);
     let key = ApiKey::generate();
     let new = NewKey { hash: &key.hash(), prefix: key.prefix(), scopes, expires_at };
-    if !api.within(api.store.make_key(member.project(), member.who.actor(), name, &new)).await? {
+    if api.within(api.store.make_key(member.project(), member.who.actor(), name, &new)).await? == Made::Full {
         let layout = Layout::project(&member, "API keys", "keys").with_problem(&full());
         return list_page(&api, &member, layout, typed).await;
     }
@@ -186,7 +187,8 @@ fn scopes(form: &Form) -> Result<Option<KeyScopes>, &'static str> {
     }
 }
 
-fn full() -> String {
+/// Why no key is made.
+pub(super) fn full() -> String {
     format!("The project has {MAX_KEYS} keys that work, and may not have more: revoke one that nobody uses.")
 }
 

@@ -47,7 +47,7 @@ pub async fn progress(member: Member, request: HttpRequest, api: Data<Api>) -> R
     let Some(job) = api.within(api.store.open_sync_of(id)).await? else {
         return Ok(response.body(format!("{RETRY}{}", not_running(&creator).text())));
     };
-    let seat = Seat::take(&api, member.who.session).ok_or(ConsoleError::TooMany(HEARTBEAT))?;
+    let seat = Seat::take(&api.console.watching, member.who.user).ok_or(ConsoleError::TooMany(HEARTBEAT))?;
     let live = Live::new(api, member, &creator, job, seat);
     Ok(response.streaming(stream::unfold(live, Live::next)))
 }
@@ -159,7 +159,7 @@ impl Live {
                 () = sleep_until(read_at) => self.read().await,
                 () = sleep_until(self.checked_at + HEARTBEAT) => {
                     self.checked_at = Instant::now();
-                    return self.may_still_see().await.then(|| ": still there\n\n".to_owned());
+                    return self.member.may_still_see(&self.api).await.then(|| ": still there\n\n".to_owned());
                 }
             }
         }
@@ -172,15 +172,6 @@ impl Live {
             self.row = Some(row);
         }
         self.read_at = Some(Instant::now());
-    }
-
-    /// Whether the session works and its user is a member. Who can't be looked up may not.
-    async fn may_still_see(&self) -> bool {
-        let (api, who) = (&self.api, &self.member.who);
-        let session = api.within(api.store.session_by_hash(&who.token.hash())).await;
-        let memberships = api.within(api.store.memberships(who.user)).await;
-        matches!(session, Ok(Some(session)) if session.user == who.user)
-            && memberships.is_ok_and(|all| all.iter().any(|one| one.project == self.member.project()))
     }
 
     /// A worker's word, unless the row is newer and says that none has the job.

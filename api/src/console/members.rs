@@ -7,6 +7,7 @@ use askama::Template;
 use shared::ids::{InvitationId, UserId};
 use shared::people::Role;
 use shared::secret_token::SecretToken;
+use shared::store::Made;
 use shared::store::invitations::MAX_INVITATIONS;
 use shared::store::members::MemberChange;
 
@@ -90,7 +91,7 @@ pub async fn invite(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     member.require(Role::Owner)?;
     let role = role(&form)?;
     let token = SecretToken::generate();
-    if !api.within(api.store.invite(member.project(), member.who.actor(), role, &token.hash())).await? {
+    if api.within(api.store.invite(member.project(), member.who.actor(), role, &token.hash())).await? == Made::Full {
         let problem =
             format!("The project has {MAX_INVITATIONS} open invitations, and may not have more: withdraw one first.");
         let layout = Layout::project(&member, "Members", "members").with_problem(&problem);

@@ -5,6 +5,7 @@
 //! a project's id.
 
 mod account;
+mod ahead;
 mod audit;
 mod bar;
 mod batches;
@@ -35,6 +36,8 @@ mod sign_in_limits;
 mod welcome;
 mod who;
 
+use std::sync::Arc;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
@@ -44,16 +47,30 @@ use actix_web::{Error, HttpResponse, Scope};
 use self::error::ConsoleError;
 use self::guard::guard;
 use self::page::see_other;
+use self::seats::Seats;
 
 /// Where the dashboard is.
 pub const PATH: &str = "/console";
 
 /// What the dashboard keeps in memory.
-#[derive(Default)]
 pub struct Console {
     passwords: password::Passwords,
     sign_ins: sign_in_limits::SignInLimits,
-    seats: seats::Seats,
+    watching: Arc<Seats>,
+    exporting: Arc<Seats>,
+    ahead: ahead::Counted,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self {
+            passwords: password::Passwords::default(),
+            sign_ins: sign_in_limits::SignInLimits::default(),
+            watching: Seats::live(),
+            exporting: Seats::exports(),
+            ahead: ahead::Counted::default(),
+        }
+    }
 }
 
 impl Console {

@@ -47,9 +47,9 @@ pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let units = [(365 * 86_400, "year"), (30 * 86_400, "month"), (86_400, "day"), (3600, "hour"), (60, "minute")];
     // The first unit of which there is one, or nearly.
-    let unit = units.into_iter().find(|(length, _)| seconds + length / 12 >= *length);
+    let unit = units.into_iter().find(|(length, _)| seconds.saturating_add(length / 12) >= *length);
     let (length, name) = unit.unwrap_or((1, "second"));
-    let number = ((seconds + length / 2) / length).max(1);
+    let number = (seconds.saturating_add(length / 2) / length).max(1);
     if number == 1 { format!("1 {name}") } else { format!("{number} {name}s") }
 }
 
@@ -70,6 +70,7 @@ mod tests {
         assert_eq!(seen(3 * 86_400), "3 days ago");
         assert_eq!(seen(90 * 86_400), "3 months ago");
         assert_eq!(seen(800 * 86_400), "2 years ago");
+        assert_eq!(span(Duration::MAX), "584942417355 years");
         assert_eq!(
             Moment::seen_from(now, now).to_string(),
             "<time datetime=\"2026-11-24T12:00:00.000Z\" title=\"2026-11-24 12:00:00 UTC\">just now</time>"

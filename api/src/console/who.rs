@@ -122,6 +122,15 @@ impl Member {
     pub fn require(&self, role: Role) -> Result<(), ConsoleError> {
         if self.may(role) { Ok(()) } else { Err(ConsoleError::Forbidden) }
     }
+
+    /// Whether the session works still, and its user is a member still: for answers that last. Who can't be looked up may
+    /// not.
+    pub async fn may_still_see(&self, api: &Api) -> bool {
+        let session = api.within(api.store.session_by_hash(&self.who.token.hash())).await;
+        let memberships = api.within(api.store.memberships(self.who.user)).await;
+        matches!(session, Ok(Some(session)) if session.user == self.who.user)
+            && memberships.is_ok_and(|all| all.iter().any(|one| one.project == self.project()))
+    }
 }
 
 impl FromRequest for Member {

@@ -115,9 +115,12 @@ impl Text {
     fn excerpt(&self, words: &[String]) -> Vec<Piece> {
         let mut marked = vec![false; self.shown.len()];
         for word in words {
+            // How many characters are before this byte: counted on from match to match.
+            let (mut byte, mut before) = (0, 0);
             for (at, found) in self.folded.match_indices(word.as_str()) {
-                let at = self.folded.get(..at).map_or(0, |before| before.chars().count());
-                marked.iter_mut().skip(at).take(found.chars().count()).for_each(|mark| *mark = true);
+                before += self.folded.get(byte..at).map_or(0, |between| between.chars().count());
+                byte = at;
+                marked.iter_mut().skip(before).take(found.chars().count()).for_each(|mark| *mark = true);
             }
         }
         let first = marked.iter().position(|mark| *mark).unwrap_or(0);
@@ -278,6 +281,16 @@ mod tests {
                 ("/docs/x#c", "Quota".into(), "600 a minute".into()),
             ]
         );
+    }
+
+    #[test]
+    fn every_match_is_marked_where_it_stands() {
+        let text = Text::new("ééquota İ quota ﬁquotaquota end");
+        let pieces = text.excerpt(&["quota".to_owned(), "end".to_owned()]);
+        let shown: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        assert_eq!(shown, "ééquota İ quota ﬁquotaquota end");
+        let marked: Vec<&str> = pieces.iter().filter(|piece| piece.is_match).map(|piece| piece.text.as_str()).collect();
+        assert_eq!(marked, ["quota", "quota", "quotaquota", "end"]);
     }
 
     #[test]

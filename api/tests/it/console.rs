@@ -5,6 +5,7 @@ mod browser;
 mod creator;
 mod creators;
 mod docs_key;
+mod exports;
 mod hostile;
 mod jobs;
 mod keys;

@@ -94,6 +94,8 @@ pub enum RetryOne {
     Not(Retry),
     /// It is not dead but in this state.
     NotDead(String),
+    /// It is dead in this lane, of which a later version knows.
+    UnknownLane(String),
     /// There is no such job.
     Unknown,
 }
@@ -108,7 +110,7 @@ pub enum Discard {
     },
     /// It is a revocation, which is never given up: an authorization would stay at the platform.
     Revocation,
-    /// It is open, and somebody may wait for it.
+    /// It is open: somebody may wait for it, or the dead alone were meant.
     Awaited,
     /// It has had another last word.
     Over(String),
@@ -193,7 +195,7 @@ impl Store {
     /// waits for, is ended likewise.
     pub async fn discard_job(&self, id: JobId) -> Result<Discard, StoreError> {
         let mut connection = self.connection().await?;
-        Ok(connection.transaction(async |connection| discard(connection, None, id).await).await?)
+        Ok(connection.transaction(async |connection| discard(connection, None, id, &[Lane::Bulk]).await).await?)
     }
 }
 
@@ -206,10 +208,10 @@ pub(super) async fn retry(
     let Some((kind, lane, state, creator, project, trace)) = lock_job(connection, within, id).await? else {
         return Ok(RetryOne::Unknown);
     };
-    let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::NotDead(state)) };
     if state != JobState::Failed.as_ref() {
         return Ok(RetryOne::NotDead(state));
     }
+    let Ok(lane) = lane.parse::<Lane>() else { return Ok(RetryOne::UnknownLane(lane)) };
     if let Some(verdict) = verdict(connection, creator, &kind).await? {
         return Ok(RetryOne::Not(verdict));
     }
@@ -256,11 +258,13 @@ pub(super) fn others_are_faster() -> StoreError {
     StoreError::Unavailable("other programs open jobs of the same creators all the time".to_owned())
 }
 
-/// As [`Store::discard_job`], in the caller's transaction; in `within` alone, if that is a project.
+/// As [`Store::discard_job`], in the caller's transaction; in `within` alone, if that is a project. Open ones are ended in
+/// these lanes alone.
 pub(super) async fn discard(
     connection: &mut AsyncPgConnection,
     within: Option<ProjectId>,
     id: JobId,
+    also_open: &[Lane],
 ) -> QueryResult<Discard> {
     let Some((kind, lane, state, ..)) = lock_job(connection, within, id).await? else {
         return Ok(Discard::Unknown);
@@ -272,7 +276,7 @@ pub(super) async fn discard(
     if kind == JobKind::Revoke.as_ref() {
         return Ok(Discard::Revocation);
     }
-    if open && lane != Lane::Bulk.as_str() {
+    if open && !also_open.iter().any(|known| lane == known.as_str()) {
         return Ok(Discard::Awaited);
     }
     diesel::update(jobs::table.find(id))

@@ -11,7 +11,7 @@ use super::audit::{self, Action, Deed};
 use super::members::{Actor, add_member};
 use super::schema::{self, invitations, members, users};
 use super::time::{from_now, present};
-use super::{Store, StoreError, projects};
+use super::{Made, Store, StoreError, projects};
 use crate::ids::{InvitationId, ProjectId, UserId};
 use crate::people::{Email, Role};
 
@@ -57,14 +57,14 @@ pub enum Joining {
 }
 
 impl Store {
-    /// Makes an invitation that is known by its SHA-256. `false`: as many as may be are open already.
+    /// Makes an invitation that is known by its SHA-256.
     pub async fn invite(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         role: Role,
         hash: &[u8; 32],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Made, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
@@ -72,12 +72,12 @@ impl Store {
                 let mine = || invitations::table.filter(invitations::project_id.eq(project));
                 diesel::delete(mine().filter(invitations::expires_at.le(present()))).execute(connection).await?;
                 if mine().count().get_result::<i64>(connection).await? >= MAX_INVITATIONS {
-                    return Ok(false);
+                    return Ok(Made::Full);
                 }
                 insert(connection, project, role, hash, Some(actor.email)).await?;
                 let (action, subject) = (Action::MemberInvited, role.to_string());
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
-                Ok(true)
+                Ok(Made::Done)
             })
             .await
     }

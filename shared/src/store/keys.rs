@@ -70,13 +70,12 @@ pub enum Revocation {
 }
 
 impl Store {
-    /// Stores a key that may do all and never expires, for the oldest project of that name, which is made if it does not
-    /// exist.
+    /// Stores a key that may do all and never expires, for the project of that name that is the server's shell's, which is
+    /// made if it does not exist.
     pub async fn add_key(&self, project: &str, hash: &[u8; 32], prefix: &str) -> Result<ProjectId, StoreError> {
-        let found = self.find_or_add_project(project).await?;
-        let oldest = found.into_iter().next().ok_or(diesel::result::Error::NotFound)?.id;
-        self.add_limited_key(oldest, &NewKey { hash, prefix, scopes: None, expires_at: None }).await?;
-        Ok(oldest)
+        let project = self.find_or_add_shells_project(project).await?;
+        self.add_limited_key(project, &NewKey { hash, prefix, scopes: None, expires_at: None }).await?;
+        Ok(project)
     }
 
     /// Stores a key of a project.

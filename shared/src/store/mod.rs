@@ -136,6 +136,16 @@ impl SchemaVersion {
     }
 }
 
+/// What came of making something of which a project may have so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Made {
+    /// It is made.
+    Done,
+    /// There are as many as may be: nothing is made.
+    Full,
+}
+
 /// A handle on Postgres; cheap to clone.
 #[derive(Clone)]
 pub struct Store {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::Error as QueryError;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::audit::{self, Action, Deed};
@@ -28,8 +28,6 @@ pub struct ListedBatch {
     pub failed: i64,
     #[diesel(sql_type = BigInt)]
     pub skipped: i64,
-    #[diesel(sql_type = Nullable<Text>)]
-    pub platform: Option<String>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     pub stale_before: Option<DateTime<Utc>>,
     #[diesel(sql_type = Timestamptz)]
@@ -49,7 +47,7 @@ impl Store {
         let mut connection = self.connection().await?;
         Ok(sql_query(
             "SELECT batches.id, total, fresh + counts.done AS done, refused + counts.failed AS failed, \
-                 missing + counts.cancelled AS skipped, platform, stale_before, created_at, finished_at \
+                 missing + counts.cancelled AS skipped, stale_before, created_at, finished_at \
              FROM (SELECT * FROM batches WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3) AS batches \
              CROSS JOIN LATERAL (SELECT COALESCE(sum(done), 0)::bigint AS done, COALESCE(sum(failed), 0)::bigint AS failed, \
                  COALESCE(sum(cancelled), 0)::bigint AS cancelled FROM batch_counts WHERE batch_id = batches.id) AS counts \

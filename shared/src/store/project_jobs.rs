@@ -201,12 +201,13 @@ impl Store {
         Err(dead_jobs::others_are_faster())
     }
 
-    /// As [`Store::discard_job`], and notes who did it.
+    /// Puts a dead job away, as [`Store::discard_job`] does, and notes who did it. An open one is left alone: who saw it dead may
+    /// be late, and somebody may have tried it again.
     pub async fn discard_job_as(&self, doer: Doer<'_>, id: JobId) -> Result<Discard, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let outcome = dead_jobs::discard(connection, doer.within, id).await?;
+                let outcome = dead_jobs::discard(connection, doer.within, id, &[]).await?;
                 if matches!(outcome, Discard::Discarded { .. }) {
                     note(connection, doer.email, Action::JobDiscarded, id).await?;
                 }

@@ -13,7 +13,7 @@ use super::keys::NewKey;
 use super::members::Actor;
 use super::schema::api_keys;
 use super::time::{ago, present};
-use super::{Store, StoreError, projects};
+use super::{Made, Store, StoreError, projects};
 use crate::ids::{ApiKeyId, ProjectId};
 use crate::key_scopes::KeyScopes;
 
@@ -98,24 +98,24 @@ impl Store {
         Ok(find(&mut connection, project, id).await?)
     }
 
-    /// Makes a key. `false`: as many as may be work already.
+    /// Makes a key.
     pub async fn make_key(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         name: &str,
         key: &NewKey<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Made, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 if is_full(connection, project).await? {
-                    return Ok(false);
+                    return Ok(Made::Full);
                 }
                 insert(connection, project, Some(name), key).await?;
                 let (action, subject) = (Action::KeyCreated, called(Some(name), key.prefix));
                 audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
-                Ok(true)
+                Ok(Made::Done)
             })
             .await
     }

@@ -6,7 +6,8 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::schema::{members, projects, users};
+use super::audit::Action;
+use super::schema::{audit_log, members, projects, users};
 use super::{Store, StoreError};
 use crate::ids::ProjectId;
 use crate::people::{Email, Role};
@@ -23,6 +24,8 @@ pub struct NamedProject {
     pub created_at: DateTime<Utc>,
     /// Who decides about it; nobody, if it was made on the command line.
     pub owners: Vec<Email>,
+    /// Whether somebody has given it this or another name in the dashboard: then the name is no word of the server's shell.
+    pub named_in_dashboard: bool,
 }
 
 impl Store {
@@ -37,8 +40,7 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let lock = diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(NAME_LOCK);
-                lock.execute(connection).await?;
+                lock_names(connection).await?;
                 let found = find(connection, named).await?;
                 if !found.is_empty() || named.parse::<ProjectId>().is_ok() {
                     return Ok(found);
@@ -50,12 +52,33 @@ impl Store {
             .map_err(StoreError::from)
     }
 
+    /// The oldest project of that name that nobody has named in the dashboard; a new one, if there is none. What is made for
+    /// it does not go to whoever has called theirs the same.
+    pub async fn find_or_add_shells_project(&self, name: &str) -> Result<ProjectId, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                lock_names(connection).await?;
+                let found = find(connection, name).await?.into_iter().find(|project| !project.named_in_dashboard);
+                match found {
+                    Some(project) => Ok(project.id),
+                    None => insert(connection, name).await,
+                }
+            })
+            .await
+            .map_err(StoreError::from)
+    }
+
     /// All projects, oldest first.
     pub async fn projects(&self) -> Result<Vec<ProjectId>, StoreError> {
         let mut connection = self.connection().await?;
         let all = projects::table.order((projects::created_at, projects::id)).select(projects::id);
         Ok(all.load(&mut connection).await?)
     }
+}
+
+async fn lock_names(connection: &mut AsyncPgConnection) -> QueryResult<usize> {
+    diesel::sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(NAME_LOCK).execute(connection).await
 }
 
 async fn find(connection: &mut AsyncPgConnection, named: &str) -> QueryResult<Vec<NamedProject>> {
@@ -71,13 +94,26 @@ async fn find(connection: &mut AsyncPgConnection, named: &str) -> QueryResult<Ve
     let ids: Vec<ProjectId> = found.iter().map(|(id, _)| *id).collect();
     let owners: Vec<(ProjectId, Email)> = members::table
         .inner_join(users::table)
-        .filter(members::project_id.eq_any(ids).and(members::role.eq(Role::Owner)))
+        .filter(members::project_id.eq_any(&ids).and(members::role.eq(Role::Owner)))
         .order((members::created_at, members::user_id))
         .select((members::project_id, users::email))
         .load(connection)
         .await?;
     let owners_of = |id| owners.iter().filter(|(of, _)| *of == id).map(|(_, email)| email.clone()).collect();
-    Ok(found.into_iter().map(|(id, created_at)| NamedProject { id, created_at, owners: owners_of(id) }).collect())
+    let naming = [Action::ProjectCreated.as_ref(), Action::ProjectRenamed.as_ref()];
+    let named: Vec<Option<ProjectId>> = audit_log::table
+        .filter(audit_log::project_id.eq_any(&ids).and(audit_log::action.eq_any(naming)))
+        .select(audit_log::project_id)
+        .distinct()
+        .load(connection)
+        .await?;
+    let project = |(id, created_at)| NamedProject {
+        id,
+        created_at,
+        owners: owners_of(id),
+        named_in_dashboard: named.contains(&Some(id)),
+    };
+    Ok(found.into_iter().map(project).collect())
 }
 
 /// Makes a project, whoever else's is called the same.

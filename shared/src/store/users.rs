@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -24,6 +25,18 @@ pub struct User {
     pub email: Email,
     /// The password's argon2id string; `None` until one is set.
     pub password: Option<String>,
+}
+
+/// Who is an operator, after a user was made without a word about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum FirstOperator {
+    /// That user, the first of all.
+    Made,
+    /// Somebody was one before.
+    ThereIsOne,
+    /// Nobody.
+    Nobody,
 }
 
 impl Store {
@@ -64,14 +77,19 @@ impl Store {
         Ok(())
     }
 
-    /// The same for one who is the first of all to do so; says whether they are.
-    pub async fn make_first_operator(&self, user: UserId) -> Result<bool, StoreError> {
+    /// The same for the first user of all, who has no password yet. Nobody else becomes one unasked, also where there is
+    /// none: a new link for who has forgotten the password gives no rights.
+    pub async fn make_first_operator(&self, user: UserId) -> Result<FirstOperator, StoreError> {
         let mut connection = self.connection().await?;
-        let others = diesel::alias!(users as operators);
-        let others = others.filter(others.field(users::operator)).select(others.field(users::id));
-        let user = users::table.find(user).filter(diesel::dsl::not(diesel::dsl::exists(others)));
-        let made = diesel::update(user).set(users::operator.eq(true)).execute(&mut connection).await?;
-        Ok(made > 0)
+        let others = diesel::alias!(users as others);
+        let others = others.filter(others.field(users::id).ne(user)).select(others.field(users::id));
+        let first = users::table.find(user).filter(users::password.is_null()).filter(not(exists(others)));
+        if diesel::update(first).set(users::operator.eq(true)).execute(&mut connection).await? > 0 {
+            return Ok(FirstOperator::Made);
+        }
+        let operators = users::table.filter(users::operator);
+        let is_one = diesel::select(exists(operators)).get_result(&mut connection).await?;
+        Ok(if is_one { FirstOperator::ThereIsOne } else { FirstOperator::Nobody })
     }
 
     /// Whose password this link sets, if it works.

@@ -3,6 +3,8 @@
 //! It is read and sent a part at a time, the next one when the reader has taken the one before: the memory that it takes does
 //! not grow with its length.
 
+use std::time::Duration;
+
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,12 +21,15 @@ use super::creator;
 use crate::app::Api;
 use crate::console::error::ConsoleError;
 use crate::console::page::query;
+use crate::console::seats::Seat;
 use crate::console::who::Member;
 use crate::error::ApiError;
 use crate::views::{CreatorPointView, VideoView};
 
 /// Lines in memory at a time for each reader.
 const CHUNK: i64 = 500;
+/// When to ask again, with as many exports open as one may have.
+const WAIT: Duration = Duration::from_secs(15);
 /// A name of a file that every system takes.
 const MAX_NAME: usize = 60;
 
@@ -74,13 +79,14 @@ impl Format {
 /// `GET /console/projects/{project}/creators/{creator}/export?what=videos|history&format=csv|ndjson`.
 ///
 /// The first part is read before the answer begins, so that a Postgres out of reach is a page that says so. A failure later on
-/// breaks the connection off: a file that was cut short must not look whole.
+/// breaks the connection off: a file that was cut short must not look whole. So does the end of the session or the membership.
 pub async fn export(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let creator = creator(&member, &request, &api).await?;
     let what: What = query(&request, "what").parse().map_err(|_| ConsoleError::NotFound)?;
     let format: Format = query(&request, "format").parse().map_err(|_| ConsoleError::NotFound)?;
     let name = file_name(&creator, what, format, Utc::now());
-    let export = Export { api, creator, what, format };
+    let seat = Seat::take(&api.console.exporting, member.who.user).ok_or(ConsoleError::TooMany(WAIT))?;
+    let export = Export { api, member, creator, what, format, _seat: seat };
     let first = export.read(Place::Start).await?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format.content_type()))
@@ -100,9 +106,11 @@ fn file_name(creator: &Creator, what: What, format: Format, now: DateTime<Utc>) 
 
 struct Export {
     api: Data<Api>,
+    member: Member,
     creator: Creator,
     what: What,
     format: Format,
+    _seat: Seat,
 }
 
 /// How far a file has come.
@@ -126,10 +134,19 @@ impl Export {
             let part = match (first, place) {
                 (Some(first), _) => first,
                 (None, Place::End) => return Ok(None),
-                (None, place) => export.read(place).await.inspect_err(log)?,
+                (None, place) => export.read_on(place).await.inspect_err(log)?,
             };
             Ok(Some((part.lines.into(), (export, None, part.next))))
         })
+    }
+
+    /// A further part, for who may see it still: a reader may take hours.
+    async fn read_on(&self, place: Place) -> Result<Part, ApiError> {
+        if self.member.may_still_see(&self.api).await {
+            self.read(place).await
+        } else {
+            Err(ApiError::NotFound("member"))
+        }
     }
 
     async fn read(&self, place: Place) -> Result<Part, ApiError> {
@@ -209,10 +226,20 @@ fn point_cells(point: CreatorPoint) -> [String; 6] {
     ]
 }
 
-/// A text that no spreadsheet takes for a formula (OWASP, "CSV injection"). The CSV itself is quoted by its writer.
+/// A text that no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe stands before what may begin one,
+/// also where another separator than ours would begin a cell. The CSV itself is quoted by its writer.
 fn text(text: Option<String>) -> String {
     let text = text.unwrap_or_default();
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text }
+    let mut safe = String::with_capacity(text.len() + 1);
+    let mut begins = true;
+    for c in text.chars() {
+        if begins && matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') {
+            safe.push('\'');
+        }
+        safe.push(c);
+        begins = matches!(c, ';' | '\t');
+    }
+    safe
 }
 
 /// What nobody knows is empty, and never nought.
@@ -257,11 +284,28 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for evil in
-            ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=HYPERLINK(\"http://evil.example\",\"x\")"]
-        {
+        for evil in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\r=1",
+            "\n=1",
+            "＝1+1",
+            "＋1",
+            "－1",
+            "＠A",
+            "=HYPERLINK(\"http://e.example\")",
+        ] {
             assert_eq!(text(Some(evil.into())), format!("'{evil}"));
+            // A spreadsheet may split at these.
+            for separator in [';', '\t'] {
+                assert_eq!(text(Some(format!("a{separator}{evil}"))), format!("a{separator}'{evil}"));
+            }
         }
+        assert_eq!(text(Some("\t=1".into())), "'\t'=1");
+        assert_eq!(text(Some(";;=1".into())), ";;'=1");
+        assert_eq!(text(Some("a; = b".into())), "a; = b");
         assert_eq!(text(Some("A = B".into())), "A = B");
         assert_eq!(text(None), "");
         assert_eq!(count(Some(-1)), "-1", "a number is one");

@@ -46,6 +46,8 @@ async fn a_resync_is_asked_for_after_a_question_and_by_who_may() {
     let page = developer.get(asked.header("location").expect("a place")).await.text;
     assert!(page.contains("Resync of 0 creators") && page.contains("100 %"), "{page}");
     assert_eq!(count().await, 2);
+    let listed = developer.get(&batches).await.text;
+    assert_eq!(listed.matches("older than 1 day").count(), 1, "{listed}");
     let log = developer.get(&format!("/console/projects/{}/audit", world.project)).await.text;
     assert!(log.contains("asked for a resync of <strong>3 creators"), "{log}");
     assert_eq!(viewer.get(&batches).await.text.matches("class=\"row\"").count(), 2);

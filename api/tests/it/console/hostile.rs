@@ -6,6 +6,7 @@ use reqwest::Method;
 use shared::api_key::ApiKey;
 use shared::people::{Email, Role};
 use shared::secret_token::SecretToken;
+use shared::store::Made;
 use shared::store::batches::BatchFilter;
 use shared::store::members::Actor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -284,7 +285,8 @@ async fn the_audit_log_has_pages() {
         let key = ApiKey::generate();
         let new =
             shared::store::keys::NewKey { hash: &key.hash(), prefix: key.prefix(), scopes: None, expires_at: None };
-        world.store.make_key(world.project, actor, &format!("number-{number:02}"), &new).await.expect("a key");
+        let name = format!("number-{number:02}");
+        assert_eq!(world.store.make_key(world.project, actor, &name, &new).await.expect("an answer"), Made::Done);
     }
     let path = format!("/console/projects/{}/audit", world.project);
     let first = owner.get(&path).await.text;

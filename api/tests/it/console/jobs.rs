@@ -118,7 +118,7 @@ async fn a_dead_job_is_tried_again_once_and_by_who_may() {
     let again = developer.submit("/console/account", &format!("{page}/retry"), &[]).await;
     assert!(again.status == 409 && again.text.contains("not dead any more"), "{}", again.text);
     let open = developer.submit("/console/account", &format!("{page}/discard"), &[]).await;
-    assert!(open.status == 409 && open.text.contains("somebody may wait for it"), "{}", open.text);
+    assert!(open.status == 409 && open.text.contains("not dead any more"), "{}", open.text);
     let log = developer.get(&format!("{project}/audit")).await.text;
     assert_eq!(log.matches("tried again the <strong>sync of open-1").count(), 1, "{log}");
 
@@ -155,6 +155,19 @@ async fn a_dead_job_is_discarded_but_never_a_disconnect() {
     assert_eq!([state(&world, sync).await, state(&world, revoke).await], ["cancelled", "failed"]);
     let log = developer.get(&format!("/console/projects/{}/audit", world.project)).await.text;
     assert!(log.contains("discarded the <strong>sync of open-1") && !log.contains("revoke of"), "{log}");
+    // In a lane of a later version's: it is dead all the same.
+    let later = dead_job(&world, world.project, creator, "sync", "express").await;
+    let answer = developer.submit(&page, &format!("{jobs}/{later}/retry"), &[]).await;
+    assert!(answer.status == 409 && answer.text.contains("a later version of the server"), "{}", answer.text);
+    // Who saw it dead may be late: in no lane is an open one ended.
+    let bulk = dead_job(&world, world.project, creator, "sync", "bulk").await;
+    for open in ["waiting", "enqueued", "running", "retrying"] {
+        let tried_again = format!("UPDATE jobs SET state = '{open}', finished_at = NULL WHERE id = '{bulk}'");
+        world.sql().await.batch_execute(&tried_again).await.expect("an open job");
+        let late = developer.submit(&page, &format!("{jobs}/{bulk}/discard"), &[]).await;
+        assert!(late.status == 409 && late.text.contains("not dead any more"), "{}", late.text);
+        assert_eq!(state(&world, bulk).await, open);
+    }
     let unknown = JobId::new();
     for what in ["retry", "discard"] {
         let answer = developer.submit("/console/account", &format!("{jobs}/{unknown}/{what}"), &[]).await;

@@ -179,6 +179,7 @@ async fn one_user_makes_no_end_of_rows() {
     let key = [("name", "x"), ("access", "all"), ("expires", "never")];
     for (page, path, fields, words) in [
         (&keys, &keys, &key[..], "100 keys that work"),
+        (&"/console/docs-key".to_owned(), &format!("{base}/docs-key"), &[], "100 keys that work"),
         (&members, &format!("{members}/invite"), &[("role", "viewer")], "100 open invitations"),
         (&"/console/projects".to_owned(), &"/console/projects".to_owned(), &[("name", "one more")], "100 projects"),
     ] {

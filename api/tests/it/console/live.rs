@@ -152,16 +152,19 @@ async fn a_stream_ends_with_its_session_with_its_membership_and_with_the_server(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sessions_oldest_stream_makes_room_for_its_newest() {
+async fn a_users_oldest_stream_makes_room_for_their_newest() {
     let world = World::start().await;
     let (page, _) = syncing(&world).await;
     let path = format!("{page}/progress");
     let viewer = Browser::member(&world, Role::Viewer).await;
     let mut first = Events::open(&viewer, &path).await;
     first.words("Queued").await;
+    // A new session has no places of its own.
+    let mut elsewhere = Browser::new(&world);
+    assert_eq!(elsewhere.sign_in("viewer@example.com", PASSWORD).await.status, 303);
     let mut others = Vec::new();
-    for _ in 0..4 {
-        let mut other = Events::open(&viewer, &path).await;
+    for _ in 0..8 {
+        let mut other = Events::open(&elsewhere, &path).await;
         other.words("Queued").await;
         others.push(other);
     }

@@ -8,6 +8,7 @@ use shared::people::Role;
 use shared::queue::Lane;
 use shared::secret_token::SecretToken;
 use shared::store::lanes::LaneState;
+use shared::store::users::FirstOperator;
 
 use super::browser::{Browser, PASSWORD, csrf};
 use super::jobs::dead_job;
@@ -180,11 +181,43 @@ async fn only_the_servers_shell_makes_operators() {
         async move { store.user_by_email(&email).await.unwrap().map(|user| user.id) }
     };
     let second: UserId = user("owner@example.com").await.expect("the owner");
-    assert!(!world.store.make_first_operator(second).await.expect("an answer"), "there is one");
+    let made = world.store.make_first_operator(second).await;
+    assert_eq!(made.expect("an answer"), FirstOperator::ThereIsOne);
     let first = user("first@example.com").await.expect("the first");
     world.store.set_operator(first, false).await.expect("none");
-    assert!(world.store.make_first_operator(second).await.expect("an answer"));
-    assert_eq!(owner.get("/console/operations").await.status, 200);
+    // Nobody slips in where there is none, not even by a new password.
+    for user in [first, second] {
+        let made = world.store.make_first_operator(user).await;
+        assert_eq!(made.expect("an answer"), FirstOperator::Nobody);
+    }
+    assert_eq!(owner.get("/console/operations").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_user_of_all_is_an_operator_and_a_new_password_makes_none() {
+    let world = World::start().await;
+    let token = SecretToken::generate();
+    let user = world.store.add_password_link(&"ada@example.com".parse().unwrap(), &token.hash()).await.expect("a link");
+    let first = async || world.store.make_first_operator(user).await.expect("an answer");
+    assert_eq!(first().await, FirstOperator::Made);
+    let mut ada = Browser::new(&world);
+    let path = api::password_path(&token);
+    assert_eq!(ada.submit(&path, &path, &[("password", PASSWORD), ("repeated", PASSWORD)]).await.status, 303);
+    assert_eq!(ada.get("/console/operations").await.status, 200);
+    world.store.set_operator(user, false).await.expect("none");
+    assert_eq!(first().await, FirstOperator::Nobody);
+    assert_eq!(ada.get("/console/operations").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_t_be_counted_is_not_known_and_the_rest_is_shown() {
+    let world = World::start().await;
+    let mut operator = Browser::operator(&world).await;
+    let sql = world.sql().await;
+    sql.batch_execute("ALTER TABLE creators RENAME TO creators_away").await.expect("renamed");
+    let shown = operator.get("/console/operations").await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    assert!(shown.text.contains("…") && shown.text.contains("0 of 600"), "{}", shown.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
