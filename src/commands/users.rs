@@ -35,7 +35,7 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
         /// Lets that user see and steer the whole installation: lanes, workers, quota, the dead jobs of all projects. The
-        /// first user is one without being asked for.
+        /// first user of all is one without being asked for.
         #[arg(long, conflicts_with = "no_operator")]
         operator: bool,
         /// Not, or no longer.
