@@ -6,6 +6,13 @@
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_by_project ON jobs (project_id, kind, state, id);
 -- One that broke off is there and INVALID (`\d jobs` says so): drop it, and make it again.
 
+-- A project's jobs of a kind and in a state, by age: what its page of jobs lists and counts.
+CREATE INDEX IF NOT EXISTS jobs_by_project ON jobs (project_id, kind, state, id);
+CREATE INDEX batches_by_project ON batches (project_id, id);
+
+-- The long work is done: nobody waits behind these for long. After three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- Given from the server's shell alone.
 ALTER TABLE users ADD COLUMN operator boolean NOT NULL DEFAULT false;
 -- Whether who takes the invitation becomes an operator: the first owner, whose link `metriqlab up` prints.
@@ -13,7 +20,3 @@ ALTER TABLE invitations ADD COLUMN operator boolean NOT NULL DEFAULT false;
 
 -- Null: of the whole installation. The index by project carries these lines, too.
 ALTER TABLE audit_log ALTER COLUMN project_id DROP NOT NULL;
-
--- A project's jobs of a kind and in a state, by age: what its page of jobs lists and counts.
-CREATE INDEX IF NOT EXISTS jobs_by_project ON jobs (project_id, kind, state, id);
-CREATE INDEX batches_by_project ON batches (project_id, id);

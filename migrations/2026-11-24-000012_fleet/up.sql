@@ -1,6 +1,11 @@
 -- What a batch's jobs say of the request, and what the workers go by. Only adds: the version before this one knows nothing of
 -- it; the jobs that it makes of a batch are of no request, and status goes by its own settings beside its workers.
 
+-- The strongest locks first, in the order of who retries dead jobs, and nobody waits behind us for long: after three seconds all
+-- is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+LOCK TABLE creators, batches IN ACCESS EXCLUSIVE MODE;
+
 -- The request's trace context, for the jobs that are made from the batch.
 ALTER TABLE batches ADD COLUMN trace text;
 

@@ -5,5 +5,8 @@
 -- for it, and it is found here.
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_elsewhere ON creators (project_id, platform, connected_at, id)
 --     WHERE disconnecting_at IS NULL AND platform <> 'TIKTOK';
+
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
 CREATE INDEX IF NOT EXISTS creators_elsewhere ON creators (project_id, platform, connected_at, id)
     WHERE disconnecting_at IS NULL AND platform <> 'TIKTOK';

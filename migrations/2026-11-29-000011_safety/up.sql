@@ -5,9 +5,10 @@
 SET LOCAL lock_timeout = '3s';
 LOCK TABLE creators, videos, api_keys, projects IN ACCESS EXCLUSIVE MODE;
 
--- Whether the newest point of its history says what the row says; of a creator, also what the sum over its videos says. A sync's
--- checkpoint and an older version write rows and leave it false: then the next sync that ends appends, changed or not. So does
--- the first one of who is older than history.
+-- Whether the newest point of its history says what the row says; of a creator, also what the sum over its videos says. What a
+-- sync's checkpoint or a consent writes leaves it false: then the next sync that ends appends, changed or not. So does the first
+-- one of who is older than history. An older process beside this schema leaves it as it is: what its job writes and does not end,
+-- in the minutes of a deploy, may lack a point.
 ALTER TABLE creators ADD COLUMN recorded boolean NOT NULL DEFAULT false;
 ALTER TABLE videos ADD COLUMN recorded boolean NOT NULL DEFAULT false;
 

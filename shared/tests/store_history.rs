@@ -227,10 +227,15 @@ async fn who_is_older_than_history_begins_it_with_the_next_sync() {
         video("a", 1).published_at
     );
     sql.batch_execute(&older).await.unwrap();
+    let cadence = "UPDATE projects SET resync_every = 86400; UPDATE creators SET resync_gap = 14400";
+    sql.batch_execute(cadence).await.unwrap();
+    let gap = async || world.database.count("SELECT resync_gap FROM creators").await;
     assert!(world.history().await.is_empty());
     for _ in 0..2 {
+        let before = gap().await;
         let fence = world.next_sync().await;
         world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
+        assert!(gap().await >= before, "nothing has changed, so the next sync comes no sooner");
         let history = world.history().await;
         assert_eq!((history.len(), history[0].counters.followers, history[0].views), (1, Some(1), Some(10)));
         assert_eq!(world.views("a").await, [Some(10)]);

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,8 @@ struct Jobs {
 
 #[derive(Default)]
 struct Running {
+    /// Of the start that began last: the job may come back while an earlier start still ends.
+    line: Weak<Line>,
     now: Progress,
     /// Somebody asked, and this is when they are forgotten.
     asked_until: Option<Instant>,
@@ -115,7 +117,10 @@ impl std::fmt::Debug for Telling {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        lock(&self.jobs.running).remove(&self.id);
+        let mut running = lock(&self.jobs.running);
+        if running.get(&self.id).is_some_and(|job| job.is_of(self)) {
+            running.remove(&self.id);
+        }
     }
 }
 
@@ -130,9 +135,14 @@ impl ProgressVoice {
 
     /// A job that this process begins. It is told of until its line and all clones are gone.
     pub fn job(&self, id: JobId) -> Telling {
-        lock(&self.jobs.running).insert(id, Running::default());
-        Telling(Some(Arc::new(Line { id, jobs: Arc::clone(&self.jobs) })))
+        begin(&self.jobs, id)
     }
+}
+
+fn begin(jobs: &Arc<Jobs>, id: JobId) -> Telling {
+    let line = Arc::new(Line { id, jobs: Arc::clone(jobs) });
+    lock(&jobs.running).insert(id, Running { line: Arc::downgrade(&line), ..Running::default() });
+    Telling(Some(line))
 }
 
 impl Telling {
@@ -140,7 +150,7 @@ impl Telling {
     pub fn update(&self, change: impl FnOnce(&mut Progress)) {
         let Some(line) = &self.0 else { return };
         let mut running = lock(&line.jobs.running);
-        let Some(job) = running.get_mut(&line.id) else { return };
+        let Some(job) = running.get_mut(&line.id).filter(|job| job.is_of(line)) else { return };
         change(&mut job.now);
         if job.is_asked_for() {
             job.is_news = true;
@@ -167,6 +177,10 @@ impl Telling {
 }
 
 impl Running {
+    fn is_of(&self, line: &Line) -> bool {
+        std::ptr::eq(self.line.as_ptr(), line)
+    }
+
     fn is_asked_for(&self) -> bool {
         self.asked_until.is_some_and(|until| Instant::now() < until)
     }
@@ -351,12 +365,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_start_that_ends_late_does_not_silence_the_one_after_it() {
+        let jobs = Arc::<Jobs>::default();
+        let id = JobId::new();
+        let pages = || lock(&jobs.running).get(&id).map(|job| job.now.pages);
+        let (first, second) = (begin(&jobs, id), begin(&jobs, id));
+        second.update(|now| now.pages = 2);
+        first.update(|now| now.pages = 9);
+        assert_eq!(pages(), Some(2));
+        drop(first);
+        assert_eq!(pages(), Some(2));
+        drop(second);
+        assert_eq!(pages(), None);
+    }
+
     #[tokio::test]
     async fn only_a_wait_that_takes_long_is_told() {
         let jobs = Arc::<Jobs>::default();
         let id = JobId::new();
-        lock(&jobs.running).insert(id, Running::default());
-        let telling = Telling(Some(Arc::new(Line { id, jobs: Arc::clone(&jobs) })));
+        let telling = begin(&jobs, id);
         let waits = || lock(&jobs.running)[&id].now.waits;
         telling.waiting(async { assert!(!waits()) }).await;
         let long = async {

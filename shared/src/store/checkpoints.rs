@@ -94,7 +94,7 @@ impl Store {
         videos: &[Video],
         profile: Option<&Profile>,
         checkpoint: &Checkpoint,
-    ) -> Result<usize, WriteError> {
+    ) -> Result<i64, WriteError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
@@ -102,7 +102,7 @@ impl Store {
                 let mut written = upsert_videos(connection, fence.creator, videos).await?;
                 if checkpoint.part == 0 {
                     delete_checkpoints(connection, fence.creator).await?;
-                    written += save_profile(connection, fence.creator, &before, profile).await?;
+                    written += i64::from(save_profile(connection, fence.creator, &before, profile).await?);
                 }
                 if written > 0 && before.is_recorded() {
                     // Should this job end here, the next sync finds nothing new, and yet has to record it.
@@ -201,12 +201,10 @@ async fn save_profile(
     creator: CreatorId,
     before: &Before,
     profile: Option<&Profile>,
-) -> QueryResult<usize> {
-    let Some(profile) = profile else { return Ok(0) };
-    if before.says(profile) {
-        return Ok(0);
-    }
-    diesel::update(creators::table.find(creator)).set(ProfileColumns::from(profile)).execute(connection).await
+) -> QueryResult<bool> {
+    let Some(profile) = profile.filter(|profile| !before.says(profile)) else { return Ok(false) };
+    diesel::update(creators::table.find(creator)).set(ProfileColumns::from(profile)).execute(connection).await?;
+    Ok(true)
 }
 
 pub(super) async fn delete_checkpoints(connection: &mut AsyncPgConnection, creator: CreatorId) -> QueryResult<usize> {

@@ -107,7 +107,8 @@ impl StoreError {
     }
 }
 
-/// Postgres says in words what diesel gives no kind for: it stops, starts, or is full.
+/// Postgres says in words what diesel gives no kind for: it stops, starts, is full, or has ended one of two transactions that
+/// waited for each other.
 fn is_outage(message: &str) -> bool {
     [
         "terminating connection",
@@ -115,6 +116,7 @@ fn is_outage(message: &str) -> bool {
         "too many clients",
         "remaining connection slots",
         "canceling statement due to",
+        "deadlock detected",
     ]
     .iter()
     .any(|sign| message.contains(sign))

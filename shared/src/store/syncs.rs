@@ -150,12 +150,12 @@ impl Store {
                         None => Ok(0),
                     }
                 };
-                let (written, hidden) = try_join(upsert_videos(sharing, fence.creator, result.videos), hide).await?;
+                let (new, hidden) = try_join(upsert_videos(sharing, fence.creator, result.videos), hide).await?;
                 if result.checkpoints > 0 {
                     delete_checkpoints(connection, fence.creator).await?;
                 }
                 let news = result.profile.is_some_and(|profile| !before.says(profile));
-                let changed = result.changed || news || written > 0 || hidden > 0;
+                let changed = result.changed || news || new > 0 || hidden > 0;
                 let longest = cadence::longest_age(before.resync_every, project_resync_every, result.resync_every);
                 let (gap, wait) = before.next_turn(fence.creator, longest, changed, job.created_at);
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
@@ -307,12 +307,12 @@ pub(super) async fn lock(connection: &mut AsyncPgConnection, fence: Fence) -> Re
 /// Inserts new videos and updates changed ones. A row that says the same already is not touched, not even locked. The
 /// time of publication stays as first seen, so that a walk through the pages shows every video once. Where a counter is new,
 /// the same statement appends to the video's history: who writes the same again appends nothing. So does it for a row that no
-/// version with history has written yet.
+/// version with history has written yet. Gives the number of those that said something new, which such a row alone does not.
 pub(super) async fn upsert_videos(
     connection: &AsyncPgConnection,
     creator: CreatorId,
     videos: &[Video],
-) -> QueryResult<usize> {
+) -> QueryResult<i64> {
     if videos.is_empty() {
         return Ok(0);
     }
@@ -337,7 +337,8 @@ pub(super) async fn upsert_videos(
         .bind(column(&distinct, |video| video.comments).into_sql::<Array<Nullable<BigInt>>>())
         .bind(column(&distinct, |video| video.shares).into_sql::<Array<Nullable<BigInt>>>())
         .bind(column(&distinct, |video| -> DateTime<Utc> { video.published_at }).into_sql::<Array<Timestamptz>>())
-        .execute(&mut &*connection)
+        .rows::<BigInt>()
+        .get_result(&mut &*connection)
         .await
 }
 

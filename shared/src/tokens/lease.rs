@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rand::Rng as _;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -33,6 +34,11 @@ impl Hold {
     /// Whose tokens they are.
     pub fn account(&self) -> Account {
         self.credential.account()
+    }
+
+    /// Of which consent they were when the lease was taken: a renewal keeps it, a new connection does not.
+    pub fn granted_at(&self) -> DateTime<Utc> {
+        self.credential.granted_at
     }
 }
 

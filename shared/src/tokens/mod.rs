@@ -212,7 +212,10 @@ impl Tokens {
             external_ref: new.external_ref.map(str::to_owned),
             lease_owner,
         };
-        self.erase_leaving(&connection).await?;
+        // It only makes the transaction that follows shorter. The code is spent by now: this must not fail the consent.
+        if let Err(error) = self.erase_leaving(&connection).await {
+            tracing::debug!(%error, "what is on its way out is left to its disconnect");
+        }
         Ok(self.0.store.connect(&connection, trace).await?)
     }
 

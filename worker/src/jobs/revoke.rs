@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use shared::ids::{JobId, ProjectId};
 use shared::queue::{Delivery, Lane, Message};
 use shared::store::StoreError;
@@ -25,82 +26,101 @@ pub(super) async fn run(context: &Arc<Context>, delivery: &Delivery, job: &Job) 
         // A new connection of the account, or an earlier start of this job, has erased it.
         return finish_empty(context, job).await;
     };
-    let hold = match context.tokens.hold(leaving.credential, LEASE_WAIT).await {
-        Ok(hold) => hold,
-        // Erased between the two looks.
-        Err(TokenError::Gone) => return finish_empty(context, job).await,
-        Err(error) => return Err(error.into()),
-    };
-    let revocation = Held { context: Arc::clone(context), job: job.clone(), leaving, hold };
+    let departure = Departure { context: Arc::clone(context), job: job.clone(), leaving };
     // Also when this job is stopped: a pair that was renewed must be saved, and what a call has done be seen to.
-    context.tokens.to_the_end(revocation.end(delivery.stop.clone())).await?
+    context.tokens.to_the_end(departure.end(delivery.stop.clone())).await?
 }
 
 async fn finish_empty(context: &Context, job: &Job) -> Result<(), Halt> {
     if context.store.finish_empty_disconnect(job.fence()).await? { Ok(()) } else { Err(Halt::Superseded) }
 }
 
-/// A revocation that has the lease of the account's tokens: nobody connects the account meanwhile, and of two projects
-/// that let go at once one is the last.
-struct Held {
+/// A creator's end. The authorization and the row end under the lease of the account's tokens: nobody connects the account
+/// meanwhile, and of two projects that let go at once one is the last.
+struct Departure {
     context: Arc<Context>,
     job: Job,
     leaving: Leaving,
-    hold: Hold,
 }
 
-impl Held {
+impl Departure {
     async fn end(self, stop: CancellationToken) -> Result<(), Halt> {
-        let result = self.revoke_and_erase(&stop).await;
-        self.context.tokens.release(self.hold).await;
-        result
+        let Self { context, job, .. } = &self;
+        let Some(hold) = self.hold().await? else { return finish_empty(context, job).await };
+        let ended = self.end_authorization(&hold, &stop).await;
+        context.tokens.release(hold).await;
+        let ended = ended?;
+        // Without the lease, which is far shorter than this may take: who connects the account again does not wait for it.
+        self.erase(&stop).await?;
+        let Some(hold) = self.hold().await? else { return finish_empty(context, job).await };
+        let finished = self.finish(&hold, ended, &stop).await;
+        context.tokens.release(hold).await;
+        finished
     }
 
-    async fn revoke_and_erase(&self, stop: &CancellationToken) -> Result<(), Halt> {
-        let Self { context, job, leaving, hold } = self;
+    /// The lease; `None`: the account was erased since this job looked for it.
+    async fn hold(&self) -> Result<Option<Hold>, Halt> {
+        match self.context.tokens.hold(self.leaving.credential, LEASE_WAIT).await {
+            Ok(hold) => Ok(Some(hold)),
+            Err(TokenError::Gone) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Revokes the authorization, unless others hold the account. Gives which consent's has ended, if one has.
+    async fn end_authorization(&self, hold: &Hold, stop: &CancellationToken) -> Result<Option<DateTime<Utc>>, Halt> {
+        let Self { context, leaving, .. } = self;
         if context.store.is_held_by_others(leaving.credential, leaving.id).await? {
             tracing::info!(creator = %leaving.id, "the account is only let go of: another project holds it");
-        } else {
-            match context.tokens.revoke(hold, stop).await {
-                Ok(revoked) => tracing::info!(creator = %leaving.id, ?revoked, "the authorization is revoked"),
-                Err(error) => {
-                    if matches!(error, TokenError::Platform(_)) && !context.tokens.still_holds(hold).await? {
-                        self.ask_for_a_verdict().await;
-                    }
-                    return Err(still_to_revoke(error));
-                }
-            }
+            return Ok(None);
         }
+        let revoked = context.tokens.revoke(hold, stop).await;
+        if matches!(revoked, Ok(_) | Err(TokenError::Platform(_))) && !context.tokens.still_holds(hold).await? {
+            self.ask_for_a_verdict(hold).await;
+        }
+        let revoked = revoked.map_err(still_to_revoke)?;
+        tracing::info!(creator = %leaving.id, ?revoked, "the authorization is revoked");
+        Ok(Some(hold.granted_at()))
+    }
+
+    async fn erase(&self, stop: &CancellationToken) -> Result<(), Halt> {
         let mut after = None;
         loop {
-            after = context.store.erase_video_history(leaving.id, after.as_deref()).await?;
+            after = self.context.store.erase_video_history(self.leaving.id, after.as_deref()).await?;
             if after.is_none() {
-                break;
+                return Ok(());
             }
             // A long past takes minutes: the next start goes on from here, and finds the tokens revoked.
             if stop.is_cancelled() {
                 return Err(TokenError::Interrupted.into());
             }
         }
+    }
+
+    async fn finish(&self, hold: &Hold, ended: Option<DateTime<Utc>>, stop: &CancellationToken) -> Result<(), Halt> {
+        // The last one ends the authorization. Meanwhile others may have let go, or connected the account and let go.
+        if ended != Some(hold.granted_at()) {
+            self.end_authorization(hold, stop).await?;
+        }
+        let Self { context, job, leaving } = self;
         if context.store.finish_disconnect(job.fence(), leaving.credential, hold.owner()).await? {
             return Ok(());
         }
-        self.ask_for_a_verdict().await;
         // The lease or the job is another's by now. The fence tells which: if the job is, the postponement writes nothing.
         Err(Halt::NotNow(LEASE_LOST))
     }
 
     /// The lease was lost under a call to the platform. Whoever connected the account meanwhile may have got a grant that
     /// this call has ended: a sync finds out. docs/internals.md: never silently dead.
-    async fn ask_for_a_verdict(&self) {
-        if let Err(error) = self.sync_who_is_connected().await {
+    async fn ask_for_a_verdict(&self, hold: &Hold) {
+        if let Err(error) = self.sync_who_is_connected(hold).await {
             tracing::error!(%error, "a connection may be dead, and no sync of it could be asked for");
         }
     }
 
-    async fn sync_who_is_connected(&self) -> Result<(), StoreError> {
+    async fn sync_who_is_connected(&self, hold: &Hold) -> Result<(), StoreError> {
         let Context { store, queue, .. } = &*self.context;
-        for (project, creator) in store.connected_creators(&self.hold.account()).await? {
+        for (project, creator) in store.connected_creators(&hold.account()).await? {
             tracing::warn!(%creator, "an authorization was revoked late: a sync will tell whether the new one lives");
             let told = match store.open_sync(project, creator, None).await? {
                 OpenSync::New(id) => queue.push(Lane::Sync, &sync(id, project), None).await.map(|_| ()),

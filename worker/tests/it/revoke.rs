@@ -9,7 +9,7 @@ use shared::store::creators::Status;
 use shared::store::jobs::JobState;
 use shared::tokens::{NewGrant, TokenError};
 
-use crate::support::{SCOPES, System, wait_for};
+use crate::support::{SCOPES, System, postgres, wait_for};
 
 async fn assert_erased(system: &System) {
     for table in ["creators", "videos", "credentials", "creator_history", "video_history"] {
@@ -297,4 +297,46 @@ async fn a_connection_that_a_late_revocation_has_killed_says_so() {
     .await;
     assert_eq!(system.last_word(revoke).await, Final::Done);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_long_past_and_the_last_grant_ends_with_the_last_holder() {
+    // Whether the other project lets go, too, while the first one's past is still being erased.
+    for lets_go in [false, true] {
+        let system = System::start().await;
+        let worker = system.worker();
+        let other = system.store.add_key("other", &[2; 32], "mlk_other").await.expect("a project");
+        let open_id = system.account(2).await;
+        let mine = system.connect(&open_id).await;
+        assert_eq!(system.last_word(mine.sync.expect("a first sync")).await, Final::Done);
+        // A past that takes long: who erases it waits for a row of it.
+        let past = postgres(&system.database_url).await;
+        past.batch_execute("BEGIN; SELECT FROM video_history FOR UPDATE").await.expect("locked");
+        let first = system.ask_for_disconnect(system.project, mine.creator).await;
+        wait_for("the first grant to end, and its lease", async || {
+            let leases = "SELECT count(*) FROM credentials WHERE lease_owner IS NOT NULL";
+            (!is_granted(&system, &open_id).await && system.count(leases).await == 0).then_some(())
+        })
+        .await;
+        let theirs = system.connect_with(other, &open_id, SCOPES).await;
+        assert_eq!(system.last_word(theirs.sync.expect("a first sync")).await, Final::Done);
+        if lets_go {
+            // Its own past is not in the way.
+            let second = system.ask_for_disconnect(other, theirs.creator).await;
+            assert_eq!(system.last_word(second).await, Final::Done);
+            assert!(is_granted(&system, &open_id).await, "the first one is still there");
+        }
+        past.batch_execute("COMMIT").await.expect("unlocked");
+        assert_eq!(system.last_word(first).await, Final::Done);
+        if lets_go {
+            assert!(!is_granted(&system, &open_id).await, "nobody holds it any more");
+            assert_erased(&system).await;
+        } else {
+            assert!(is_granted(&system, &open_id).await, "the other project holds it");
+            assert_eq!(system.count("SELECT count(*) FROM creators").await, 1);
+            let syncs = format!("SELECT count(*) FROM jobs WHERE kind = 'sync' AND creator_id = '{}'", theirs.creator);
+            assert_eq!(system.count(&syncs).await, 1, "no call came late, so nobody has to find out");
+        }
+        worker.stop().await;
+    }
 }
