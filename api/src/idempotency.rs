@@ -2,8 +2,9 @@
 //! sends it again, and gets the first one's answer.
 //!
 //! The first request runs to its end, also if its client hangs up, and its answer is kept for a day; but not one of a server
-//! that failed (5xx), nor that a creator has to connect again: those are to be tried again. While it runs, others are told so. Its lease in Postgres is renewed
-//! meanwhile: if the process dies, the key is free again within 15 s, and the next request runs anew.
+//! that failed (5xx), nor that a creator has to connect again: those are to be tried again. While it runs, others are told so.
+//! Its lease in Postgres is renewed meanwhile: if the process dies, the key is free again within 15 s, and the next request
+//! runs anew.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
