@@ -134,6 +134,7 @@ impl Pulse {
                 metrics::counter!("metriqlab_queue_reclaimed_total", "lane" => self.lane.lane().as_str())
                     .increment(jobs);
                 info!(lane = %self.lane.lane(), worker = dead, jobs, "took back the jobs of a dead worker");
+                self.lane.make_room(jobs);
             }
             Err(error) => debug!(lane = %self.lane.lane(), worker = dead, %error, "can't take over yet"),
         }

@@ -225,6 +225,11 @@ impl LaneState {
         self.full.store(false, Ordering::Release);
     }
 
+    /// Makes room for so many jobs of a dead worker.
+    pub(super) fn make_room(&self, jobs: u64) {
+        self.slots.lend(self.lane(), usize::try_from(jobs).unwrap_or(usize::MAX));
+    }
+
     async fn free_slot(&self) -> Option<Slot> {
         while self.unconfirmed.load(Ordering::Acquire) > UNCONFIRMED {
             self.confirmed.notified().await;

@@ -1,7 +1,7 @@
 //! How many jobs run at a time in one process, all lanes together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -11,16 +11,27 @@ use super::{CHUNK, Lane};
 /// quarters at most, and leaves a waiting client one. So jobs that wait, for the budget or for a platform that hangs, never
 /// lock out those that are more urgent. With one slot or two there is less to keep free: of two, syncs may have both, and the
 /// bulk lane one.
+///
+/// Who takes over a dead worker's jobs lends itself as many slots: else they would wait until a job here has had its turn at
+/// the budget, though those of the dead worker are free by its death. Lent slots are gone again with the next jobs that end.
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Arc<Semaphore>,
     syncs: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    /// As many as there are; no more than that is lent.
+    size: usize,
+    /// Slots that each lane has to give back.
+    lent: [Arc<AtomicUsize>; Lane::ALL.len()],
 }
 
-/// Some slots, by the circles that they count in, the smallest first; they are free again when it is dropped.
+/// Some slots, by the circles that they count in, the smallest first; they are free again when it is dropped, but for those
+/// that its lane was lent.
 #[derive(Debug)]
-pub(super) struct Slot(Vec<OwnedSemaphorePermit>);
+pub(super) struct Slot {
+    circles: Vec<OwnedSemaphorePermit>,
+    lent: Arc<AtomicUsize>,
+}
 
 impl Slots {
     pub(super) fn new(concurrency: usize) -> Self {
@@ -29,7 +40,23 @@ impl Slots {
         let three_quarters = all / 4 * 3 + all % 4 * 3 / 4;
         let bulk = three_quarters.min(syncs.saturating_sub(1)).max(1);
         let [all, syncs, bulk] = [all, syncs, bulk].map(|size| Arc::new(Semaphore::new(size)));
-        Self { all, syncs, bulk }
+        Self { all, syncs, bulk, size: concurrency.max(1), lent: Default::default() }
+    }
+
+    fn lent(&self, lane: Lane) -> &Arc<AtomicUsize> {
+        &self.lent[lane as usize]
+    }
+
+    /// Lends a lane slots for so many jobs of a dead worker; in all no more than there are.
+    pub(super) fn lend(&self, lane: Lane, jobs: usize) {
+        let lent = self.lent(lane);
+        let count = jobs.min(self.size.saturating_sub(lent.load(Ordering::Acquire)));
+        // Counted before they are there: whoever gives one back finds that it was lent.
+        lent.fetch_add(count, Ordering::AcqRel);
+        // From the largest circle to the smallest: who gets one of the smallest finds room in the others.
+        for circle in self.circles(lane).iter().rev() {
+            circle.add_permits(count);
+        }
     }
 
     fn circles(&self, lane: Lane) -> Vec<&Arc<Semaphore>> {
@@ -43,11 +70,12 @@ impl Slots {
     /// Waits for a free slot, and takes what else is free then, at most [`CHUNK`].
     pub(super) async fn acquire(&self, lane: Lane) -> Option<Slot> {
         let circles = self.circles(lane);
-        let mut slot = Slot(Vec::with_capacity(circles.len()));
+        let mut held = Vec::with_capacity(circles.len());
         // From the smallest circle to the largest, by everybody: so nobody who waits for one holds what that one waits for.
         for circle in &circles {
-            slot.0.push(Arc::clone(circle).acquire_owned().await.ok()?);
+            held.push(Arc::clone(circle).acquire_owned().await.ok()?);
         }
+        let mut slot = Slot { circles: held, lent: Arc::clone(self.lent(lane)) };
         grow(&mut slot, &circles);
         Some(slot)
     }
@@ -59,19 +87,33 @@ fn grow(slot: &mut Slot, circles: &[&Arc<Semaphore>]) {
     let Ok(count) = u32::try_from(free) else { return };
     let more: Option<Vec<_>> =
         circles.iter().map(|circle| Arc::clone(circle).try_acquire_many_owned(count).ok()).collect();
-    for (held, more) in slot.0.iter_mut().zip(more.into_iter().flatten()) {
+    for (held, more) in slot.circles.iter_mut().zip(more.into_iter().flatten()) {
         held.merge(more);
     }
 }
 
 impl Slot {
     pub(super) fn count(&self) -> usize {
-        self.0.first().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.circles.first().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
     /// One of these slots, for one job.
     pub(super) fn split(&mut self) -> Option<Slot> {
-        self.0.iter_mut().map(|circle| circle.split(1)).collect::<Option<Vec<_>>>().map(Slot)
+        let circles = self.circles.iter_mut().map(|circle| circle.split(1)).collect::<Option<Vec<_>>>()?;
+        Some(Self { circles, lent: Arc::clone(&self.lent) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let held = self.count();
+        let owed = |lent: usize| (lent > 0 && held > 0).then(|| lent.saturating_sub(held));
+        let Ok(lent) = self.lent.fetch_update(Ordering::AcqRel, Ordering::Acquire, owed) else { return };
+        for circle in &mut self.circles {
+            if let Some(given_back) = circle.split(lent.min(held)) {
+                given_back.forget();
+            }
+        }
     }
 }
 
@@ -136,6 +178,29 @@ mod tests {
         let slots = Slots::new(4);
         let _held = [most(&slots, Lane::Bulk).await, most(&slots, Lane::Sync).await];
         assert_eq!(most(&slots, Lane::Revoke).await.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn lent_slots_are_there_at_once_and_gone_when_jobs_end() {
+        let slots = Slots::new(8);
+        let mut held = most(&slots, Lane::Bulk).await;
+        assert_eq!(held.count(), 6);
+        slots.lend(Lane::Bulk, 3);
+        let lent = most(&slots, Lane::Bulk).await;
+        assert_eq!(lent.count(), 3, "though all that the lane has is held");
+        assert_eq!(most(&slots, Lane::Sync).await.count(), 1, "a waiting client's is still free");
+        drop(held.split());
+        drop(held.split());
+        drop(lent);
+        assert_eq!(held.count(), 4);
+        drop(held);
+        assert_eq!(most(&slots, Lane::Bulk).await.count(), 6);
+        assert_eq!(most(&slots, Lane::Sync).await.count(), 7);
+        assert_eq!(most(&slots, Lane::Revoke).await.count(), 8, "as before");
+        slots.lend(Lane::Sync, 100);
+        slots.lend(Lane::Sync, 100);
+        assert_eq!(most(&slots, Lane::Sync).await.count(), 15, "no more than twice as many");
+        assert_eq!(most(&slots, Lane::Revoke).await.count(), 8, "those that were not needed are gone");
     }
 
     #[tokio::test]

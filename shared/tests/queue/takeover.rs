@@ -36,6 +36,23 @@ async fn the_jobs_of_a_dead_worker_run_elsewhere_at_the_front_and_in_order() {
     until("the dead one is struck off", async || queue.workers().await.unwrap().len() == 1).await;
 }
 
+/// Its slots are free by its death: its jobs need not wait for those of others.
+#[tokio::test]
+async fn the_jobs_of_a_dead_worker_run_in_one_whose_slots_are_all_taken() {
+    let (queue, _) = fresh_queue();
+    let settings = WorkerSettings { concurrency: 4, ..quick() };
+    let (dead, alive) = (Seen::default(), Seen::default());
+    let pool = stuck_worker(&queue, settings, &dead);
+    queue.push_many(Lane::Bulk, &[message("noop"), message("noop")]).await.unwrap();
+    until("it has all that it may", async || dead.len() == 2).await;
+    let busy = stuck_worker(&queue, settings, &alive);
+    queue.push_many(Lane::Bulk, &(0..6).map(|_| message("noop")).collect::<Vec<_>>()).await.unwrap();
+    until("the other, too", async || alive.len() == 2).await;
+    drop(pool);
+    until("the dead one's run there", async || dead.ids().iter().all(|id| alive.ids().contains(id))).await;
+    assert_eq!((alive.len(), busy.running()), (4, 4), "and no more");
+}
+
 #[tokio::test]
 async fn a_worker_that_died_with_ten_thousand_jobs_is_recovered() {
     let (queue, prefix) = fresh_queue();
