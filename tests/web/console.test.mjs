@@ -21,20 +21,7 @@ after(async () => {
   await system?.stop();
 });
 
-/** A page is no wider than its window, and accessible, on a light desktop and on a dark phone. */
-async function looks(page) {
-  for (const [width, colorScheme] of [[390, 'dark'], [1280, 'light']]) {
-    await page.setViewportSize({ width, height: 844 });
-    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${page.url()} at ${width}`);
-    await page.evaluate(AXE);
-    const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }));
-    const found = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-    assert.deepEqual(found.map(({ id, nodes }) => [id, nodes[0].html]), [], page.url());
-  }
-}
-
-/** The same of a page without scripts, where no checker runs either: its text, in a page that has no script of ours. */
+/** `looks` at a page without scripts, where no checker runs either: its text, in a page that has no script of ours. */
 async function looksWithoutScripts(page) {
   const context = await browser.newContext();
   const twin = await context.newPage();
