@@ -44,7 +44,12 @@ impl Slots {
     }
 
     fn lent(&self, lane: Lane) -> &Arc<AtomicUsize> {
-        &self.lent[lane as usize]
+        let [revoke, sync, bulk] = &self.lent;
+        match lane {
+            Lane::Revoke => revoke,
+            Lane::Sync => sync,
+            Lane::Bulk => bulk,
+        }
     }
 
     /// Lends a lane slots for so many jobs of a dead worker; in all no more than there are.
