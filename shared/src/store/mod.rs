@@ -21,6 +21,8 @@ pub mod jobs;
 pub mod keys;
 pub mod lanes;
 pub mod members;
+#[cfg(test)]
+mod migration_rules;
 pub mod overview;
 pub mod paces;
 mod pool;
