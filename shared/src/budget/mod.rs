@@ -11,8 +11,8 @@
 
 #[cfg(test)]
 mod account;
+mod backstop;
 mod breaker;
-mod ceiling;
 mod connection;
 mod coordinator;
 #[cfg(test)]
