@@ -1,7 +1,7 @@
 # What a developer does, by name. `make` alone starts the whole system.
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-web lint demo bench soak servers pooler
+.PHONY: run test test-web lint demo bench soak try-upgrade servers pooler
 
 # Where cargo puts what it builds. Programs are started from there: `cargo run` would build the dependencies again, with the
 # features of one package instead of the workspace's.
@@ -47,6 +47,10 @@ bench: servers
 soak: servers
 	cargo build --locked --release --workspace --bins
 	cargo test --locked --release --workspace --test soak -- --ignored --nocapture
+
+# A deploy, tried: processes of an earlier commit beside this one's, on this one's schema. `make try-upgrade FROM=v1.2`.
+try-upgrade: servers
+	scripts/try-upgrade $(FROM)
 
 # Postgres and Redis, installed if they are missing.
 servers:

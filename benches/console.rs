@@ -9,16 +9,15 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::time::{Duration, Instant};
 
-use support::System;
-use support::member::Member;
-use support::servers::PrivatePostgres;
+use common::support::System;
+use common::support::member::Member;
+use common::support::servers::PrivatePostgres;
+use common::{percentiles, without_workers};
 use tokio_postgres::Client as Sql;
 
 const CREATORS: i64 = 100_000;
@@ -83,7 +82,7 @@ const PAGES: [(&str, &str); 41] = [
 #[tokio::main]
 async fn main() {
     let postgres = PrivatePostgres::start().await;
-    let system = System::builder().on_postgres(&postgres.url).workers(0).set("RUST_LOG", "warn").start().await;
+    let system = without_workers(&postgres).await;
     let (sql, member) = (system.sql().await, Member::of(&system, "owner").await);
     sql.batch_execute("UPDATE users SET operator = true").await.expect("an operator");
     let start = Instant::now();
@@ -109,10 +108,7 @@ async fn main() {
             times.push(start.elapsed());
             assert_eq!(status, 200, "{name}, {path}: {html}");
         }
-        // Those after the first tenth, which fills caches.
-        times.drain(..READS / 10);
-        times.sort_unstable();
-        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        let (p50, p99) = percentiles(&mut times);
         let weight = html.len() + loads(&system, &html).await;
         let mark = if p99 > LIMIT || (weight > HEAVIEST && FIRST.contains(&name)) { "  over the limit" } else { "" };
         println!("{name:<28} {p50:>9.2?} {p99:>9.2?} {:>9} {weight:>9}{mark}", html.len());

@@ -9,14 +9,13 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::support;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use metriqlab::up::postgres::PostgresOptions;
@@ -25,7 +24,6 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::budget::{Budget, BudgetSettings};
 use shared::crypto::KeyRing;
-use shared::ids::ProjectId;
 use shared::platforms::tiktok::{PkceMode, TikTok, TikTokSettings};
 use shared::platforms::{AccessToken, Grant, RefreshToken, Scopes};
 use shared::store::Store;

@@ -9,19 +9,18 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use common::support::System;
+use common::support::servers::PrivatePostgres;
+use common::{alter_system, percentiles, project, without_workers};
 use shared::ids::{CreatorId, ProjectId, VideoId};
 use shared::store::Store;
 use shared::store::history::{HistoryRange, Interval};
-use support::System;
-use support::servers::PrivatePostgres;
 use tokio_postgres::Client as Sql;
 use uuid::Uuid;
 
@@ -37,12 +36,11 @@ const READS: i64 = 1_000;
 #[tokio::main]
 async fn main() {
     let postgres = PrivatePostgres::start().await;
-    without_sync(&postgres.url).await;
-    let system = System::builder().on_postgres(&postgres.url).workers(0).set("RUST_LOG", "warn").start().await;
+    without_sync(&postgres).await;
+    let system = without_workers(&postgres).await;
     let sql = system.sql().await;
     let store = Store::open(&system.database_url.clone().into(), 1).expect("a store");
-    let project: String = sql.query_one("SELECT id::text FROM projects", &[]).await.expect("a project").get(0);
-    let project = ProjectId::from(project.parse::<Uuid>().expect("an id"));
+    let project = project(&sql).await;
     let start = Instant::now();
     fill(&sql).await;
     println!("{CREATORS} creators and as many videos, {DAYS} days, filled in {:.1?}", start.elapsed());
@@ -61,11 +59,9 @@ async fn main() {
 }
 
 /// The rows are generated: nothing is lost with them.
-async fn without_sync(server: &str) {
-    let sql = support::database::connect(server).await;
-    for setting in ["fsync = off", "full_page_writes = off", "max_wal_size = '8GB'"] {
-        sql.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.expect("set");
-    }
+async fn without_sync(postgres: &PrivatePostgres) {
+    alter_system(postgres, &["fsync = off", "full_page_writes = off", "max_wal_size = '8GB'"]).await;
+    let sql = common::support::database::connect(&postgres.url).await;
     sql.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
 }
 
@@ -202,9 +198,7 @@ async fn erase(sql: &Sql) {
     report(&format!("a creator with {EACH} videos and their year deleted ({} rows)", DAYS * (EACH + 1)), &mut times);
 }
 
-/// Of those after the first tenth, which fills caches.
 fn report(what: &str, times: &mut Vec<Duration>) {
-    times.drain(..times.len() / 10);
-    times.sort_unstable();
-    println!("{what}: {:.2?}, {:.2?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    let (p50, p99) = percentiles(times);
+    println!("{what}: {p50:.2?}, {p99:.2?}");
 }

@@ -7,14 +7,13 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use common::support;
 use secrecy::SecretString;
 use shared::queue::{Lane, Message, Queue};
 use shared::store::Store;

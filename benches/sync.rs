@@ -10,14 +10,13 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use common::support;
 use futures::StreamExt as _;
 use support::servers::{PrivatePostgres, PrivateRedis};
 use support::system::free_port;
@@ -57,8 +56,7 @@ async fn main() {
         })
         .await;
     idle(&sql).await;
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{CREATORS} syncs of {VIDEOS} videos, one api and one worker process, {cores} cores");
+    println!("{CREATORS} syncs of {VIDEOS} videos, one api and one worker process, {} cores", common::cores());
     let mut rates = Vec::new();
     let mut last = None;
     for _ in 0..ROUNDS {

@@ -8,14 +8,13 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::support;
 use futures::future::join_all;
 use support::process::Process;
 use support::servers::{PrivatePostgres, PrivateRedis};
@@ -38,7 +37,7 @@ async fn main() {
     let small = system.connect(&system.sandbox.user(20).await).await;
     let large = system.connect(&system.sandbox.user(2_000).await).await;
     system.settled().await;
-    println!("two processes (api, worker), {} cores", std::thread::available_parallelism().map_or(0, usize::from));
+    println!("two processes (api, worker), {} cores", common::cores());
     idle(&system).await;
     syncs(&system.client, &small).await;
     reads(&system, &large).await;

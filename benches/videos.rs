@@ -8,18 +8,17 @@
     clippy::panic,
     reason = "a benchmark"
 )]
-#![allow(dead_code, unused_imports, reason = "the tests' support is shared, and not all of it is used here")]
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::time::{Duration, Instant};
 
+use common::support::System;
+use common::support::servers::PrivatePostgres;
+use common::{alter_system, percentiles, project, without_workers};
 use shared::ids::{CreatorId, ProjectId};
 use shared::store::Store;
 use shared::store::videos::VideoQuery;
-use support::System;
-use support::servers::PrivatePostgres;
 use tokio_postgres::Client as Sql;
 use uuid::Uuid;
 
@@ -33,14 +32,13 @@ const WALKS: usize = 1_000;
 #[tokio::main]
 async fn main() {
     let mut postgres = PrivatePostgres::start().await;
-    set_up(&postgres.url).await;
+    set_up(&postgres).await;
     // Its memory is taken at the start.
     postgres.restart().await;
-    let system = System::builder().on_postgres(&postgres.url).workers(0).set("RUST_LOG", "warn").start().await;
+    let system = without_workers(&postgres).await;
     let sql = system.sql().await;
     let store = Store::open(&system.database_url.clone().into(), 1).expect("a store");
-    let project: String = sql.query_one("SELECT id::text FROM projects", &[]).await.expect("a project").get(0);
-    let project = ProjectId::from(project.parse::<Uuid>().expect("an id"));
+    let project = project(&sql).await;
     println!(
         "a page of {PAGE} videos, all pages of {WALKS} creators with {EACH} videos each; p50 and p99, ratio of the p50"
     );
@@ -66,17 +64,15 @@ async fn main() {
 
 /// The rows are generated: nothing is lost with them. And Postgres has memory for all of them, as one with a large table is given:
 /// what is compared is the table's size, not two caches.
-async fn set_up(server: &str) {
-    let sql = support::database::connect(server).await;
-    for setting in [
+async fn set_up(postgres: &PrivatePostgres) {
+    let settings = [
         "fsync = off",
         "full_page_writes = off",
         "max_wal_size = '8GB'",
         "maintenance_work_mem = '1GB'",
         "shared_buffers = '4GB'",
-    ] {
-        sql.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.expect("set");
-    }
+    ];
+    alter_system(postgres, &settings).await;
 }
 
 /// Brings the number of videos from `from` to `to`. The indexes are made anew afterwards, which is faster than keeping them
@@ -155,11 +151,4 @@ async fn over_http(system: &System, creators: &[CreatorId]) -> (Duration, Durati
         }
     }
     percentiles(&mut times)
-}
-
-/// Of the pages after the first tenth, which fills caches.
-fn percentiles(times: &mut Vec<Duration>) -> (Duration, Duration) {
-    times.drain(..times.len() / 10);
-    times.sort_unstable();
-    (times[times.len() / 2], times[times.len() * 99 / 100])
 }

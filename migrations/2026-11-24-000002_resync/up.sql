@@ -1,4 +1,13 @@
 -- Scheduled and bulk resync. Only adds: the version before this one keeps running beside it.
+--
+-- Where `creators` or `jobs` has millions of rows, make the two indexes on them by hand before `migrate`, each outside of a
+-- transaction: then nobody's writes wait for them, and they are found here.
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_due ON creators (next_sync_at)
+--       WHERE disconnecting_at IS NULL AND status = 'ACTIVE' AND next_sync_at IS NOT NULL;
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_waiting ON jobs (project_id, id) WHERE state = 'waiting';
+
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
 
 -- How old the data may get, in seconds: null = the default (METRIQLAB_RESYNC_EVERY), 0 = never synced by the schedule. A
 -- creator's own word goes before its project's.
@@ -9,11 +18,12 @@ ALTER TABLE creators
     ADD COLUMN resync_gap bigint CHECK (resync_gap > 0),
     -- When all videos were last listed, not only the recent ones.
     ADD COLUMN deep_synced_at timestamptz;
--- Every creator has a next time; those that are known already are spread over a day.
+-- Every creator has a next time; those that are known already are spread over a day. In one statement, which no later migration
+-- may do: there was no release before this one, and nobody has many rows.
 ALTER TABLE creators ALTER COLUMN next_sync_at SET DEFAULT now();
 UPDATE creators SET next_sync_at = now() + random() * interval '1 day' WHERE next_sync_at IS NULL;
 -- What the scheduler walks.
-CREATE INDEX creators_due ON creators (next_sync_at)
+CREATE INDEX IF NOT EXISTS creators_due ON creators (next_sync_at)
     WHERE disconnecting_at IS NULL AND status = 'ACTIVE' AND next_sync_at IS NOT NULL;
 
 -- RFC 9562, section 5.7, as the program makes them: for jobs that one statement makes by the thousand.
@@ -29,7 +39,7 @@ $$;
 -- Whether the job is counted by a batch. A bulk job without one was made by the schedule.
 ALTER TABLE jobs ADD COLUMN batched boolean NOT NULL DEFAULT false;
 -- What the feeder walks: the projects in turn, each one's jobs in order.
-CREATE INDEX jobs_waiting ON jobs (project_id, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (project_id, id) WHERE state = 'waiting';
 
 -- A bulk resync. It is accepted as this row alone; its jobs are made from it in chunks.
 CREATE TABLE batches (

@@ -8,6 +8,9 @@
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS batches_finished ON batches (finished_at) WHERE finished_at IS NOT NULL;
 -- One that broke off is there and INVALID (`\d jobs` says so): drop it, and make it again.
 
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- A lane that is not open: `paused` or `draining`. No row: open. No CHECK: a later version may have more states, and this one
 -- then holds the lane.
 CREATE TABLE lanes (

@@ -1,6 +1,9 @@
 -- Parking: a sync that stops before its end goes on from there at its next start. Only adds: the version before this one
 -- does not look at it, and starts anew.
 
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- How far a creator's sync has come, one row for each batch that it has written: the newest says where to go on, all of
 -- them which videos were listed. A creator has one open sync. They go with the creator, and when the job ends.
 CREATE TABLE checkpoints (

@@ -63,7 +63,8 @@ $$;
 SELECT make_history_partitions(now(), now() + interval '92 days');
 
 -- Drops the partitions whose last instant lies before `before`. It waits half a second at most for who reads or writes, since
--- others then wait behind it, and is tried again soon. Videos first, as who writes does. It gives their number.
+-- others then wait behind it, and is tried again soon. Videos first, as who writes does. It gives their number. The migration
+-- `safety` states it anew.
 CREATE FUNCTION drop_history_partitions(before timestamptz) RETURNS integer
 LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE

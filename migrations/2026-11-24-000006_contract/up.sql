@@ -12,6 +12,9 @@
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_refused ON creators (project_id, connected_at, id)
 --       WHERE disconnecting_at IS NULL AND status <> 'ACTIVE';
 
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- What a key may do: null = all, also what later versions add. A scope that a version does not know allows nothing there.
 ALTER TABLE api_keys
     ADD COLUMN scopes text[],

@@ -7,6 +7,9 @@
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_by_username
 --     ON creators (project_id, lower(username) text_pattern_ops) WHERE disconnecting_at IS NULL;
 
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- `email` is in lower case. Without a password nobody can sign in as this user.
 CREATE TABLE users (
     id uuid PRIMARY KEY,

@@ -6,12 +6,14 @@
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_by_project ON jobs (project_id, kind, state, id);
 -- One that broke off is there and INVALID (`\d jobs` says so): drop it, and make it again.
 
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+
 -- A project's jobs of a kind and in a state, by age: what its page of jobs lists and counts.
 CREATE INDEX IF NOT EXISTS jobs_by_project ON jobs (project_id, kind, state, id);
-CREATE INDEX batches_by_project ON batches (project_id, id);
+CREATE INDEX IF NOT EXISTS batches_by_project ON batches (project_id, id);
 
--- The long work is done: nobody waits behind these for long. After three seconds all is undone, and `migrate` can be run again.
-SET LOCAL lock_timeout = '3s';
+-- The long work is done: what follows takes its tables to itself.
 
 -- Given from the server's shell alone.
 ALTER TABLE users ADD COLUMN operator boolean NOT NULL DEFAULT false;

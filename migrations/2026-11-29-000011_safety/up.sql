@@ -12,7 +12,8 @@ LOCK TABLE creators, videos, api_keys, projects IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE creators ADD COLUMN recorded boolean NOT NULL DEFAULT false;
 ALTER TABLE videos ADD COLUMN recorded boolean NOT NULL DEFAULT false;
 
--- As before, but a name that is no month is read by nobody: without CASE, Postgres may ask for its date first.
+-- As in the migration `history`, whose one it replaces, but a name that is no month is read by nobody: without CASE, Postgres
+-- may ask for its date first.
 CREATE OR REPLACE FUNCTION drop_history_partitions(before timestamptz) RETURNS integer
 LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE
@@ -42,7 +43,7 @@ $$;
 -- A name is a label: anybody may give theirs the same one, and nobody is told what others have. An older version's
 -- `keys create --project NAME` makes another project where it should find one: use this one's.
 ALTER TABLE projects DROP CONSTRAINT projects_name_key;
-CREATE INDEX projects_by_name ON projects (name);
+CREATE INDEX IF NOT EXISTS projects_by_name ON projects (name);
 
 ALTER TABLE api_keys
     -- The key that was made in its place, whether that one still works or not.

@@ -207,8 +207,12 @@ async fn processes_that_migrate_at_once_do_it_once() {
     let database = Database::create_empty().await;
     let stores: Vec<_> = (0..4).map(|_| Database::open(&database.url, 1)).collect();
     let applied = join_all(stores.iter().map(shared::store::Store::migrate)).await;
-    let applied: Vec<usize> = applied.into_iter().map(|versions| versions.expect("migrated").len()).collect();
-    assert_eq!(applied.iter().filter(|count| **count > 0).count(), 1, "{applied:?}");
+    let mut applied: Vec<String> = applied.into_iter().flat_map(|versions| versions.expect("migrated")).collect();
+    applied.sort();
+    let sql = database.client().await;
+    let rows = sql.query("SELECT version FROM __diesel_schema_migrations ORDER BY version", &[]).await.unwrap();
+    let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(applied, there, "each by one of them");
     assert!(database.store.schema_version().await.expect("a version").is_sufficient());
 }
 
@@ -269,4 +273,28 @@ async fn a_connection_that_meets_a_disconnects_last_moment_is_made() {
     let erase = format!("DELETE FROM creators WHERE id = '{old}'; DELETE FROM credentials; COMMIT");
     client.batch_execute(&erase).await.unwrap();
     assert_ne!(connecting.await.unwrap().unwrap().creator, old);
+}
+
+/// Each is a transaction of its own: no lock of one is kept while the next one waits for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_gives_way_leaves_those_before_it_applied() {
+    use diesel_migrations::MigrationHarness;
+    let database = Database::create_empty().await;
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = diesel_async::AsyncPgConnection::try_from_client_and_connection(client, connection).await.unwrap();
+    let mut harness = diesel_async::AsyncMigrationHarness::new(connection);
+    // To `console`: a schema that is in use when the next ones come.
+    for _ in 1..=7 {
+        harness.run_next_migration(shared::store::MIGRATIONS).unwrap();
+    }
+    let reader = database.client().await;
+    reader.batch_execute("BEGIN; SELECT FROM projects").await.unwrap();
+    let gave_way = database.store.migrate().await.unwrap_err();
+    assert!(gave_way.to_string().contains("lock timeout"), "{gave_way}");
+    // The one that wants `projects` to itself is `safety`.
+    let found = database.store.schema_version().await.unwrap().found;
+    assert_eq!(found.as_deref(), Some("20261129000008"));
+    reader.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(database.store.migrate().await.unwrap().first().map(String::as_str), Some("20261129000011"));
+    assert!(database.store.schema_version().await.unwrap().is_sufficient());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use shared::queue::{Final, Lane, Outcome};
+use shared::queue::{Lane, Outcome};
 use shared::store::jobs::{Job, JobKind};
 
 const FINISHED: &str = "metriqlab_jobs_finished_total";
@@ -93,20 +93,7 @@ fn label(kind: JobKind) -> &'static str {
 
 /// Counts one start of a job.
 pub(crate) fn job(kind: JobKind, outcome: &Outcome, took: Duration) {
-    let (kind, outcome) = (label(kind), name(outcome));
+    let (kind, outcome) = (label(kind), outcome.name());
     counter!(FINISHED, "kind" => kind, "outcome" => outcome).increment(1);
     histogram!(RUN_TIME, "kind" => kind, "outcome" => outcome).record(took);
-}
-
-/// An outcome as metrics and traces call it.
-pub(crate) fn name(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Final(Final::Done) => "done",
-        Outcome::Final(Final::Failed { .. }) => "failed",
-        Outcome::Final(Final::Cancelled) => "cancelled",
-        Outcome::RetryIn(_) => "retry",
-        Outcome::NotNow(_) => "not_now",
-        Outcome::Gone => "gone",
-        Outcome::Unknown => "unknown",
-    }
 }

@@ -3,7 +3,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult, ScriptInvocation};
 
-use crate::redis_servers::{Address, REDIRECT_PAUSE, REDIRECTS, Redirect, RedisServers, redirect};
+use crate::redis_servers::{Address, Redirect, Redirects, RedisServers};
 
 /// To the node that holds a key. Made when it is first needed, and made anew after any error. redis-rs's own manager would
 /// keep one on which answers only time out, or whose server became a read-only replica in a failover.
@@ -24,20 +24,16 @@ impl Connection {
     /// Runs the script of `call`, which is loaded first where the server does not know it. One that a node of a cluster
     /// sends elsewhere was not carried out, and follows its key.
     pub(super) async fn invoke<T: FromRedisValue>(&mut self, call: &ScriptInvocation<'_>) -> RedisResult<T> {
-        let mut redirects = 0;
+        let mut redirects = Redirects::default();
         loop {
             let error = match self.invoke_once(call).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            redirects += 1;
-            match redirect(&error) {
-                Some(Redirect::To(address)) if redirects < REDIRECTS => self.moved_to = address,
-                Some(Redirect::Wait) if redirects < REDIRECTS => {}
-                _ => return Err(error),
-            }
-            if redirects > 2 {
-                tokio::time::sleep(REDIRECT_PAUSE).await;
+            match redirects.follow(&error).await {
+                Some(Redirect::To(address)) => self.moved_to = address,
+                Some(Redirect::Wait) => {}
+                None => return Err(error),
             }
         }
     }

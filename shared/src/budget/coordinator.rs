@@ -11,7 +11,7 @@ use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::ceiling::Ceiling;
+use super::backstop::Backstop;
 use super::log::{Ask, Granted, PermitNumber, SlidingLog};
 use super::permit::Offer;
 use super::{BudgetError, Class, PATIENCE, Permit, UsageLog, UsageLogError};
@@ -80,7 +80,7 @@ pub(super) struct Coordinator {
     endpoint: &'static str,
     log: SlidingLog,
     usage: Arc<dyn UsageLog>,
-    ceiling: Ceiling,
+    backstop: Backstop,
     commands: mpsc::UnboundedReceiver<Command>,
     interactive: Turns<Waiter>,
     bulk: Turns<Waiter>,
@@ -116,7 +116,7 @@ impl Coordinator {
         Self {
             app,
             endpoint,
-            ceiling: Ceiling::new(log.limits().quota, log.limits().window),
+            backstop: Backstop::new(log.limits().quota, log.limits().window),
             log,
             usage,
             commands,
@@ -189,7 +189,7 @@ impl Coordinator {
                 Err(refused) => permit = refused,
             }
         }
-        self.ceiling.refund();
+        self.backstop.refund();
         self.unused.push(permit.number);
     }
 
@@ -281,14 +281,14 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Hands the granted permits out; answers for how long the process's ceiling denies more, if it does.
+    /// Hands the granted permits out; answers for how long the process's backstop denies more, if it does.
     fn hand_out(&mut self, asked_at: Instant, granted: Granted) -> Option<Duration> {
         let mut denied = None;
         let total = u64::from(granted.interactive) + u64::from(granted.bulk);
         let first = self.next_number - total;
         for number in first..self.next_number {
             let class = if number - first < u64::from(granted.interactive) { Class::Interactive } else { Class::Bulk };
-            if let Err(wait) = self.ceiling.take() {
+            if let Err(wait) = self.backstop.take() {
                 tracing::warn!(endpoint = self.endpoint, "the log grants more than the quota allows: it is not used");
                 self.unused.push(number);
                 denied = Some(wait);
@@ -313,7 +313,7 @@ impl Coordinator {
             }
         }
         // All that waited have left meanwhile.
-        self.ceiling.refund();
+        self.backstop.refund();
         self.unused.push(number);
     }
 

@@ -8,9 +8,14 @@ use redis::{RedisError, Script};
 use super::LONGEST_PAUSE;
 use super::connection::Connection;
 
-static GRANT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/grant.lua")));
+static GRANT: LazyLock<Script> = LazyLock::new(|| on_ceiling(include_str!("scripts/grant.lua")));
 static START: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/start.lua")));
-static CLOSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/close.lua")));
+static CLOSE: LazyLock<Script> = LazyLock::new(|| on_ceiling(include_str!("scripts/close.lua")));
+
+/// A script that goes by the ceiling.
+pub(super) fn on_ceiling(script: &str) -> Script {
+    Script::new(&[include_str!("scripts/ceiling.lua"), script].concat())
+}
 
 /// How long an interactive caller that got nothing holds bulk grants back unless its process asks again; it asks every
 /// [`RECHECK`](super::coordinator::RECHECK). If the process dies, the fleet's bulk work loses no more than this.

@@ -9,8 +9,10 @@
 //! Each process has one coordinator a budget and endpoint (`coordinator.rs`), which keeps its callers in two queues, of
 //! each group in turn, and asks the log for them: interactive ones first, bulk ones evenly spaced over the fleet.
 
+#[cfg(test)]
+mod account;
+mod backstop;
 mod breaker;
-mod ceiling;
 mod connection;
 mod coordinator;
 #[cfg(test)]

@@ -8,10 +8,10 @@ use redis::{RedisError, Script};
 
 use super::breaker::{self, BreakerState};
 use super::connection::Connection;
-use super::log::{Limits, micros, or_empty};
+use super::log::{Limits, micros, on_ceiling, or_empty};
 use super::{Budget, BudgetError};
 
-static SNAPSHOT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/snapshot.lua")));
+static SNAPSHOT: LazyLock<Script> = LazyLock::new(|| on_ceiling(include_str!("scripts/snapshot.lua")));
 
 /// How long a look for the gauges may take; the next one comes soon.
 const READ_WITHIN: Duration = Duration::from_secs(2);

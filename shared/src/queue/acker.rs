@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::claims::{End, Verb};
 use super::lane::LaneState;
-use super::{CHUNK, Final, Lane, Message, Outcome, notice};
+use super::{CHUNK, Lane, Message, Outcome, notice};
 
 /// Pauses between two tries while Redis is away; the last one is repeated.
 const BACKOFF_MS: [u64; 5] = [50, 100, 250, 500, 1000];
@@ -113,14 +113,6 @@ fn pause(tries: usize) -> Duration {
 }
 
 fn count(lane: Lane, outcome: &Outcome) {
-    let outcome = match outcome {
-        Outcome::Final(Final::Done) => "done",
-        Outcome::Final(Final::Failed { .. }) => "failed",
-        Outcome::Final(Final::Cancelled) => "cancelled",
-        Outcome::RetryIn(_) => "retry",
-        Outcome::NotNow(_) => "not_now",
-        Outcome::Gone => "gone",
-        Outcome::Unknown => "unknown",
-    };
-    metrics::counter!("metriqlab_queue_finished_total", "lane" => lane.as_str(), "outcome" => outcome).increment(1);
+    let (lane, outcome) = (lane.as_str(), outcome.name());
+    metrics::counter!("metriqlab_queue_finished_total", "lane" => lane, "outcome" => outcome).increment(1);
 }

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ScriptInvocation, ServerErrorKind};
 use tracing::{info, warn};
 
-use crate::redis_servers::{Address, REDIRECT_PAUSE, REDIRECTS, Redirect, RedisServers, redirect};
+use crate::redis_servers::{Address, Redirect, Redirects, RedisServers, redirect};
 
 /// A caller that has waited for so long and goes away without an answer takes the connection with it: callers that give
 /// up before the answer's own timeout would else keep one for ever that was cut without a word.
@@ -119,20 +119,19 @@ impl Link {
 
     /// Sends a request to wherever the key is: one that a node sends elsewhere was not carried out, and is sent again.
     async fn send<T: FromRedisValue>(&self, request: Request<'_>) -> RedisResult<T> {
-        let mut redirects = 0;
+        let mut redirects = Redirects::default();
         loop {
             let mut call = self.call().await?;
             let answer = match request {
                 Request::Script(script) => script.invoke_async(&mut call.live.connection).await,
                 Request::Command(command) => command.query_async(&mut call.live.connection).await,
             };
-            let answer = call.settle(answer);
-            let redirect = answer.as_ref().err().and_then(redirect);
-            let Some(redirect) = redirect.filter(|_| redirects < REDIRECTS) else { return answer };
-            redirects += 1;
-            // Two nodes that send us to each other are settling who owns the slot.
-            if redirect == Redirect::Wait || redirects > 2 {
-                tokio::time::sleep(REDIRECT_PAUSE).await;
+            let error = match call.settle(answer) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if redirects.follow(&error).await.is_none() {
+                return Err(error);
             }
         }
     }

@@ -234,6 +234,21 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// As metrics and traces call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Final(Final::Done) => "done",
+            Self::Final(Final::Failed { .. }) => "failed",
+            Self::Final(Final::Cancelled) => "cancelled",
+            Self::RetryIn(_) => "retry",
+            Self::NotNow(_) => "not_now",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A job in the hands of a handler.
 #[derive(Debug)]
 pub struct Delivery {

@@ -155,9 +155,9 @@ impl WorkerPool {
         self.liveness().last_fetch_age()
     }
 
-    /// Jobs that this worker holds.
+    /// [`Liveness::running`] of this pool.
     pub fn running(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.state.running().len()).sum()
+        self.liveness().running()
     }
 
     /// Stops: takes nothing new, waits up to `grace` for what runs, then tells it to stop ([`Delivery::stop`]). What then says

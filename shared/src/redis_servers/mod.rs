@@ -22,7 +22,7 @@ use redis::{
     RedisError, RedisResult, TlsCertificates,
 };
 
-pub(crate) use redirect::{REDIRECT_PAUSE, REDIRECTS, Redirect, redirect};
+pub(crate) use redirect::{Redirect, Redirects, redirect};
 pub use url::RedisUrlError;
 
 /// How long an answer may take. redis-rs's default of 500 ms fails under load.

@@ -6,11 +6,11 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::Address;
 
-/// How often a call follows its key, or waits for it, before it fails: with [`REDIRECT_PAUSE`], for a second.
-pub(crate) const REDIRECTS: u32 = 25;
+/// How often a call follows its key, or waits for it, before it fails: with [`PAUSE`], for a second.
+const REDIRECTS: u32 = 25;
 
 /// How long a call waits for a slot that is on the move.
-pub(crate) const REDIRECT_PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// Where a call is to go that a node did not carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,23 @@ pub(crate) fn redirect(error: &RedisError) -> Option<Redirect> {
         }
         ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain) => Some(Redirect::Wait),
         _ => None,
+    }
+}
+
+/// How often a call was sent elsewhere so far.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects(u32);
+
+impl Redirects {
+    /// Where a call that failed so is to be sent again, which is due when this answers. `None`: it failed for good.
+    pub(crate) async fn follow(&mut self, error: &RedisError) -> Option<Redirect> {
+        let redirect = redirect(error).filter(|_| self.0 < REDIRECTS)?;
+        self.0 += 1;
+        // Two nodes that send us to each other are settling who owns the slot.
+        if redirect == Redirect::Wait || self.0 > 2 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Some(redirect)
     }
 }
 

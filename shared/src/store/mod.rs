@@ -21,6 +21,8 @@ pub mod jobs;
 pub mod keys;
 pub mod lanes;
 pub mod members;
+#[cfg(test)]
+mod migration_rules;
 pub mod overview;
 pub mod paces;
 mod pool;
@@ -80,6 +82,34 @@ pub enum StoreError {
     /// A query failed: a bug, or a schema that is not ours.
     #[error("a query failed: {0}")]
     Query(QueryError),
+}
+
+/// Applies the oldest migration that is missing; its version, if there was one.
+async fn apply_next(mut connection: Connection) -> Result<(Connection, Option<String>), StoreError> {
+    // A lock of the transaction's, and not of the session's: behind a pooler there is no session to hold it.
+    Transactions::begin_transaction(&mut connection).await?;
+    sql_query("SELECT pg_advisory_xact_lock($1)")
+        .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
+        .execute(&mut connection)
+        .await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let applied = match harness.has_pending_migration(MIGRATIONS) {
+        Ok(true) => harness.run_next_migration(MIGRATIONS).map(|version| Some(version.to_string())),
+        Ok(false) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let applied = applied.map_err(|error| StoreError::Migration(error.to_string()));
+    let mut connection = harness.into_inner();
+    match applied {
+        Ok(applied) => {
+            Transactions::commit_transaction(&mut connection).await?;
+            Ok((connection, applied))
+        }
+        Err(error) => {
+            Transactions::rollback_transaction(&mut connection).await?;
+            Err(error)
+        }
+    }
 }
 
 impl From<QueryError> for StoreError {
@@ -180,28 +210,19 @@ impl Store {
         connection
     }
 
-    /// Applies the migrations that are missing, all or none; several processes may call it at once. Needs Tokio's
-    /// multi-threaded runtime.
+    /// Applies the migrations that are missing, each in a transaction of its own: no lock is kept while the next one runs, and what
+    /// was applied before one that fails stays. Several processes may call it at once. Needs Tokio's multi-threaded runtime.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await?;
-        // A lock of the transaction's, and not of the session's: behind a pooler there is no session to hold it.
-        Transactions::begin_transaction(&mut connection).await?;
-        sql_query("SELECT pg_advisory_xact_lock($1)")
-            .bind::<sql_types::BigInt, _>(MIGRATION_LOCK)
-            .execute(&mut connection)
-            .await?;
-        let mut harness = AsyncMigrationHarness::new(connection);
-        let applied = harness
-            .run_pending_migrations(MIGRATIONS)
-            .map(|versions| versions.iter().map(ToString::to_string).collect())
-            .map_err(|error| StoreError::Migration(error.to_string()));
-        let mut connection = harness.into_inner();
-        if applied.is_ok() {
-            Transactions::commit_transaction(&mut connection).await?;
-        } else {
-            Transactions::rollback_transaction(&mut connection).await?;
+        let mut applied = Vec::new();
+        loop {
+            let next;
+            (connection, next) = apply_next(connection).await?;
+            match next {
+                Some(version) => applied.push(version),
+                None => return Ok(applied),
+            }
         }
-        applied
     }
 
     /// What schema the database has, and what is expected.

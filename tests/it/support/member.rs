@@ -28,6 +28,12 @@ impl Member {
         Self { project, client: system.client.clone(), cookie: format!("metriqlab={}", token.expose()) }
     }
 
+    /// From now on at another API process.
+    #[allow(dead_code, reason = "only `tests/upgrade` has another build")]
+    pub fn at(&mut self, client: &Client) {
+        self.client = client.clone();
+    }
+
     /// A page of the project, or of nobody's if it begins with `/console` or `/docs`.
     pub fn page(&self, path: &str) -> RequestBuilder {
         let is_whole = ["/console", "/docs"].iter().any(|root| path.starts_with(root));

@@ -15,9 +15,17 @@ pub struct Process {
     pub log: PathBuf,
 }
 
+/// The program of this build.
+pub const THIS_BUILD: &str = env!("CARGO_BIN_EXE_metriqlab");
+
 /// The program, with `arguments`, in an environment that holds `variables` alone.
 pub fn program(arguments: &[&str], variables: &[(String, String)], folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metriqlab"));
+    command(Path::new(THIS_BUILD), arguments, variables, folder)
+}
+
+/// The same of another build's program.
+pub fn command(program: &Path, arguments: &[&str], variables: &[(String, String)], folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env_clear().current_dir(folder);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     if let Ok(path) = std::env::var("PATH") {
@@ -29,9 +37,14 @@ pub fn program(arguments: &[&str], variables: &[(String, String)], folder: &Path
 impl Process {
     /// Starts `metriqlab ARGUMENTS…`; its log is `folder/NAME.log`.
     pub fn start(name: &str, arguments: &[&str], variables: &[(String, String)], folder: &Path) -> Self {
+        Self::spawn(name, program(arguments, variables, folder), folder)
+    }
+
+    /// The same with a command of one's own.
+    pub fn spawn(name: &str, mut command: Command, folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).expect("a log file");
-        let child = program(arguments, variables, folder)
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::from(file.try_clone().expect("a second handle")))
             .stderr(Stdio::from(file))

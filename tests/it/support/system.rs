@@ -1,6 +1,7 @@
 //! A whole system of one's own: database, key space, sandbox, API and worker processes.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use shared::queue::Queue;
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::process::{Process, program};
+use super::process::{Process, THIS_BUILD, command};
 use super::sandbox::TestSandbox;
 use super::{database, eventually, within};
 
@@ -27,6 +28,7 @@ pub struct SystemBuilder {
     redis: Option<String>,
     variables: Vec<(String, String)>,
     sandbox: sandbox::SandboxConfig,
+    program: PathBuf,
 }
 
 /// A system that runs.
@@ -40,6 +42,8 @@ pub struct System {
     pub redis_url: String,
     pub folder: TempDir,
     pub variables: Vec<(String, String)>,
+    /// What it runs and starts from now on; this build's, if nobody says otherwise.
+    pub program: PathBuf,
     started_workers: usize,
 }
 
@@ -57,6 +61,7 @@ impl System {
             redis: None,
             variables: Vec::new(),
             sandbox: super::sandbox::config(),
+            program: PathBuf::from(THIS_BUILD),
         }
     }
 
@@ -64,8 +69,19 @@ impl System {
     pub fn add_worker(&mut self) -> &mut Process {
         self.started_workers += 1;
         let name = format!("worker-{}", self.started_workers);
-        self.workers.push(Process::start(&name, &["worker"], &self.variables, self.folder.path()));
+        let command = command(&self.program, &["worker"], &self.variables, self.folder.path());
+        self.workers.push(Process::spawn(&name, command, self.folder.path()));
         self.workers.last_mut().expect("just pushed")
+    }
+
+    /// Starts one more API process, and waits until it is ready; its client is the last one.
+    #[allow(dead_code, reason = "only `tests/upgrade` has another build")]
+    pub async fn add_api(&mut self) {
+        let port = free_port();
+        let client = Client::new(&format!("http://127.0.0.1:{port}"), &self.client.key);
+        self.apis.push(start_api(&self.program, self.apis.len() + 1, port, &self.variables, self.folder.path()));
+        is_ready(&client).await;
+        self.clients.push(client);
     }
 
     /// A plain connection to the system's database.
@@ -75,12 +91,12 @@ impl System {
 
     /// Runs `metriqlab ARGUMENTS…` to its end; its standard output, if it succeeded.
     pub async fn run(&self, arguments: &[&str]) -> String {
-        run(arguments, &self.variables, self.folder.path()).await
+        run(&self.program, arguments, &self.variables, self.folder.path()).await
     }
 
     /// Runs `metriqlab ARGUMENTS…` to its end, however that is.
     pub async fn output(&self, arguments: &[&str]) -> std::process::Output {
-        program(arguments, &self.variables, self.folder.path())
+        command(&self.program, arguments, &self.variables, self.folder.path())
             .stdin(Stdio::null())
             .output()
             .await
@@ -165,6 +181,13 @@ impl SystemBuilder {
         self
     }
 
+    /// Another build's program.
+    #[allow(dead_code, reason = "only `tests/upgrade` has another build")]
+    pub fn program(mut self, program: &Path) -> Self {
+        program.clone_into(&mut self.program);
+        self
+    }
+
     /// Changes the sandbox's settings before it starts.
     pub fn sandbox(mut self, change: impl FnOnce(&mut sandbox::SandboxConfig)) -> Self {
         change(&mut self.sandbox);
@@ -203,14 +226,12 @@ impl SystemBuilder {
             variables.retain(|(known, _)| *known != name);
             variables.push((name, value));
         }
-        run(&["migrate"], &variables, folder.path()).await;
-        let key = run(&["keys", "create", "--project", "test"], &variables, folder.path()).await.trim().to_owned();
+        let program = self.program;
+        run(&program, &["migrate"], &variables, folder.path()).await;
+        let key = run(&program, &["keys", "create", "--project", "test"], &variables, folder.path()).await;
+        let key = key.trim().to_owned();
         let apis: Vec<Process> = (0..self.apis)
-            .map(|number| {
-                let mut own = variables.clone();
-                own.push(("METRIQLAB_BIND".to_owned(), format!("127.0.0.1:{}", ports[number])));
-                Process::start(&format!("api-{}", number + 1), &["api"], &own, folder.path())
-            })
+            .map(|number| start_api(&program, number + 1, ports[number], &variables, folder.path()))
             .collect();
         let clients: Vec<Client> =
             ports.iter().map(|port| Client::new(&format!("http://127.0.0.1:{port}"), &key)).collect();
@@ -224,24 +245,36 @@ impl SystemBuilder {
             redis_url,
             folder,
             variables,
+            program,
             started_workers: 0,
         };
         for _ in 0..self.workers {
             system.add_worker();
         }
         for client in system.clients.iter().take(system.apis.len()) {
-            within(Duration::from_secs(20), "the API is ready", async || {
-                let answer = client.http.get(format!("{}/readyz", client.base)).send().await.ok()?;
-                answer.status().is_success().then_some(())
-            })
-            .await;
+            is_ready(client).await;
         }
         system
     }
 }
 
-async fn run(arguments: &[&str], variables: &[(String, String)], folder: &std::path::Path) -> String {
-    let output = program(arguments, variables, folder).stdin(Stdio::null()).output().await.expect("run the program");
+fn start_api(program: &Path, number: usize, port: u16, variables: &[(String, String)], folder: &Path) -> Process {
+    let mut own = variables.to_vec();
+    own.push(("METRIQLAB_BIND".to_owned(), format!("127.0.0.1:{port}")));
+    Process::spawn(&format!("api-{number}"), command(program, &["api"], &own, folder), folder)
+}
+
+async fn is_ready(client: &Client) {
+    within(Duration::from_secs(20), "the API is ready", async || {
+        let answer = client.http.get(format!("{}/readyz", client.base)).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
+
+async fn run(program: &Path, arguments: &[&str], variables: &[(String, String)], folder: &Path) -> String {
+    let output = command(program, arguments, variables, folder).stdin(Stdio::null()).output().await;
+    let output = output.expect("run the program");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("readable output")
 }

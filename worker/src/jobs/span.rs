@@ -29,8 +29,8 @@ pub(super) fn started(job: &Job) {
 
 /// How it ended, for the trace.
 pub(super) fn ended(span: &Span, outcome: &Outcome) {
-    trace::attribute(span, "outcome", crate::measure::name(outcome));
+    trace::attribute(span, "outcome", outcome.name());
     if let Outcome::RetryIn(_) | Outcome::Final(Final::Failed { .. }) = outcome {
-        trace::failed(span, crate::measure::name(outcome));
+        trace::failed(span, outcome.name());
     }
 }

@@ -26,12 +26,9 @@ elseif first then
   redis.call('HSET', state, 'pause', pause)
 end
 if first then
-  -- Additive increase, multiplicative decrease. The increase is grant.lua's: a twentieth of the quota a window, from the
-  -- end of the pause on. Here are three tenths off, down to a tenth of the quota.
-  local ceiling = quota
-  if kept[3] then
-    ceiling = math.min(quota, kept[3] + quota / 20 * math.max(0, now - kept[4]) / window)
-  end
+  -- Additive increase, multiplicative decrease. The increase is ceiling.lua's, from the end of the pause on. Here are three
+  -- tenths off, down to a tenth of the quota.
+  local ceiling = ceiling_now(now, quota, window, kept[3], kept[4])
   redis.call('HSET', state, 'ceiling', tostring(math.max(ceiling * 0.7, quota / 10)))
 end
 redis.call('HSET', state, 'opens', opens, 'raised_from', opens)

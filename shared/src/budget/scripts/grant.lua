@@ -56,11 +56,7 @@ if not used or used < seen or (last[2] and tonumber(last[2]) > now + hold) then
   return false
 end
 
--- After a 429 less than the quota is granted: a twentieth of it more from window to window, until it is whole again.
-local ceiling = quota
-if kept[4] then
-  ceiling = math.min(quota, kept[4] + quota / 20 * math.max(0, now - kept[5]) / window)
-end
+local ceiling = ceiling_now(now, quota, window, kept[4], kept[5])
 local interval = window / ceiling
 ceiling = math.max(1, math.floor(ceiling))
 

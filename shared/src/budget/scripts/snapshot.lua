@@ -11,10 +11,7 @@ if not now then
 end
 local quota, window = tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = redis.call('HMGET', KEYS[2], 'opens', 'ceiling', 'raised_from')
-local ceiling = quota
-if kept[2] then
-  ceiling = math.min(quota, kept[2] + quota / 20 * math.max(0, now - kept[3]) / window)
-end
+local ceiling = ceiling_now(now, quota, window, kept[2], kept[3])
 local probe = tonumber(redis.call('HGET', KEYS[3], 'probe'))
 return {
   redis.call('ZCOUNT', KEYS[1], string.format('(%d', now), '+inf'),

@@ -8,20 +8,19 @@
     reason = "a test says by a panic what is wrong"
 )]
 
+mod intervals;
+mod months;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Utc};
-use proptest::strategy::{Strategy as _, ValueTree as _};
+use chrono::{DateTime, Utc};
 use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
 use shared::platforms::{Platform, Profile, Video};
 use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::credentials::Account;
 use shared::store::disconnects::Disconnect;
-use shared::store::history::{CreatorPoint, HistoryRange, Interval, MissingMonths};
+use shared::store::history::{CreatorPoint, HistoryRange, Interval};
 use shared::store::jobs::{Failure, Fence};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult};
@@ -242,83 +241,6 @@ async fn who_is_older_than_history_begins_it_with_the_next_sync() {
     }
 }
 
-/// What stands for each interval, by chrono's calendar and not by Postgres's.
-fn expected(written: &[DateTime<Utc>], range: HistoryRange) -> Vec<DateTime<Utc>> {
-    let mut last = BTreeMap::new();
-    for at in written.iter().filter(|at| (range.from..range.to).contains(at)) {
-        let interval = match range.interval {
-            Interval::Day => (at.year(), at.ordinal()),
-            Interval::Week => (at.iso_week().year(), at.iso_week().week()),
-            Interval::Month => (at.year(), at.month()),
-            Interval::Raw => (at.timestamp().try_into().unwrap(), at.timestamp_subsec_micros()),
-        };
-        let known = last.entry(interval).or_insert(*at);
-        *known = (*known).max(*at);
-    }
-    last.into_values().collect()
-}
-
-/// All pages, of `limit` points each, as a client walks them.
-async fn walk(world: &World, mut range: HistoryRange, limit: i64) -> Vec<DateTime<Utc>> {
-    let mut walked = Vec::new();
-    loop {
-        let page = world.store().creator_history(world.project, world.creator, range, limit).await.unwrap().unwrap();
-        walked.extend(page.iter().map(|point| point.at));
-        match page.last() {
-            Some(last) => range.from = range.interval.end(last.at),
-            None => return walked,
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_value_of_an_interval_stands_for_it_whatever_the_sessions_time_zone() {
-    let world = World::start().await;
-    let sql = world.database.client().await;
-    sql.batch_execute("SELECT make_history_partitions('2023-11-01Z', '2025-03-01Z')").await.unwrap();
-    let name: String = sql.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
-    // Half an hour off, and with a summer time.
-    sql.batch_execute(&format!("ALTER DATABASE {name} SET timezone = 'Australia/Adelaide'")).await.unwrap();
-    let world =
-        World { database: Database { store: Database::open(&world.database.url, 4), ..world.database }, ..world };
-    // Around midnights: of days, of years, of a leap day, of Mondays.
-    let midnight = |year, month, day| Utc.with_ymd_and_hms(year, month, day, 0, 0, 0).unwrap();
-    let edges = [(2024, 1, 1), (2024, 2, 29), (2024, 3, 1), (2024, 4, 1), (2024, 7, 8), (2024, 12, 30), (2025, 1, 1)]
-        .map(|(year, month, day)| midnight(year, month, day));
-    let instant = (
-        proptest::sample::select(edges.to_vec()),
-        proptest::prop_oneof![
-            -2_i64..=2,
-            -90_000_000_000_i64..90_000_000_000,
-            -3_000_000_000_000_i64..3_000_000_000_000
-        ],
-    );
-    let some = proptest::collection::btree_set(instant.prop_map(|(at, by)| at + TimeDelta::microseconds(by)), 0..40);
-    let mut runner = proptest::test_runner::TestRunner::default();
-    let clear = format!("DELETE FROM creator_history WHERE creator_id = '{}'", world.creator);
-    let cases = std::env::var("PROPTEST_CASES").map_or(24, |cases| cases.parse().expect("PROPTEST_CASES: a number"));
-    for _ in 0..cases {
-        let written: Vec<DateTime<Utc>> = some.new_tree(&mut runner).unwrap().current().into_iter().collect();
-        sql.batch_execute(&clear).await.unwrap();
-        for at in &written {
-            let add = format!("INSERT INTO creator_history (creator_id, at) VALUES ('{}', '{at}')", world.creator);
-            sql.batch_execute(&add).await.unwrap();
-        }
-        let bound = |place: usize, other| written.get(place).copied().unwrap_or(other);
-        for interval in [Interval::Day, Interval::Week, Interval::Month, Interval::Raw] {
-            for (from, to) in [
-                (midnight(2023, 11, 1), midnight(2025, 4, 1)),
-                (bound(3, edges[0]), bound(written.len() / 2 + 3, edges[6])),
-            ] {
-                let range = HistoryRange { from, to, interval };
-                let expected = expected(&written, range);
-                assert_eq!(walk(&world, range, ALL).await, expected, "{range:?} of {written:?}");
-                assert_eq!(walk(&world, range, 3).await, expected, "by pages: {range:?} of {written:?}");
-            }
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_what_is_not_theirs_finds_nothing() {
     let world = World::start().await;
@@ -399,54 +321,4 @@ async fn a_new_connection_leaves_a_long_past_to_the_disconnect_under_way() {
     let once_more = world.database.connect(world.project, "account").await;
     assert_eq!((once_more.creator, once_more.completed_disconnects), (again.creator, vec![job]));
     assert_eq!(world.database.count(rows).await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn months_are_made_ahead_once_and_dropped_as_a_whole() {
-    let world = World::start().await;
-    let sql = world.database.client().await;
-    let theirs = "FROM pg_inherits WHERE inhparent IN ('creator_history'::regclass, 'video_history'::regclass)";
-    let count = format!("SELECT count(*) {theirs}");
-    let partitions = || world.database.count(&count);
-    let ahead = partitions().await;
-    assert!(ahead >= 2 * 4, "this month and those of the next 92 days");
-    // It may have become the next day since the migration.
-    world.store().make_history_partitions().await.unwrap();
-    let ahead = ahead.max(partitions().await);
-    assert_eq!(world.store().make_history_partitions().await.unwrap(), 0, "they are there");
-    sql.batch_execute("SELECT make_history_partitions(now() - interval '5 months', now())").await.unwrap();
-    assert_eq!(partitions().await, ahead + 2 * 5);
-    let old = "INSERT INTO creator_history (creator_id, at) SELECT gen_random_uuid(),
-        date_trunc('month', now() - make_interval(months => n), 'UTC') FROM generate_series(0, 5) AS n";
-    sql.batch_execute(old).await.unwrap();
-    // To the first instant of the month two before this one: the three months before that are older as a whole.
-    let keep = "SELECT extract(epoch FROM now() - date_trunc('month', now() - interval '2 months', 'UTC'))::bigint";
-    let keep = Duration::from_secs(world.database.count(keep).await.try_into().unwrap());
-    assert_eq!(world.store().drop_history_partitions(keep + Duration::from_secs(3600)).await.unwrap(), 2 * 2);
-    assert_eq!(world.store().drop_history_partitions(keep.saturating_sub(Duration::from_secs(3600))).await.unwrap(), 2);
-    assert_eq!(partitions().await, ahead + 2 * 2);
-    assert_eq!(world.database.count("SELECT count(*) FROM creator_history").await, 3);
-    // What is no month is an operator's own.
-    let own = "CREATE TABLE own_history_2001_13 PARTITION OF creator_history FOR VALUES FROM ('2001-01-01Z') TO ('2001-02-01Z');
-        CREATE TABLE own_history_2001_00 PARTITION OF video_history FOR VALUES FROM ('2001-01-01Z') TO ('2001-02-01Z')";
-    sql.batch_execute(own).await.unwrap();
-    assert_eq!(world.store().drop_history_partitions(keep).await.unwrap(), 0);
-    assert_eq!(partitions().await, ahead + 2 * 2 + 2);
-    // A fleet that was stopped for long finds no partition, makes it, and goes on.
-    let drop = format!(
-        "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid::regclass {theirs} LOOP
-        EXECUTE format('DROP TABLE %s', part); END LOOP; END $$"
-    );
-    let missing = async || world.store().missing_history_months().await.unwrap();
-    assert_eq!(missing().await, MissingMonths { this_month: false, next_month: false });
-    sql.batch_execute(&drop).await.unwrap();
-    assert_eq!(missing().await, MissingMonths { this_month: true, next_month: true });
-    let (one, two) = tokio::join!(world.store().make_history_partitions(), world.store().make_history_partitions());
-    // Of two at once one may fail, for what it was about to make is there.
-    assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
-    assert_eq!(partitions().await, ahead, "two workers make them once");
-    assert_eq!(missing().await, MissingMonths { this_month: false, next_month: false });
-    let fence = world.database.start(world.first).await.fence();
-    world.finish(fence, &followed_by(1), &[viewed("a", 10)], 0).await;
-    assert_eq!(world.history().await.len(), 1);
 }

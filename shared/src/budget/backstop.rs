@@ -10,19 +10,19 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-pub(super) struct Ceiling {
+pub(super) struct Backstop {
     limiter: Option<DefaultDirectRateLimiter>,
     clock: DefaultClock,
     /// Taken, and given back unused: these may be taken again.
     refunds: u32,
 }
 
-impl Ceiling {
+impl Backstop {
     pub(super) fn new(quota: u32, window: Duration) -> Self {
         let raised = NonZeroU32::new(quota.saturating_add(quota / 10).saturating_add(1)).unwrap_or(NonZeroU32::MAX);
         let limiter = window.checked_div(raised.get()).and_then(Quota::with_period);
         Self {
-            // A window so short that it has no period in nanoseconds needs no ceiling.
+            // A window so short that it has no period in nanoseconds needs no backstop.
             limiter: limiter.map(|quota| RateLimiter::direct(quota.allow_burst(raised))),
             clock: DefaultClock::default(),
             refunds: 0,
@@ -51,18 +51,18 @@ mod tests {
 
     #[test]
     fn a_whole_quota_at_once_passes_and_twice_does_not() {
-        let mut ceiling = Ceiling::new(600, Duration::from_secs(60));
-        assert!((0..600).all(|_| ceiling.take().is_ok()));
-        assert!((0..600).any(|_| ceiling.take().is_err()));
+        let mut backstop = Backstop::new(600, Duration::from_secs(60));
+        assert!((0..600).all(|_| backstop.take().is_ok()));
+        assert!((0..600).any(|_| backstop.take().is_err()));
     }
 
     #[test]
     fn what_came_back_unused_does_not_count() {
-        let mut ceiling = Ceiling::new(10, Duration::from_secs(3600));
+        let mut backstop = Backstop::new(10, Duration::from_secs(3600));
         for _ in 0..1_000 {
-            ceiling.take().expect("nothing was used");
-            ceiling.refund();
+            backstop.take().expect("nothing was used");
+            backstop.refund();
         }
-        assert!((0..10).all(|_| ceiling.take().is_ok()));
+        assert!((0..10).all(|_| backstop.take().is_ok()));
     }
 }
