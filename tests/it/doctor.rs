@@ -116,12 +116,15 @@ async fn a_healthy_system_is_well_and_each_fault_is_named() {
     complains(&system, &[], &[("Redis memory", "fail")], "allkeys-lru").await;
     policy.arg("noeviction").exec_async(&mut connection).await.expect("set it back");
 
-    let newest = "DELETE FROM __diesel_schema_migrations \
-                  WHERE version = (SELECT max(version) FROM __diesel_schema_migrations) RETURNING version, run_on";
-    let row = sql.query_one(newest, &[]).await.unwrap();
-    complains(&system, &[], &[("schema", "fail"), ("API", "fail")], "this program needs").await;
-    let version: &str = row.get(0);
-    sql.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ($1)", &[&version]).await.unwrap();
+    // The newest, and one that has others after it.
+    for missing in ["(SELECT max(version) FROM __diesel_schema_migrations)", "'20261124000012'"] {
+        let delete = format!("DELETE FROM __diesel_schema_migrations WHERE version = {missing} RETURNING version");
+        let row = sql.query_one(&delete, &[]).await.unwrap();
+        let version: &str = row.get(0);
+        let said = format!("this program needs {version}, too");
+        complains(&system, &[], &[("schema", "fail"), ("API", "fail")], &said).await;
+        sql.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ($1)", &[&version]).await.unwrap();
+    }
 
     let wrong = complains(&system, &[("TIKTOK_PKCE", "perhaps")], &[("settings", "fail")], "TIKTOK_PKCE").await;
     assert_eq!(wrong.status, 2);

@@ -31,6 +31,11 @@ async fn a_worker_tells_that_it_lives_that_it_can_work_and_what_it_did() {
     // A rolling deploy begins with the migrations of the version to come.
     system.sql("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')").await;
     assert_eq!(get("/readyz").await, (200, r#"{"status":"ok"}"#.to_owned()));
+    // Without one of its migrations it can't work, though newer ones are there.
+    system.sql("DELETE FROM __diesel_schema_migrations WHERE version = '20261124000012'").await;
+    let (status, text) = get("/readyz").await;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("missing 20261124000012; run `metriqlab migrate`"), "{text}");
     // Without its tables it can't work, and says why.
     system.sql("DROP TABLE __diesel_schema_migrations").await;
     let (status, text) = get("/readyz").await;
