@@ -24,7 +24,11 @@ const TICK: &str = "metriqlab_resync_tick_seconds";
 pub(crate) fn describe() {
     describe_counter!(FINISHED, "Starts of jobs, by kind and by how they ended");
     describe_histogram!(RUN_TIME, Unit::Seconds, "How long a start of a job took, by kind and by how it ended");
-    describe_histogram!(WAIT, Unit::Seconds, "From when a job was due to its start, by kind and lane");
+    describe_histogram!(
+        WAIT,
+        Unit::Seconds,
+        "From when a job was due to its start, by kind, lane and how that start ended"
+    );
     describe_counter!(RECOVERED, "Open jobs that Redis had forgotten and the sweeper pushed again");
     describe_counter!(STUCK, "Failed tries of revocations that failed often, or starts of ones held for long");
     describe_counter!(PARKED, "Syncs that stopped before their end and kept what they had read");
@@ -40,11 +44,10 @@ pub(crate) fn describe() {
     }
 }
 
-/// Notes how long a job waited: since it was made, or since its next try was due. The two clocks are this machine's and
-/// Postgres's.
-pub(crate) fn started(job: &Job, lane: Lane) {
-    let waited = (Utc::now() - job.run_at).to_std().unwrap_or_default();
-    histogram!(WAIT, "kind" => label(job.kind), "lane" => lane.as_str()).record(waited);
+/// How long a job has waited at its start: since it was made, or since its next try was due. The two clocks are this machine's
+/// and Postgres's.
+pub(crate) fn waited(job: &Job) -> Duration {
+    (Utc::now() - job.run_at).to_std().unwrap_or_default()
 }
 
 /// Notes how a worker process is: its slots, how many of them hold a job, and how long ago Redis last answered a fetch.
@@ -91,11 +94,14 @@ fn label(kind: JobKind) -> &'static str {
     }
 }
 
-/// Counts one start of a job.
-pub(crate) fn job(kind: JobKind, outcome: &Outcome, took: Duration) {
+/// Counts one start of a job of `lane`, which had `waited` for it if there was still something to do, and then took so long.
+pub(crate) fn job(kind: JobKind, lane: Lane, outcome: &Outcome, waited: Option<Duration>, took: Duration) {
     let (kind, outcome) = (label(kind), name(outcome));
     counter!(FINISHED, "kind" => kind, "outcome" => outcome).increment(1);
     histogram!(RUN_TIME, "kind" => kind, "outcome" => outcome).record(took);
+    if let Some(waited) = waited {
+        histogram!(WAIT, "kind" => kind, "lane" => lane.as_str(), "outcome" => outcome).record(waited);
+    }
 }
 
 /// An outcome as metrics and traces call it.

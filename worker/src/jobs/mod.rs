@@ -42,27 +42,28 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
         return Outcome::Unknown;
     };
     let span = span::of(&delivery, kind);
-    let began = Instant::now();
+    let (began, mut waited) = (Instant::now(), None);
     let outcome = async {
         tokio::select! {
             biased;
             // The job is another's, or this process ends. The row stays as it is: who starts it next has a higher claim.
             () = delivery.stop.cancelled() => Outcome::RetryIn(Duration::ZERO),
-            outcome = run(&context, &delivery) => outcome,
+            outcome = run(&context, &delivery, &mut waited) => outcome,
         }
     }
     .instrument(span.clone())
     .await;
     span::ended(&span, &outcome);
-    crate::measure::job(kind, &outcome, began.elapsed());
+    crate::measure::job(kind, delivery.lane, &outcome, waited, began.elapsed());
     outcome
 }
 
-async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
+/// Starts the job and does it. How long it had `waited` is known from its start on, also if this is dropped.
+async fn run(context: &Arc<Context>, delivery: &Delivery, waited: &mut Option<Duration>) -> Outcome {
     let job = match context.store.start_job(delivery.message.id).await {
         Ok(Start::Claimed(job)) => {
             span::started(&job);
-            crate::measure::started(&job, delivery.lane);
+            *waited = Some(crate::measure::waited(&job));
             job
         }
         // Its last word was written and its notice perhaps lost: the queue sends it again.
