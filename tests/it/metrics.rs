@@ -138,9 +138,32 @@ async fn text_of(system: &System, address: &str) -> String {
     answer.text().await.expect("text")
 }
 
-/// The sum of a metric's series that have all of these labels.
+/// The same once it serves something.
+async fn scraped(system: &System, address: &str) -> Option<String> {
+    system.client.http.get(format!("{address}/metrics")).send().await.ok()?.text().await.ok()
+}
+
+/// The values of a metric's series that have all of these labels.
+fn values<'a>(text: &'a str, name: &'a str, labels: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let series = text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
+    series.filter(|(all, _)| labels.iter().all(|label| all.split(',').any(|one| one == *label))).map(|(_, value)| value)
+}
+
+/// The sum of a counter's series that have all of these labels.
 fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
-    let series = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
-    let these = series.filter(|(all, _)| labels.iter().all(|label| all.split(',').any(|one| one == *label)));
-    these.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    values(text, name, labels).map(|value| value.parse::<u64>().expect("a number")).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_done_nothing_has_begun_its_counters() {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let system = System::builder().apis(0).set("METRIQLAB_METRICS_BIND", &bind).start().await;
+    let text = eventually("a scrape", async || scraped(&system, &format!("http://{bind}")).await).await;
+    // A burst of failures is a rise from here.
+    for kind in ["sync", "revoke"] {
+        for outcome in ["done", "failed", "cancelled", "retry", "not_now", "gone"] {
+            let line = format!("metriqlab_jobs_finished_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} 0");
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+    }
 }

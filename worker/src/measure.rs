@@ -20,6 +20,9 @@ const RUNNING: &str = "metriqlab_worker_jobs_running";
 const LAST_FETCH: &str = "metriqlab_worker_last_fetch_seconds";
 const TICK: &str = "metriqlab_resync_tick_seconds";
 
+/// How starts end, as [`name`] has it: a job of a kind that is not known is not started.
+const OUTCOMES: [&str; 6] = ["done", "failed", "cancelled", "retry", "not_now", "gone"];
+
 /// Describes the metrics.
 pub(crate) fn describe() {
     describe_counter!(FINISHED, "Starts of jobs, by kind and by how they ended");
@@ -41,6 +44,11 @@ pub(crate) fn describe() {
     // A rate over a counter that appears with its first event misses that event.
     for name in [RECOVERED, STUCK, PARKED, SCHEDULED, FED] {
         counter!(name).increment(0);
+    }
+    for kind in [JobKind::Sync, JobKind::Revoke] {
+        for outcome in OUTCOMES {
+            counter!(FINISHED, "kind" => label(kind), "outcome" => outcome).increment(0);
+        }
     }
 }
 
