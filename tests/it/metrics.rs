@@ -167,3 +167,26 @@ async fn a_worker_that_has_done_nothing_has_begun_its_counters() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_in_postgres_is_part_of_a_bulk_jobs_wait() {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let mut system =
+        System::builder().set("METRIQLAB_METRICS_BIND", &bind).set("METRIQLAB_RESYNC_EVERY", "off").start().await;
+    system.connect(&system.sandbox.user(1).await).await;
+    system.settled().await;
+    system.workers[0].terminate().await;
+    let waiting = "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, run_at)
+        SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', now() - interval '1 hour' FROM creators";
+    assert_eq!(system.sql().await.execute(waiting, &[]).await.expect("a job that waits"), 1);
+    system.add_worker();
+    let labels = ["kind=\"sync\"", "lane=\"bulk\"", "outcome=\"done\""];
+    let text = eventually("its wait is counted", async || {
+        let text = scraped(&system, &format!("http://{bind}")).await?;
+        (sum(&text, "metriqlab_jobs_wait_seconds_count", &labels) == 1).then_some(text)
+    })
+    .await;
+    let waited: f64 =
+        values(&text, "metriqlab_jobs_wait_seconds_sum", &labels).map(|value| value.parse::<f64>().unwrap()).sum();
+    assert!(waited >= 3600.0, "{waited}");
+}

@@ -23,7 +23,7 @@ picked AS (
             SELECT project_id FROM jobs WHERE state IN ('enqueued', 'running', 'retrying') AND lane = 'bulk'
         ))
 )
-UPDATE jobs SET state = 'enqueued', run_at = now()
+UPDATE jobs SET state = 'enqueued'
 FROM picked
 WHERE jobs.id = picked.id
 RETURNING jobs.id, jobs.project_id, jobs.kind, jobs.trace
