@@ -86,7 +86,7 @@ async fn survive(work: impl Future<Output = Result<(), Halt>>) -> Result<(), Hal
 
 async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     match job.kind {
-        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
+        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes, job))),
         // Boxed: it is large, and there are many.
         JobKind::Sync => Box::pin(sync::run(context, delivery, job)).await,
         JobKind::Revoke => revoke::run(context, delivery, job).await,
@@ -101,7 +101,7 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt,
         // Who waits learns that the platform has failed, within the time that its tries have. All others wait, and no attempt
         // is spent on what is nobody's fault.
         Halt::Held(_) if job.kind == JobKind::Sync && is_waited_for(delivery, job) => {
-            retry(context, delivery, job, &held(), took).await
+            retry(context, delivery, job, &held(job), took).await
         }
         Halt::Held(_) if job.kind == JobKind::Revoke => {
             let delay = policy::held_revocation(job);
@@ -216,13 +216,23 @@ fn store_failed(error: &StoreError) -> Outcome {
     Outcome::RetryIn(pause)
 }
 
-fn crashed(times: u32) -> Failure {
-    Failure::internal(&format!("the job ended its worker {times} times"))
+fn crashed(times: u32, job: &Job) -> Failure {
+    let why = format!("the job ended its worker {times} times");
+    Failure::internal(&with_last_error(&why, job.error.as_deref()))
 }
 
-fn held() -> Failure {
-    let message = "the platform is out of order, and is not called until it has recovered".to_owned();
-    Failure { code: "platform_error", message, log_id: None }
+fn held(job: &Job) -> Failure {
+    let why = "the platform is out of order, and is not called until it has recovered";
+    Failure { code: "platform_error", message: with_last_error(why, job.error.as_deref()), log_id: None }
+}
+
+/// What is said of a try that came to nothing of its own hides what the one before it was told, which somebody may have to look
+/// into: it is said, too, and its `log_id` stays in the row.
+fn with_last_error(why: &str, last: Option<&str>) -> String {
+    const BEFORE: &str = "; before that: ";
+    // Of several such tries the row has what the one before all of them was told.
+    let last = last.and_then(|last| last.rsplit(BEFORE).next()).filter(|last| *last != why);
+    last.map_or_else(|| why.to_owned(), |last| format!("{why}{BEFORE}{last}"))
 }
 
 /// The details are in the log, where the panic's own message went.
@@ -243,5 +253,15 @@ mod tests {
         assert!(matches!(bug.await, Err(Halt::Retry(failure)) if failure == panicked()));
         assert!(matches!(survive(async { Ok(()) }).await, Ok(())));
         assert!(matches!(survive(async { Err(Halt::Superseded) }).await, Err(Halt::Superseded)));
+    }
+
+    #[test]
+    fn what_a_try_was_told_outlives_tries_that_came_to_nothing() {
+        assert_eq!(with_last_error("held", None), "held");
+        assert_eq!(with_last_error("held", Some("held")), "held");
+        let told = with_last_error("held", Some("internal_error: try later"));
+        assert_eq!(told, "held; before that: internal_error: try later");
+        assert_eq!(with_last_error("held", Some(&told)), told);
+        assert_eq!(with_last_error("crashed", Some(&told)), "crashed; before that: internal_error: try later");
     }
 }
