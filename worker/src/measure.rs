@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use shared::queue::{Final, Lane, Outcome};
+use shared::queue::{Final, Lane, Liveness, Outcome};
 use shared::store::jobs::{Job, JobKind};
 
 const FINISHED: &str = "metriqlab_jobs_finished_total";
@@ -19,6 +19,9 @@ const SLOTS: &str = "metriqlab_worker_slots";
 const RUNNING: &str = "metriqlab_worker_jobs_running";
 const LAST_FETCH: &str = "metriqlab_worker_last_fetch_seconds";
 const TICK: &str = "metriqlab_resync_tick_seconds";
+
+/// As the gauges of the fleet.
+const PACE: Duration = Duration::from_secs(5);
 
 /// How starts end, as [`name`] has it: a job of a kind that is not known is not started.
 const OUTCOMES: [&str; 6] = ["done", "failed", "cancelled", "retry", "not_now", "gone"];
@@ -56,6 +59,14 @@ pub(crate) fn describe() {
 /// and Postgres's.
 pub(crate) fn waited(job: &Job) -> Duration {
     (Utc::now() - job.run_at).to_std().unwrap_or_default()
+}
+
+/// Notes how a worker process is, again and again: where an API shares its process, nobody else may ask.
+pub(crate) async fn watch(slots: usize, liveness: Liveness) {
+    loop {
+        worker(slots, liveness.running(), liveness.last_fetch_age());
+        tokio::time::sleep(PACE).await;
+    }
 }
 
 /// Notes how a worker process is: its slots, how many of them hold a job, and how long ago Redis last answered a fetch.

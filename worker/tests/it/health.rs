@@ -2,13 +2,17 @@
 
 use shared::queue::Final;
 
-use crate::support::System;
+use crate::support::{System, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_tells_that_it_lives_that_it_can_work_and_what_it_did() {
     let system = System::start().await;
     let metrics = shared::telemetry::init_metrics().expect("the only recorder of this process");
-    let worker = system.worker_with(Some(([127, 0, 0, 1], 0).into()), Some(metrics));
+    let worker = system.worker_with(Some(([127, 0, 0, 1], 0).into()), Some(metrics.clone()));
+    wait_for("its gauges, which an API in its process serves, too", async || {
+        metrics.render().contains("\nmetriqlab_worker_slots 4\n").then_some(())
+    })
+    .await;
     let base = format!("http://{}", worker.metrics_addr().expect("an address"));
     let get = async |path: &str| {
         let answer = reqwest::get(format!("{base}{path}")).await.expect("an answer");
