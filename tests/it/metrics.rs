@@ -97,7 +97,7 @@ fn parse(text: &str) -> Metrics {
 
 /// The labels of each series in Prometheus's text format, with their values, behind their metric's name.
 fn series<'a>(text: &'a str, known: &Metrics) -> Vec<(String, &'a str, &'a str)> {
-    let lines = text.lines().filter(|line| !line.starts_with("#"));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
     let series = lines.filter_map(|line| line.split_once('{')?.1.rsplit_once("} ").map(|(all, _)| (line, all)));
     let labels = series.flat_map(|(line, all)| {
         let name = line.split('{').next().map(|name| base(name, known)).unwrap_or_default();
