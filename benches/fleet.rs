@@ -156,8 +156,7 @@ async fn fairness(servers: &Servers) {
     system.add_worker();
     println!("fairness at 100 requests a second: ten projects with 10 creators each");
     open_batches(&system, &store, "copy %").await;
-    let alone = slowest(longest_waits(&system).await);
-    println!("  longest wait: {alone:.1} s without a large project");
+    let alone = longest_waits(&system).await;
     // What they spent is out of the window, and their jobs are not those that come.
     tokio::time::sleep(window).await;
     system.sql().await.batch_execute("DELETE FROM batches; DELETE FROM jobs").await.expect("forgotten");
@@ -166,15 +165,23 @@ async fn fairness(servers: &Servers) {
     open_batches(&system, &store, "copy %").await;
     let mut beside = longest_waits(&system).await;
     let large = beside.pop().expect("the large one");
-    let beside = slowest(beside);
-    println!("  {beside:.1} s behind one with 10,000, {:+.1} s; {large:.1} s in the large one", beside - alone);
+    println!("  longest wait of each: alone, behind one with 10,000, difference");
+    for (number, (alone, beside)) in (1..).zip(alone.iter().zip(&beside)) {
+        print_waits(&format!("{number:>2}"), *alone, *beside);
+    }
+    print_waits("of all ten", slowest(&alone), slowest(&beside));
+    println!("    in the large one {large:.1} s");
 }
 
-fn slowest(waits: Vec<f64>) -> f64 {
-    waits.into_iter().fold(0.0, f64::max)
+fn print_waits(what: &str, alone: f64, beside: f64) {
+    println!("    {what:<10} {alone:>6.1} s {beside:>6.1} s {:>+6.1} s", beside - alone);
 }
 
-/// How long the slowest creator of each project's batch waited, in seconds; the large project's last.
+fn slowest(waits: &[f64]) -> f64 {
+    waits.iter().copied().fold(0.0, f64::max)
+}
+
+/// How long the slowest creator of each project's batch waited, in seconds, by the projects' numbers; the large project's last.
 async fn longest_waits(system: &System) -> Vec<f64> {
     let sql = system.sql().await;
     let open = "SELECT count(*) FROM batches WHERE finished_at IS NULL";
@@ -184,7 +191,7 @@ async fn longest_waits(system: &System) -> Vec<f64> {
     .await;
     let waits = "SELECT max(extract(epoch FROM jobs.finished_at - batches.created_at))::float8 FROM jobs \
                  JOIN batches ON batches.project_id = jobs.project_id JOIN projects ON projects.id = jobs.project_id \
-                 WHERE batched GROUP BY projects.id, name ORDER BY name = 'test', name";
+                 WHERE batched GROUP BY projects.id, name ORDER BY name = 'test', length(name), name";
     sql.query(waits, &[]).await.expect("the waits").iter().map(|row| row.get(0)).collect()
 }
 

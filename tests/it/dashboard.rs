@@ -131,14 +131,33 @@ fn every_alert_can_fire_and_says_what_to_do() {
     }
 }
 
-/// Prometheus's own word on the files, where it is installed.
 #[test]
-fn promtool_takes_the_rules_and_the_settings() {
+fn prometheus_loads_the_rules_and_scrapes_both_kinds_of_processes_under_the_names_that_the_rules_have() {
+    let (settings, compose) = (text("deploy/prometheus/prometheus.yml"), text("docker-compose.yml"));
+    assert!(settings.contains("\nrule_files:\n  - alerts.yml\n"), "{settings}");
+    assert!(rules().iter().any(|rule| rule.query == "up{job=~\"metriqlab-.*\"} == 0"));
+    for (process, port, said) in
+        [("api", "8080", "127.0.0.1:8080:8080"), ("worker", "9090", "METRICS_BIND: 0.0.0.0:9090")]
+    {
+        let found = format!("names: [{process}]\n        type: A\n        port: {port}\n");
+        let scrape = format!("\n  - job_name: metriqlab-{process}\n    dns_sd_configs:\n      - {found}");
+        assert!(settings.contains(&scrape), "{scrape} is not in {settings}");
+        let service = compose.split_once(&format!("\n  {process}:\n")).expect("the service").1;
+        assert!(service.split("\n\n").next().expect("its part").contains(said), "{process}");
+    }
+}
+
+/// Prometheus's own word on the files. Its package is large, so it is not installed for this.
+#[test]
+fn promtool_takes_the_rules_and_the_settings_where_it_is_installed() {
     for (check, file) in [("rules", "alerts.yml"), ("config", "prometheus.yml")] {
         let file = repository().join("deploy/prometheus").join(file);
         match Command::new("promtool").arg("check").arg(check).arg(file).output() {
             Ok(said) => assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr)),
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                eprintln!("promtool is not here, and was not asked");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `metriqlab doctor` on a system that is well, and on each thing that can be wrong with it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::system::{CLIENT_SECRET, ENCRYPTION_KEY};
@@ -116,12 +116,15 @@ async fn a_healthy_system_is_well_and_each_fault_is_named() {
     complains(&system, &[], &[("Redis memory", "fail")], "allkeys-lru").await;
     policy.arg("noeviction").exec_async(&mut connection).await.expect("set it back");
 
-    let newest = "DELETE FROM __diesel_schema_migrations \
-                  WHERE version = (SELECT max(version) FROM __diesel_schema_migrations) RETURNING version, run_on";
-    let row = sql.query_one(newest, &[]).await.unwrap();
-    complains(&system, &[], &[("schema", "fail"), ("API", "fail")], "this program needs").await;
-    let version: &str = row.get(0);
-    sql.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ($1)", &[&version]).await.unwrap();
+    // The newest, and one that has others after it.
+    for missing in ["(SELECT max(version) FROM __diesel_schema_migrations)", "'20261124000012'"] {
+        let delete = format!("DELETE FROM __diesel_schema_migrations WHERE version = {missing} RETURNING version");
+        let row = sql.query_one(&delete, &[]).await.unwrap();
+        let version: &str = row.get(0);
+        let said = format!("this program needs {version}, too");
+        complains(&system, &[], &[("schema", "fail"), ("API", "fail")], &said).await;
+        sql.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ($1)", &[&version]).await.unwrap();
+    }
 
     let wrong = complains(&system, &[("TIKTOK_PKCE", "perhaps")], &[("settings", "fail")], "TIKTOK_PKCE").await;
     assert_eq!(wrong.status, 2);
@@ -139,6 +142,37 @@ async fn a_healthy_system_is_well_and_each_fault_is_named() {
     postgres.stop().await;
     let complaints = [("Postgres", "fail"), ("Redis", "fail"), ("API", "fail")];
     keeps_secrets(&complains(&system, &[], &complaints, "127.0.0.1").await.said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_held_and_a_redis_that_keeps_nothing_are_named() {
+    let (postgres, redis) = tokio::join!(PrivatePostgres::start(), PrivateRedis::start());
+    let system = System::builder().on_postgres(&postgres.url).on_redis(&redis.url).start().await;
+    let mut creators = Vec::new();
+    // As many as make an outage of their failures.
+    for _ in 0..5 {
+        creators.push(system.connect(&system.sandbox.user(1).await).await);
+    }
+    system.settled().await;
+
+    let client = redis::Client::open(redis.url.as_str()).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
+    let mut append = redis::cmd("CONFIG");
+    append.arg("SET").arg("appendonly");
+    append.clone().arg("no").exec_async(&mut connection).await.expect("set it");
+    complains(&system, &[], &[("Redis persistence", "warn")], "a restart forgets the queue").await;
+    append.arg("yes").exec_async(&mut connection).await.expect("set it back");
+
+    system.sandbox.fault(json!({"endpoint": "user_info", "kind": "internal_error"})).await;
+    system.client.post("/api/v1/creators/sync").await.data(202);
+    let held = complains(&system, &[], &[("outages", "warn")], "not called: user_info (next look in ").await;
+    assert_eq!(held.check("TikTok app")["level"], "ok", "tokens are another endpoint's");
+    system.sandbox.clear_faults().await;
+    // Who waits is a look at the platform, and ends the outage.
+    let ask = system.client.request(reqwest::Method::POST, &format!("/api/v1/creators/{}/sync", creators[0]));
+    system.client.send(ask.header("Prefer", "respond-async")).await.data(202);
+    eventually("the doctor is content", async || doctor(&system, &[]).await.complaints().is_empty().then_some(()))
+        .await;
 }
 
 /// Waits until these lines and no others are not ok; the first one has these words, and says what to do. Not at once,

@@ -32,6 +32,7 @@ mod scale;
 mod secrets;
 mod single_flight;
 mod stopping;
+mod terminals;
 mod tiktok;
 mod traces;
 mod walk;

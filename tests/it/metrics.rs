@@ -19,11 +19,48 @@ pub type Table = BTreeMap<String, (Metric, BTreeSet<String>)>;
 
 type Metrics = BTreeMap<String, Metric>;
 
+/// Labels whose values are not listed.
+const OPEN_LABELS: [&str; 5] = ["method", "route", "status", "version", "le"];
+
+/// The values of a label.
+pub struct LabelValues {
+    label: String,
+    /// Of these metrics; of all if there are none.
+    of: BTreeSet<String>,
+    values: BTreeSet<String>,
+}
+
+fn document() -> String {
+    std::fs::read_to_string(repository().join("docs/metrics.md")).expect("the table")
+}
+
+fn words(cell: &str) -> BTreeSet<String> {
+    let words = cell.split(',').map(|word| word.trim().trim_matches('`').to_owned());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The rows of the table of labels.
+pub fn label_values() -> Vec<LabelValues> {
+    let text = document();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows = rows.filter(|(label, _)| !label.starts_with("metriqlab_")).map(|(label, rest)| {
+        let (of, values) =
+            rest.trim_end_matches(" |").split_once(" | ").unwrap_or_else(|| panic!("not three cells: {rest}"));
+        let of = if of == "all" { BTreeSet::new() } else { words(of) };
+        LabelValues { label: label.to_owned(), of, values: words(values) }
+    });
+    rows.collect()
+}
+
+/// The values that a metric's label may have, if they are listed.
+pub fn allowed<'a>(all: &'a [LabelValues], metric: &str, label: &str) -> Option<&'a BTreeSet<String>> {
+    let row = all.iter().find(|row| row.label == label && (row.of.is_empty() || row.of.contains(metric)));
+    row.map(|row| &row.values)
+}
+
 /// The table's rows.
 pub fn table() -> Table {
-    let text = std::fs::read_to_string(repository().join("docs/metrics.md")).expect("the table");
-    let words =
-        |cell: &str| cell.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
+    let text = document();
     let rows = text.lines().filter(|line| line.starts_with("| `metriqlab_")).map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, unit, meaning, served] = cells[..] else { panic!("not six cells: {line}") };
@@ -58,6 +95,18 @@ fn parse(text: &str) -> Metrics {
     metrics
 }
 
+/// The labels of each series in Prometheus's text format, with their values, behind their metric's name.
+fn series<'a>(text: &'a str, known: &Metrics) -> Vec<(String, &'a str, &'a str)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let series = lines.filter_map(|line| line.split_once('{')?.1.rsplit_once("} ").map(|(all, _)| (line, all)));
+    let labels = series.flat_map(|(line, all)| {
+        let name = line.split('{').next().map(|name| base(name, known)).unwrap_or_default();
+        let pairs = all.trim_end_matches('"').split("\",").filter_map(|pair| pair.split_once("=\""));
+        pairs.map(move |(label, value)| (name.clone(), label, value)).collect::<Vec<_>>()
+    });
+    labels.collect()
+}
+
 /// A histogram's name behind the names of its series.
 pub fn base<T>(series: &str, known: &BTreeMap<String, T>) -> String {
     let stems = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| series.strip_suffix(suffix));
@@ -65,14 +114,15 @@ pub fn base<T>(series: &str, known: &BTreeMap<String, T>) -> String {
 }
 
 /// What the process at `address` serves, once all that is expected is there: the gauges of the fleet come with the first look.
-async fn complete(http: &reqwest::Client, address: &str, expected: &Metrics) -> Metrics {
+async fn complete(http: &reqwest::Client, address: &str, expected: &Metrics) -> String {
     let started = Instant::now();
     loop {
         let answer = http.get(format!("{address}/metrics")).send().await.expect("an answer");
-        let served = parse(&answer.text().await.expect("text"));
+        let text = answer.text().await.expect("text");
+        let served = parse(&text);
         let missing: Vec<&String> = expected.keys().filter(|name| !served.contains_key(*name)).collect();
         if missing.is_empty() {
-            return served;
+            return text;
         }
         assert!(started.elapsed() < DEADLINE, "{address} does not serve {missing:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -90,13 +140,18 @@ async fn the_table_says_what_the_processes_serve_and_nothing_else() {
     system.client.post(&format!("{creator}/sync")).await.data(200);
     system.client.get("/no/such/route").await.error(404);
     system.client.delete(&creator).await.data(200);
-    let table = table();
+    let (table, values) = (table(), label_values());
     for (process, address) in [("api", system.client.base.clone()), ("worker", format!("http://{bind}"))] {
         let rows = table.iter().filter(|(_, (_, served))| served.contains(process));
         let expected: Metrics = rows.map(|(name, (metric, _))| (name.clone(), metric.clone())).collect();
-        let served = complete(&system.client.http, &address, &expected).await;
-        for (name, metric) in &served {
+        let text = complete(&system.client.http, &address, &expected).await;
+        for (name, metric) in &parse(&text) {
             assert_eq!(Some(metric), expected.get(name), "{name}, as the {process} serves it, and as the table has it");
+        }
+        for (name, label, value) in series(&text, &expected) {
+            let listed = allowed(&values, &name, label).map(|values| values.contains(value));
+            let is_open = OPEN_LABELS.contains(&label);
+            assert!(listed.unwrap_or(is_open), "{name} of the {process} has {label}=\"{value}\"");
         }
     }
     eventually("the queue is seen empty", async || {
@@ -138,9 +193,55 @@ async fn text_of(system: &System, address: &str) -> String {
     answer.text().await.expect("text")
 }
 
-/// The sum of a metric's series that have all of these labels.
+/// The same once it serves something.
+async fn scraped(system: &System, address: &str) -> Option<String> {
+    system.client.http.get(format!("{address}/metrics")).send().await.ok()?.text().await.ok()
+}
+
+/// The values of a metric's series that have all of these labels.
+fn values<'a>(text: &'a str, name: &'a str, labels: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let series = text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
+    series.filter(|(all, _)| labels.iter().all(|label| all.split(',').any(|one| one == *label))).map(|(_, value)| value)
+}
+
+/// The sum of a counter's series that have all of these labels.
 fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
-    let series = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "));
-    let these = series.filter(|(all, _)| labels.iter().all(|label| all.split(',').any(|one| one == *label)));
-    these.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    values(text, name, labels).map(|value| value.parse::<u64>().expect("a number")).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_done_nothing_has_begun_its_counters() {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let system = System::builder().apis(0).set("METRIQLAB_METRICS_BIND", &bind).start().await;
+    let text = eventually("a scrape", async || scraped(&system, &format!("http://{bind}")).await).await;
+    // A burst of failures is a rise from here.
+    for kind in ["sync", "revoke"] {
+        for outcome in ["done", "failed", "cancelled", "retry", "not_now", "gone"] {
+            let line = format!("metriqlab_jobs_finished_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} 0");
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_in_postgres_is_part_of_a_bulk_jobs_wait() {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let mut system =
+        System::builder().set("METRIQLAB_METRICS_BIND", &bind).set("METRIQLAB_RESYNC_EVERY", "off").start().await;
+    system.connect(&system.sandbox.user(1).await).await;
+    system.settled().await;
+    system.workers[0].terminate().await;
+    let waiting = "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, run_at)
+        SELECT uuid_v7(), 'sync', 'bulk', id, project_id, 'waiting', now() - interval '1 hour' FROM creators";
+    assert_eq!(system.sql().await.execute(waiting, &[]).await.expect("a job that waits"), 1);
+    system.add_worker();
+    let labels = ["kind=\"sync\"", "lane=\"bulk\"", "outcome=\"done\""];
+    let text = eventually("its wait is counted", async || {
+        let text = scraped(&system, &format!("http://{bind}")).await?;
+        (sum(&text, "metriqlab_jobs_wait_seconds_count", &labels) == 1).then_some(text)
+    })
+    .await;
+    let waited: f64 =
+        values(&text, "metriqlab_jobs_wait_seconds_sum", &labels).map(|value| value.parse::<f64>().unwrap()).sum();
+    assert!(waited >= 3600.0, "{waited}");
 }

@@ -197,6 +197,40 @@ async fn the_status_says_it_all_and_goes_on_without_redis() {
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }
 
+/// Three hundred creators that are synced once an hour. Of ten pages of videos the schedule reads three each time, and seven once
+/// a week. Beside them one that is left alone, and one that must connect again.
+const CADENCES: &str = "
+    UPDATE creators SET resync_every = 0;
+    INSERT INTO creators (id, project_id, credential_id, platform, external_id, status, resync_gap, video_count, recent_videos)
+    SELECT uuid_v7(), project_id, credential_id, platform, external_id || '-' || n,
+        CASE WHEN n = 0 THEN 'REAUTHORIZATION_REQUIRED' ELSE 'ACTIVE' END, 3600, 200, 40
+    FROM creators, generate_series(0, 300) AS n;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_forecast_is_what_the_cadences_need_of_each_endpoint() {
+    let mut system = System::builder().workers(0).set("METRIQLAB_RESYNC_EVERY", "1d").start().await;
+    system.connect(&system.sandbox.user(1).await).await;
+    system.sql().await.batch_execute(CADENCES).await.unwrap();
+    let (profiles, pages) = (300.0 / 60.0, 300.0 * (3.0 / 60.0 + 7.0 / (7.0 * 24.0 * 60.0)));
+    for (quota, window, a_minute, fits) in
+        [("10", "60s", 10.0, false), ("1", "10s", 6.0, false), ("10", "10s", 60.0, true)]
+    {
+        for (name, value) in [("TIKTOK_RATE_PER_MINUTE", quota), ("TIKTOK_RATE_WINDOW", window)] {
+            system.variables.retain(|(known, _)| known != name);
+            system.variables.push((name.to_owned(), value.to_owned()));
+        }
+        let status: Value = serde_json::from_str(&system.run(&["status", "--json"]).await).unwrap();
+        assert_eq!((&status["forecast"]["creators"], &status["forecast"]["goesBy"]), (&json!(300), &json!("settings")));
+        for (place, endpoint, needed) in [(0, "user_info", profiles), (1, "video_list", pages)] {
+            let forecast = &status["quota"][place];
+            assert_eq!(forecast["endpoint"], endpoint);
+            let (found, expected) = (forecast["forecastPercent"].as_f64().unwrap(), needed / a_minute * 100.0);
+            assert!((found - expected).abs() < 0.001, "{quota} in {window}, {endpoint}: {found}, not {expected}");
+        }
+        assert_eq!(status["forecast"]["fits"], fits, "{quota} in {window}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limited_key_is_listed_with_what_it_may_do() {
     let system = System::builder().workers(0).start().await;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::metrics::{Table, base};
+use crate::metrics::{LabelValues, Table, allowed, base, label_values};
 
 pub type Labels = BTreeSet<String>;
 
@@ -22,7 +22,7 @@ pub enum Value {
 
 /// A query's value.
 pub fn check(query: &str, table: &Table) -> Result<Value, String> {
-    let mut parser = Parser { tokens: tokens(query)?, at: 0, table };
+    let mut parser = Parser { tokens: tokens(query)?, at: 0, table, values: label_values() };
     let value = parser.expression(0)?;
     match parser.peek() {
         None => Ok(value),
@@ -57,6 +57,7 @@ struct Parser<'a> {
     tokens: Vec<String>,
     at: usize,
     table: &'a Table,
+    values: Vec<LabelValues>,
 }
 
 impl Parser<'_> {
@@ -209,8 +210,9 @@ impl Parser<'_> {
             }
             let text = self.next()?;
             let values = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or("a label's text")?;
-            if label == "lane" && !values.split('|').all(|lane| lane.parse::<shared::queue::Lane>().is_ok()) {
-                return Err(format!("{values} are no lanes"));
+            let known = allowed(&self.values, &base(name, self.table), &label);
+            if known.is_some_and(|known| !values.split('|').all(|value| known.contains(value))) {
+                return Err(format!("{label} of {name} is never {values}"));
             }
             if self.take("}") {
                 return Ok(());
@@ -283,6 +285,13 @@ fn queries_that_are_wrong_are_refused() {
         "metriqlab_redis_up{lane=\"sync\"}",
         "metriqlab_queue_oldest_seconds{lane=~\"sync|slow\"}",
         "metriqlab_queue_oldest_seconds{lane=sync}",
+        "metriqlab_queue_jobs{state=\"retrying\"}",
+        "metriqlab_postgres_connections{state=\"running\"}",
+        "metriqlab_jobs_finished_total{kind=\"fetch\"}",
+        "metriqlab_jobs_finished_total{outcome=\"dead\"}",
+        "metriqlab_jobs_run_seconds_sum{outcome!=\"ok\"}",
+        "metriqlab_budget_waiting{class=~\"interactive|slow\"}",
+        "metriqlab_breaker_open{endpoint=\"token\"}",
         "max by (endpoint) (metriqlab_queue_oldest_seconds)",
         "sum(rate(metriqlab_redis_up[5m]))",
         "sum(rate(metriqlab_queue_pushed_total))",

@@ -157,7 +157,8 @@ async fn one_trace_leads_from_the_request_through_the_queue_to_each_call_and_so_
     let done = lines(&worker, "job_id", &job);
     assert!(!done.is_empty(), "{worker}");
     for line in done {
-        assert_eq!((&line["request_id"], &line["trace_id"]), (&"find-me".into(), &TRACE.into()), "{line}");
+        let of = ["request_id", "trace_id", "creator_id"].map(|key| line[key].as_str().unwrap_or_default());
+        assert_eq!(of, ["find-me", TRACE, &id], "{line}");
     }
 }
 

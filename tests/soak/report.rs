@@ -42,11 +42,16 @@ impl Report {
         clean && done > 0
     }
 
-    /// Whether it was as large, and the recoveries that no outage came between were there and as quick, as `plan` asks.
+    /// Whether it was as large, and the recoveries that no outage came between were as quick, as `plan` asks. After a kill
+    /// there are some; who is paused may have nothing to do.
     pub fn keeps(&self, plan: &Plan, fleet: &Fleet) -> bool {
-        let (calm, _) = split(&self.killed, &fleet.outages);
-        plan.least_jobs
-            .is_none_or(|least| self.witnessed.made >= least && calm.is_some_and(|seconds| seconds <= RECOVERY))
+        let slowest = |recoveries: &[Recovery]| split(recoveries, &fleet.outages).0;
+        let is_quick = |seconds: f64| seconds <= RECOVERY;
+        plan.least_jobs.is_none_or(|least| {
+            self.witnessed.made >= least
+                && slowest(&self.killed).is_some_and(is_quick)
+                && slowest(&self.paused).is_none_or(is_quick)
+        })
     }
 
     pub fn print(&self, plan: &Plan, fleet: &Fleet, books: &Books) {

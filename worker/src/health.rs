@@ -103,9 +103,8 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
         Ok(version) => version,
         Err(error) => return unready("postgres", &error.to_string()),
     };
-    if !version.is_sufficient() {
-        let found = version.found.as_deref().unwrap_or("none");
-        return unready("schema", &format!("found {found}, needed {}: run `metriqlab migrate`", version.expected));
+    if let Some(problem) = version.problem() {
+        return unready("schema", &format!("{problem}; run `metriqlab migrate`"));
     }
     if state.queue.ping().await.is_err() {
         return HttpResponse::Ok().json(json!({ "status": "degraded", "redis": "down" }));

@@ -89,9 +89,10 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     let pool = WorkerPool::start_gated(&queue, pool_settings, &gates, move |delivery| {
         jobs::handle(Arc::clone(&context), delivery)
     });
+    let (liveness, is_measured) = (pool.liveness(), metrics.is_some());
     let health = match settings.metrics_bind {
         Some(address) => {
-            let liveness = pool.liveness();
+            let liveness = liveness.clone();
             let (store, queue, slots) = (store.clone(), queue.clone(), settings.concurrency);
             let state = health::State::new(store, queue, liveness, metrics, slots);
             Some(health::serve(address, state, tiktok).map_err(|source| StartError::Bind { address, source })?)
@@ -99,6 +100,10 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
+    if is_measured {
+        let measuring = measure::watch(settings.concurrency, liveness);
+        background.spawn(stopping.clone().run_until_cancelled_owned(measuring));
+    }
     background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
     let (held, lanes) = watch::channel(None);
     background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates, held)));

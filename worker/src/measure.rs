@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use shared::queue::{Lane, Outcome};
+use shared::queue::{Lane, Liveness, Outcome};
 use shared::store::jobs::{Job, JobKind};
 
 const FINISHED: &str = "metriqlab_jobs_finished_total";
@@ -20,11 +20,21 @@ const RUNNING: &str = "metriqlab_worker_jobs_running";
 const LAST_FETCH: &str = "metriqlab_worker_last_fetch_seconds";
 const TICK: &str = "metriqlab_resync_tick_seconds";
 
+/// As the gauges of the fleet.
+const PACE: Duration = Duration::from_secs(5);
+
+/// How starts end, as [`name`] has it: a job of a kind that is not known is not started.
+const OUTCOMES: [&str; 6] = ["done", "failed", "cancelled", "retry", "not_now", "gone"];
+
 /// Describes the metrics.
 pub(crate) fn describe() {
     describe_counter!(FINISHED, "Starts of jobs, by kind and by how they ended");
     describe_histogram!(RUN_TIME, Unit::Seconds, "How long a start of a job took, by kind and by how it ended");
-    describe_histogram!(WAIT, Unit::Seconds, "From when a job was due to its start, by kind and lane");
+    describe_histogram!(
+        WAIT,
+        Unit::Seconds,
+        "From when a job was due to its start, by kind, lane and how that start ended"
+    );
     describe_counter!(RECOVERED, "Open jobs that Redis had forgotten and the sweeper pushed again");
     describe_counter!(STUCK, "Failed tries of revocations that failed often, or starts of ones held for long");
     describe_counter!(PARKED, "Syncs that stopped before their end and kept what they had read");
@@ -38,13 +48,25 @@ pub(crate) fn describe() {
     for name in [RECOVERED, STUCK, PARKED, SCHEDULED, FED] {
         counter!(name).increment(0);
     }
+    for kind in [JobKind::Sync, JobKind::Revoke] {
+        for outcome in OUTCOMES {
+            counter!(FINISHED, "kind" => label(kind), "outcome" => outcome).increment(0);
+        }
+    }
 }
 
-/// Notes how long a job waited: since it was made, or since its next try was due. The two clocks are this machine's and
-/// Postgres's.
-pub(crate) fn started(job: &Job, lane: Lane) {
-    let waited = (Utc::now() - job.run_at).to_std().unwrap_or_default();
-    histogram!(WAIT, "kind" => label(job.kind), "lane" => lane.as_str()).record(waited);
+/// How long a job has waited at its start: since it was made, or since its next try was due. The two clocks are this machine's
+/// and Postgres's.
+pub(crate) fn waited(job: &Job) -> Duration {
+    (Utc::now() - job.run_at).to_std().unwrap_or_default()
+}
+
+/// Notes how a worker process is, again and again: where an API shares its process, nobody else may ask.
+pub(crate) async fn watch(slots: usize, liveness: Liveness) {
+    loop {
+        worker(slots, liveness.running(), liveness.last_fetch_age());
+        tokio::time::sleep(PACE).await;
+    }
 }
 
 /// Notes how a worker process is: its slots, how many of them hold a job, and how long ago Redis last answered a fetch.
@@ -91,9 +113,12 @@ fn label(kind: JobKind) -> &'static str {
     }
 }
 
-/// Counts one start of a job.
-pub(crate) fn job(kind: JobKind, outcome: &Outcome, took: Duration) {
+/// Counts one start of a job of `lane`, which had `waited` for it if there was still something to do, and then took so long.
+pub(crate) fn job(kind: JobKind, lane: Lane, outcome: &Outcome, waited: Option<Duration>, took: Duration) {
     let (kind, outcome) = (label(kind), outcome.name());
     counter!(FINISHED, "kind" => kind, "outcome" => outcome).increment(1);
     histogram!(RUN_TIME, "kind" => kind, "outcome" => outcome).record(took);
+    if let Some(waited) = waited {
+        histogram!(WAIT, "kind" => kind, "lane" => lane.as_str(), "outcome" => outcome).record(waited);
+    }
 }

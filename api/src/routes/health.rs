@@ -34,7 +34,7 @@ pub struct Readiness {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     postgres: Option<&'static str>,
-    /// What is wrong with the schema: which version was found, and which is expected.
+    /// What is wrong with the schema: which version was found, which is expected, and which migrations are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     schema: Option<String>,
@@ -75,16 +75,15 @@ async fn look(api: &Api) -> Readiness {
         tokio::time::timeout(PROBE_TIMEOUT, api.queue.ping()),
     );
     let redis = if matches!(redis, Ok(Ok(()))) { None } else { Some("down") };
-    match schema {
-        Ok(Ok(version)) if version.is_sufficient() => {
-            Readiness { status: if redis.is_none() { "ok" } else { "degraded" }, redis, ..Readiness::default() }
+    let Ok(Ok(version)) = schema else {
+        return Readiness { status: "unavailable", redis, postgres: Some("down"), schema: None };
+    };
+    match version.problem() {
+        None => Readiness { status: if redis.is_none() { "ok" } else { "degraded" }, redis, ..Readiness::default() },
+        Some(problem) => {
+            let schema = Some(format!("{problem}; run `metriqlab migrate`"));
+            Readiness { status: "unavailable", redis, schema, ..Readiness::default() }
         }
-        Ok(Ok(version)) => {
-            let found = version.found.unwrap_or_else(|| "none".to_owned());
-            let schema = format!("found {found}, expected {}; run `metriqlab migrate`", version.expected);
-            Readiness { status: "unavailable", redis, schema: Some(schema), ..Readiness::default() }
-        }
-        _ => Readiness { status: "unavailable", redis, postgres: Some("down"), schema: None },
     }
 }
 

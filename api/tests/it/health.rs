@@ -65,6 +65,18 @@ async fn with_a_schema_of_a_later_version_it_stays_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_migration_that_a_newer_one_has_overtaken_it_is_not_ready_and_names_it() {
+    let world = World::start().await;
+    // The newest one stays.
+    let overtaken = "DELETE FROM __diesel_schema_migrations WHERE version = '20261124000012'";
+    assert_eq!(world.sql().await.execute(overtaken, &[]).await.expect("gone"), 1);
+    let ready = send(world.client.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status.as_u16(), &ready.body["status"]), (503, &json!("unavailable")), "{}", ready.text);
+    let schema = ready.body["schema"].as_str().expect("a word on the schema");
+    assert!(schema.ends_with("missing 20261124000012; run `metriqlab migrate`"), "{schema}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_route() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;

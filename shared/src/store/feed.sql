@@ -27,6 +27,6 @@ picked AS (
 )
 -- An array: Postgres takes it for a few ids and looks each up, where of a subquery it expects as many as half of what waits, and
 -- reads the whole table.
-UPDATE jobs SET state = 'enqueued', run_at = now()
+UPDATE jobs SET state = 'enqueued'
 WHERE jobs.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING jobs.id, jobs.project_id, jobs.kind, jobs.trace

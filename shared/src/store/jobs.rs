@@ -144,7 +144,7 @@ pub struct Failure {
     pub code: &'static str,
     /// What happened, for people; never a secret.
     pub message: String,
-    /// The platform's own id of the exchange.
+    /// The platform's own id of the exchange. `None` leaves that of an earlier try in the row: it is the last that there is.
     pub log_id: Option<String>,
 }
 
@@ -231,7 +231,7 @@ impl Store {
                 jobs::run_at.eq(from_now(delay)),
                 jobs::error_code.eq(failure.code),
                 jobs::error.eq(&failure.message),
-                jobs::log_id.eq(&failure.log_id),
+                failure.log_id.as_ref().map(|log_id| jobs::log_id.eq(log_id)),
             ))
             .execute(&mut connection)
             .await?;
@@ -341,7 +341,7 @@ async fn write_failure(connection: &mut AsyncPgConnection, fence: Fence, failure
             jobs::finished_at.eq(now),
             jobs::error_code.eq(failure.code),
             jobs::error.eq(&failure.message),
-            jobs::log_id.eq(&failure.log_id),
+            failure.log_id.as_ref().map(|log_id| jobs::log_id.eq(log_id)),
         ))
         .execute(connection)
         .await

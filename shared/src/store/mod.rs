@@ -47,11 +47,12 @@ mod unnamed;
 pub mod users;
 pub mod videos;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
-use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
+use diesel::{QueryResult, QueryableByName, sql_query, sql_types};
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -159,12 +160,34 @@ pub struct SchemaVersion {
     pub found: Option<String>,
     /// The newest migration that this program knows.
     pub expected: String,
+    /// Those that this program knows and the database lacks, oldest first. The newest may be there without them: of two that
+    /// were written side by side, the one with the later date may be applied first.
+    pub missing: Vec<String>,
 }
 
 impl SchemaVersion {
+    fn new(applied: &BTreeSet<String>, known: &BTreeSet<String>) -> Self {
+        Self {
+            found: applied.last().cloned(),
+            expected: known.last().cloned().unwrap_or_default(),
+            missing: known.difference(applied).cloned().collect(),
+        }
+    }
+
     /// Whether this program can work with it. A newer one is fine: migrations keep the version before them running.
     pub fn is_sufficient(&self) -> bool {
-        self.found.as_ref().is_some_and(|found| *found >= self.expected)
+        self.missing.is_empty()
+    }
+
+    /// Why this program can't work with it, for people; `None` if it can.
+    pub fn problem(&self) -> Option<String> {
+        if self.is_sufficient() {
+            return None;
+        }
+        Some(match &self.found {
+            None => format!("found none, expected {}", self.expected),
+            Some(found) => format!("found {found}, expected {}, missing {}", self.expected, self.missing.join(", ")),
+        })
     }
 }
 
@@ -228,25 +251,21 @@ impl Store {
     /// What schema the database has, and what is expected.
     pub async fn schema_version(&self) -> Result<SchemaVersion, StoreError> {
         use diesel::migration::MigrationSource;
-        let mut known = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS)
+        let known = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS)
             .map_err(|error| StoreError::Migration(error.to_string()))?
             .iter()
             .map(|migration| migration.name().version().to_string())
-            .collect::<Vec<_>>();
-        known.sort();
-        let expected = known.pop().unwrap_or_default();
+            .collect();
         let mut connection = self.connection().await?;
-        let found = sql_query("SELECT max(version) AS version FROM __diesel_schema_migrations")
-            .get_result::<Version>(&mut connection)
-            .await
-            .optional();
-        let found = match found {
-            Ok(row) => row.and_then(|row| row.version),
+        let applied: QueryResult<Vec<Version>> =
+            sql_query("SELECT version FROM __diesel_schema_migrations").load(&mut connection).await;
+        let applied = match applied {
+            Ok(rows) => rows.into_iter().map(|row| row.version).collect(),
             // No table yet: an empty database.
-            Err(QueryError::DatabaseError(_, info)) if info.message().contains("does not exist") => None,
+            Err(QueryError::DatabaseError(_, info)) if info.message().contains("does not exist") => BTreeSet::new(),
             Err(error) => return Err(error.into()),
         };
-        Ok(SchemaVersion { found, expected })
+        Ok(SchemaVersion::new(&applied, &known))
     }
 
     /// Postgres's clock, the one that all processes share.
@@ -266,6 +285,22 @@ impl Store {
 
 #[derive(QueryableByName)]
 struct Version {
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    version: Option<String>,
+    #[diesel(sql_type = sql_types::Text)]
+    version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_suffices_if_it_has_all_that_is_known_whatever_else_it_has() {
+        let set = |versions: &[&str]| versions.iter().map(|version| (*version).to_owned()).collect::<BTreeSet<_>>();
+        let version = |applied: &[&str]| SchemaVersion::new(&set(applied), &set(&["1", "2", "3"]));
+        assert_eq!(version(&["1", "2", "3"]).problem(), None);
+        assert_eq!(version(&["1", "2", "3", "4"]).problem(), None, "of a later version");
+        assert_eq!(version(&[]).problem().as_deref(), Some("found none, expected 3"));
+        assert_eq!(version(&["1"]).problem().as_deref(), Some("found 1, expected 3, missing 2, 3"));
+        assert_eq!(version(&["1", "3", "4"]).problem().as_deref(), Some("found 4, expected 3, missing 2"));
+    }
 }

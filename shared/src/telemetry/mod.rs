@@ -20,6 +20,9 @@ const SECONDS: &[f64] = &[
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
+/// What a job has waited may be more: the backlog of a bulk resync takes hours.
+const LONG_WAITS: &[f64] = &[300.0, 1800.0, 3600.0, 6.0 * 3600.0, 24.0 * 3600.0];
+
 /// Why logs or metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -113,6 +116,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 pub fn init_metrics() -> Result<Metrics, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("metriqlab_jobs_wait_seconds".into()), &[SECONDS, LONG_WAITS].concat())?
         .install_recorder()?;
     metrics::describe_histogram!(
         "metriqlab_postgres_wait_seconds",

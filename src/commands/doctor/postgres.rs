@@ -103,18 +103,19 @@ fn tls(place: &Place, facts: &PostgresFacts) -> Check {
 async fn schema(store: &Store) -> Check {
     const NAME: &str = "schema";
     let remedy = "run `metriqlab migrate`";
-    match within(store.schema_version()).await {
-        Ok(schema) => match schema.found {
-            None => Check::fail(NAME, "the database is empty", remedy),
-            Some(found) if found < schema.expected => {
-                Check::fail(NAME, format!("{found}, and this program needs {}", schema.expected), remedy)
-            }
-            Some(found) if found > schema.expected => {
-                Check::ok(NAME, format!("{found}, newer than this program's {}: that is fine", schema.expected))
-            }
-            Some(found) => Check::ok(NAME, found),
-        },
-        Err(error) => Check::fail(NAME, error, remedy),
+    let schema = match within(store.schema_version()).await {
+        Ok(schema) => schema,
+        Err(error) => return Check::fail(NAME, error, remedy),
+    };
+    match schema.found {
+        None => Check::fail(NAME, "the database is empty", remedy),
+        Some(found) if !schema.missing.is_empty() => {
+            Check::fail(NAME, format!("{found}, and this program needs {}, too", schema.missing.join(", ")), remedy)
+        }
+        Some(found) if found > schema.expected => {
+            Check::ok(NAME, format!("{found}, newer than this program's {}: that is fine", schema.expected))
+        }
+        Some(found) => Check::ok(NAME, found),
     }
 }
 

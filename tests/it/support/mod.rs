@@ -7,6 +7,7 @@ pub mod process;
 pub mod sandbox;
 pub mod servers;
 pub mod system;
+pub mod terminal;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -42,27 +42,28 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery) -> Outcome
         return Outcome::Unknown;
     };
     let span = span::of(&delivery, kind);
-    let began = Instant::now();
+    let (began, mut waited) = (Instant::now(), None);
     let outcome = async {
         tokio::select! {
             biased;
             // The job is another's, or this process ends. The row stays as it is: who starts it next has a higher claim.
             () = delivery.stop.cancelled() => Outcome::RetryIn(Duration::ZERO),
-            outcome = run(&context, &delivery) => outcome,
+            outcome = run(&context, &delivery, &mut waited) => outcome,
         }
     }
     .instrument(span.clone())
     .await;
     span::ended(&span, &outcome);
-    crate::measure::job(kind, &outcome, began.elapsed());
+    crate::measure::job(kind, delivery.lane, &outcome, waited, began.elapsed());
     outcome
 }
 
-async fn run(context: &Arc<Context>, delivery: &Delivery) -> Outcome {
+/// Starts the job and does it. How long it had `waited` is known from its start on, also if this is dropped.
+async fn run(context: &Arc<Context>, delivery: &Delivery, waited: &mut Option<Duration>) -> Outcome {
     let job = match context.store.start_job(delivery.message.id).await {
         Ok(Start::Claimed(job)) => {
             span::started(&job);
-            crate::measure::started(&job, delivery.lane);
+            *waited = Some(crate::measure::waited(&job));
             job
         }
         // Its last word was written and its notice perhaps lost: the queue sends it again.
@@ -85,7 +86,7 @@ async fn survive(work: impl Future<Output = Result<(), Halt>>) -> Result<(), Hal
 
 async fn work(context: &Arc<Context>, delivery: &Delivery, job: &Job) -> Result<(), Halt> {
     match job.kind {
-        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes))),
+        JobKind::Sync if delivery.is_poison() => Err(Halt::Fail(crashed(delivery.crashes, job))),
         // Boxed: it is large, and there are many.
         JobKind::Sync => Box::pin(sync::run(context, delivery, job)).await,
         JobKind::Revoke => revoke::run(context, delivery, job).await,
@@ -100,7 +101,7 @@ async fn conclude(context: &Context, delivery: &Delivery, job: &Job, halt: Halt,
         // Who waits learns that the platform has failed, within the time that its tries have. All others wait, and no attempt
         // is spent on what is nobody's fault.
         Halt::Held(_) if job.kind == JobKind::Sync && is_waited_for(delivery, job) => {
-            retry(context, delivery, job, &held(), took).await
+            retry(context, delivery, job, &held(job), took).await
         }
         Halt::Held(_) if job.kind == JobKind::Revoke => {
             let delay = policy::held_revocation(job);
@@ -215,13 +216,23 @@ fn store_failed(error: &StoreError) -> Outcome {
     Outcome::RetryIn(pause)
 }
 
-fn crashed(times: u32) -> Failure {
-    Failure::internal(&format!("the job ended its worker {times} times"))
+fn crashed(times: u32, job: &Job) -> Failure {
+    let why = format!("the job ended its worker {times} times");
+    Failure::internal(&with_last_error(&why, job.error.as_deref()))
 }
 
-fn held() -> Failure {
-    let message = "the platform is out of order, and is not called until it has recovered".to_owned();
-    Failure { code: "platform_error", message, log_id: None }
+fn held(job: &Job) -> Failure {
+    let why = "the platform is out of order, and is not called until it has recovered";
+    Failure { code: "platform_error", message: with_last_error(why, job.error.as_deref()), log_id: None }
+}
+
+/// What is said of a try that came to nothing of its own hides what the one before it was told, which somebody may have to look
+/// into: it is said, too, and its `log_id` stays in the row.
+fn with_last_error(why: &str, last: Option<&str>) -> String {
+    const BEFORE: &str = "; before that: ";
+    // Of several such tries the row has what the one before all of them was told.
+    let last = last.and_then(|last| last.rsplit(BEFORE).next()).filter(|last| *last != why);
+    last.map_or_else(|| why.to_owned(), |last| format!("{why}{BEFORE}{last}"))
 }
 
 /// The details are in the log, where the panic's own message went.
@@ -242,5 +253,15 @@ mod tests {
         assert!(matches!(bug.await, Err(Halt::Retry(failure)) if failure == panicked()));
         assert!(matches!(survive(async { Ok(()) }).await, Ok(())));
         assert!(matches!(survive(async { Err(Halt::Superseded) }).await, Err(Halt::Superseded)));
+    }
+
+    #[test]
+    fn what_a_try_was_told_outlives_tries_that_came_to_nothing() {
+        assert_eq!(with_last_error("held", None), "held");
+        assert_eq!(with_last_error("held", Some("held")), "held");
+        let told = with_last_error("held", Some("internal_error: try later"));
+        assert_eq!(told, "held; before that: internal_error: try later");
+        assert_eq!(with_last_error("held", Some(&told)), told);
+        assert_eq!(with_last_error("crashed", Some(&told)), "crashed; before that: internal_error: try later");
     }
 }

@@ -2,13 +2,17 @@
 
 use shared::queue::Final;
 
-use crate::support::System;
+use crate::support::{System, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_tells_that_it_lives_that_it_can_work_and_what_it_did() {
     let system = System::start().await;
     let metrics = shared::telemetry::init_metrics().expect("the only recorder of this process");
-    let worker = system.worker_with(Some(([127, 0, 0, 1], 0).into()), Some(metrics));
+    let worker = system.worker_with(Some(([127, 0, 0, 1], 0).into()), Some(metrics.clone()));
+    wait_for("its gauges, which an API in its process serves, too", async || {
+        metrics.render().contains("\nmetriqlab_worker_slots 4\n").then_some(())
+    })
+    .await;
     let base = format!("http://{}", worker.metrics_addr().expect("an address"));
     let get = async |path: &str| {
         let answer = reqwest::get(format!("{base}{path}")).await.expect("an answer");
@@ -31,6 +35,11 @@ async fn a_worker_tells_that_it_lives_that_it_can_work_and_what_it_did() {
     // A rolling deploy begins with the migrations of the version to come.
     system.sql("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')").await;
     assert_eq!(get("/readyz").await, (200, r#"{"status":"ok"}"#.to_owned()));
+    // Without one of its migrations it can't work, though newer ones are there.
+    system.sql("DELETE FROM __diesel_schema_migrations WHERE version = '20261124000012'").await;
+    let (status, text) = get("/readyz").await;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("missing 20261124000012; run `metriqlab migrate`"), "{text}");
     // Without its tables it can't work, and says why.
     system.sql("DROP TABLE __diesel_schema_migrations").await;
     let (status, text) = get("/readyz").await;

@@ -89,6 +89,29 @@ async fn a_client_is_served_as_soon_as_the_platform_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_sync_that_an_outage_ends_says_what_the_platform_said() {
+    // The next look at the platform is a minute away: later than the tries of a client who waits.
+    let system = System::start_with_window(Duration::from_secs(3600)).await;
+    synced(&system, 5).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
+    let creators = system.creators().await;
+    let asked = join_all(creators.iter().map(|creator| system.ask_for_sync(*creator))).await;
+    let worker = system.worker();
+    let mut held = 0;
+    for id in asked {
+        assert_eq!(system.last_word(id).await, Final::Failed { code: "platform_error".to_owned() });
+        let job = system.store.any_job(id).await.expect("read").expect("a job");
+        let error = job.error.expect("a reason");
+        assert!(error.contains("internal_error"), "{error}");
+        assert!(job.log_id.is_some(), "TikTok's support asks for it: {error}");
+        held +=
+            usize::from(error.starts_with("the platform is out of order, and is not called until it has recovered; "));
+    }
+    assert!(held > 0, "the fifth account's first failure has opened the breaker, and its other tries were held");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocations_are_held_and_never_given_up() {
     let system = System::start_with_window(WINDOW).await;
     synced(&system, 8).await;

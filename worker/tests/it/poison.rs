@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use shared::ids::JobId;
 use shared::queue::{CRASHES_OF_A_POISON, Delivery, Final, Lane, WorkerPool, WorkerSettings};
 use shared::store::batches::BatchFilter;
-use shared::store::jobs::{JobState, Start};
+use shared::store::jobs::{Failure, JobState, Start};
 
 use crate::support::{System, wait_for};
 
@@ -35,6 +36,15 @@ async fn die_of_it(system: &System) {
     drop(pool);
 }
 
+/// A try that TikTok answered badly.
+async fn fail_once(system: &System, id: JobId) {
+    let Start::Claimed(job) = system.store.start_job(id).await.expect("started") else { panic!("it is open") };
+    let message = "internal_error: try later".to_owned();
+    let failure = Failure { code: "platform_error", message, log_id: Some("20261124A".to_owned()) };
+    let written = system.store.retry_job(job.fence(), job.lane, Duration::ZERO, &failure).await.expect("written");
+    assert!(written);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_ends_its_workers_is_given_up_and_its_row_and_its_batch_say_so() {
     let system = System::start().await;
@@ -55,6 +65,7 @@ async fn a_job_that_ends_its_workers_is_given_up_and_its_row_and_its_batch_say_s
     let fed = system.store.feed(None, 10, 10).await.expect("fed");
     let [job] = &fed[..] else { panic!("one job: {fed:?}") };
     let id = job.message.id;
+    fail_once(&system, id).await;
     system.queue.push(Lane::Bulk, &job.message, None).await.expect("pushed");
     for _ in 0..CRASHES_OF_A_SUSPECT + CRASHES_OF_A_POISON {
         die_of_it(&system).await;
@@ -64,8 +75,10 @@ async fn a_job_that_ends_its_workers_is_given_up_and_its_row_and_its_batch_say_s
     let worker = system.worker();
     assert_eq!(system.last_word(id).await, Final::Failed { code: "internal".to_owned() });
     let row = system.job(id).await;
-    assert_eq!(row.error.as_deref(), Some("the job ended its worker 3 times"));
-    assert_eq!(row.attempts, 1, "a crash is no attempt");
+    assert_eq!(row.error.as_deref(), Some("the job ended its worker 3 times; before that: internal_error: try later"));
+    assert_eq!(row.attempts, 2, "a crash is no attempt");
+    let shown = system.store.any_job(id).await.expect("read").expect("a job");
+    assert_eq!(shown.log_id.as_deref(), Some("20261124A"), "TikTok's support asks for it");
     assert!(row.finished_at.is_some());
     let batch = wait_for("the batch's end", async || {
         let batch = system.store.batch(system.project, batch).await.expect("read").expect("a batch");
