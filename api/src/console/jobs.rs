@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::PATH;
 use super::error::ConsoleError;
-use super::job_words::{ErrorWords, JobLine, Tab};
+use super::job_words::{ErrorWords, JobLine, Tab, once};
 use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::who::Member;
 use crate::app::Api;
@@ -55,13 +55,7 @@ struct JobsPage {
 impl JobsPage {
     /// What to do about each kind of error on the page, once.
     fn advice(&self) -> Vec<&ErrorWords> {
-        let mut advice: Vec<&ErrorWords> = Vec::new();
-        for error in self.lines.iter().filter(|line| line.is_dead).filter_map(|line| line.error.as_ref()) {
-            if advice.iter().all(|known| known.code != error.code) {
-                advice.push(error);
-            }
-        }
-        advice
+        once(self.lines.iter().filter(|line| line.is_dead).filter_map(|line| line.error.as_ref()))
     }
 }
 

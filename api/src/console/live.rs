@@ -21,6 +21,7 @@ use shared::store::jobs::{Job, JobState};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ConsoleError;
+use super::job_words::remedy;
 use super::page::path_id;
 use super::seats::Seat;
 use super::who::Member;
@@ -214,10 +215,10 @@ fn standing(row: &Job) -> Said {
     let due = (row.run_at > Utc::now()).then(|| written(row.run_at));
     let (short, words) = match (row.state, due.is_some()) {
         (JobState::Running, _) => ("Syncing", "Syncing."),
-        (JobState::Retrying, true) => ("Trying again", "The last try failed. The next one begins at {until}."),
-        (JobState::Waiting, _) => ("In line", "In line: it begins when it is its turn."),
+        (JobState::Retrying, true) => ("Retrying", "The last try failed. The next one begins at {until}."),
+        (JobState::Waiting, _) => ("Sync queued", "In line: it begins when it is its turn."),
         (JobState::Enqueued, true) => ("Waiting for quota", "Waiting for quota until {until}."),
-        _ => ("Queued", "Queued: it begins when a worker is free."),
+        _ => ("Sync queued", "Queued: it begins when a worker is free."),
     };
     let until = due.filter(|_| words.contains("{until}"));
     Said { until, ..Said::new("progress", short, words) }
@@ -229,10 +230,9 @@ fn ended(word: &Final) -> Said {
         Final::Done => Said::new("done", "Active", "Done: profile and videos are up to date."),
         Final::Cancelled => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
         Final::Failed { code } if code == "reauthorization_required" => refused(),
-        Final::Failed { code } if code == "platform_error" => {
-            Said::new("failed", "Failed", "The sync failed: the platform did not answer as it should. Try again later.")
+        Final::Failed { code } => {
+            Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code)))
         }
-        Final::Failed { .. } => Said::new("failed", "Failed", "The sync failed. The server's log says why."),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text};
+use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
+use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use strum::VariantArray as _;
 
@@ -39,6 +40,29 @@ pub struct Search {
     pub platform: Option<Platform>,
     /// Those connected last come last.
     pub oldest_first: bool,
+}
+
+/// A creator's open sync; or the last one, if it was given up and none was done since.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct SyncNow {
+    /// Whose.
+    #[diesel(sql_type = SqlUuid)]
+    pub creator: CreatorId,
+    /// Its job.
+    #[diesel(sql_type = SqlUuid)]
+    pub job: JobId,
+    /// Where it stands: open, or failed.
+    #[diesel(sql_type = Text)]
+    pub state: JobState,
+    /// What the last try failed with. An open one that does not wait for another try may keep it of an earlier one.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error_code: Option<String>,
+    /// The same in words.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error: Option<String>,
+    /// The platform's own id of the exchange.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub log_id: Option<String>,
 }
 
 impl Store {
@@ -117,16 +141,14 @@ impl Store {
         Ok(Some(few))
     }
 
-    /// Where the open syncs of these creators stand.
-    pub async fn open_syncs(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, JobState>, StoreError> {
+    /// Where the syncs of these creators stand, of whom there is something to say.
+    pub async fn syncs_now(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, SyncNow>, StoreError> {
         let mut connection = self.connection().await?;
-        let open: Vec<(CreatorId, JobState)> = jobs::table
-            .filter(jobs::creator_id.eq_any(creators).and(jobs::kind.eq(JobKind::Sync)))
-            .filter(jobs::state.eq_any(JobState::OPEN))
-            .select((jobs::creator_id, jobs::state))
+        let found: Vec<SyncNow> = sql_query(include_str!("syncs_now.sql"))
+            .bind::<Array<SqlUuid>, _>(creators)
             .load(&mut connection)
             .await?;
-        Ok(open.into_iter().collect())
+        Ok(found.into_iter().map(|sync| (sync.creator, sync)).collect())
     }
 
     /// A creator's open sync, if there is one.

@@ -15,6 +15,7 @@ use url::form_urlencoded;
 use super::{CreatorLine, platform_name};
 use crate::app::Api;
 use crate::console::error::ConsoleError;
+use crate::console::job_words::{ErrorWords, once};
 use crate::console::numbers::Numbers;
 use crate::console::page::{Layout, answer, query};
 use crate::console::who::Member;
@@ -46,6 +47,12 @@ impl CreatorsPage {
         let Search { text, status, platform, .. } = &self.search;
         !text.is_empty() || status.is_some() || platform.is_some() || !self.is_first
     }
+
+    /// What to do about each kind of error on the page, once.
+    fn advice(&self) -> Vec<&ErrorWords> {
+        let given_up = self.lines.iter().filter(|line| line.state.is_given_up());
+        once(given_up.filter_map(|line| Some(&line.state.failure.as_ref()?.0)))
+    }
 }
 
 /// `GET /console/projects/{project}/creators?q=&state=&platform=&order=&after=`.
@@ -60,7 +67,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     let ids: Vec<CreatorId> = found.iter().map(|creator| creator.id).collect();
-    let syncs = api.within(api.store.open_syncs(&ids)).await?;
+    let mut syncs = api.within(api.store.syncs_now(&ids)).await?;
     let next = found.last().filter(|_| more).map(|last| next_query(&search, last.position())).unwrap_or_default();
     let numbers = Numbers::of(&request);
     let page = CreatorsPage {
@@ -70,7 +77,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
         lines: found
             .into_iter()
             .map(|creator| {
-                let sync = syncs.get(&creator.id).copied();
+                let sync = syncs.remove(&creator.id);
                 CreatorLine::new(creator, sync, numbers)
             })
             .collect(),

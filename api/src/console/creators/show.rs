@@ -8,9 +8,9 @@ use askama::Template;
 use chrono::{DateTime, Utc};
 use shared::ids::VideoId;
 use shared::people::Role;
+use shared::store::creator_list::SyncNow;
 use shared::store::creators::Creator;
 use shared::store::history::{CreatorPoint, HistoryRange, Interval};
-use shared::store::jobs::JobState;
 use shared::store::trends::{Engagement, VideoTrend};
 use shared::store::videos::{SortOrder, StoredVideo, VideoPosition, VideoQuery, VideoSort};
 use strum::VariantArray as _;
@@ -139,7 +139,7 @@ struct Found {
 pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let creator = creator(&member, &request, &api).await?;
     let view = View::of(&request, &creator)?;
-    let sync = api.within(api.store.open_syncs(&[creator.id])).await?.remove(&creator.id);
+    let sync = api.within(api.store.syncs_now(&[creator.id])).await?.remove(&creator.id);
     let found = Box::pin(find(&api, &creator, &view, Utc::now())).await?;
     let numbers = Numbers::of(&request);
     answer(false, &page(&member, &request, creator, &view, found, sync, numbers))
@@ -207,7 +207,7 @@ fn page(
     creator: Creator,
     view: &View,
     found: Found,
-    sync: Option<JobState>,
+    sync: Option<SyncNow>,
     numbers: Numbers,
 ) -> CreatorPage {
     let Found { past, engagement, best, videos, trends } = found;

@@ -4,6 +4,7 @@ use reqwest::Method;
 use shared::people::Role;
 
 use super::browser::{Browser, XSS, between};
+use super::jobs::dead_job;
 use crate::harness::{World, send};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +76,47 @@ async fn a_name_that_many_creators_have_is_walked_and_one_that_few_have_is_looke
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_creator_whose_last_sync_failed_says_why_and_what_to_do() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let (id, other) = (world.creator("open-1").await, world.creator("open-2").await);
+    let list = format!("/console/projects/{}/creators", world.project);
+    let page = format!("{list}/{id}");
+    let older = dead_job(&world, world.project, id, "sync", "sync").await;
+    let job = dead_job(&world, world.project, id, "sync", "sync").await;
+    let sql = world.sql().await;
+    let set = async |change: &str| sql.batch_execute(change).await.expect(change);
+    set(&format!("UPDATE jobs SET finished_at = now() - interval '1 hour', error = 'An older one' WHERE id = '{older}'")).await;
+    let link = format!("/console/projects/{}/jobs/{job}\"", world.project);
+    for path in [&list, &page] {
+        let shown = viewer.get(path).await.text;
+        for words in ["Last sync failed", "TikTok answered 500", "If that was a while ago, try again.", &link] {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+        assert!(!shown.contains("An older one"), "{shown}");
+    }
+    // Only of whom it is true.
+    let shown = viewer.get(&list).await.text;
+    assert_eq!((shown.matches("Last sync failed").count(), shown.matches(">Active</span>").count()), (1, 1), "{shown}");
+    assert!(!viewer.get(&format!("{list}/{other}")).await.text.contains("Last sync failed"));
+    // Until one is done, or another try is on its way.
+    set(&format!("UPDATE jobs SET state = 'retrying', finished_at = NULL, error = 'Not now' WHERE id = '{job}'")).await;
+    for path in [&list, &page] {
+        let shown = viewer.get(path).await.text;
+        assert!(shown.contains(">Retrying</span>") && shown.contains("Not now"), "{shown}");
+        assert!(!shown.contains("Last sync failed"), "{shown}");
+    }
+    set(&format!("UPDATE jobs SET state = 'running' WHERE id = '{job}'")).await;
+    let shown = viewer.get(&page).await.text;
+    assert!(shown.contains(">Syncing</span>") && !shown.contains("Not now"), "{shown}");
+    set(&format!("UPDATE jobs SET state = 'failed', finished_at = now() WHERE id = '{job}'")).await;
+    assert!(viewer.get(&page).await.text.contains("Last sync failed"));
+    set("UPDATE creators SET last_synced_at = now()").await;
+    assert!(!viewer.get(&page).await.text.contains("Last sync failed"));
+    assert!(!viewer.get(&list).await.text.contains("Last sync failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
     let world = World::start().await;
     let mut developer = Browser::member(&world, Role::Developer).await;
@@ -132,8 +174,11 @@ async fn nothing_that_a_platform_says_is_more_than_text() {
     let evil = "UPDATE creators SET username = $1, display_name = $1, bio = $1, external_id = $1, avatar_url = $1,
         profile_url = $1, status_reason = $1, missing_scopes = $1, status = 'REAUTHORIZATION_REQUIRED'";
     world.sql().await.execute(evil, &[&XSS]).await.expect("an evil creator");
+    let other = world.creator("open-2").await;
+    dead_job(&world, world.project, other, "sync", "sync").await;
+    world.sql().await.execute("UPDATE jobs SET error = $1, error_code = $1", &[&XSS]).await.expect("evil words");
     let encoded: String = url::form_urlencoded::byte_serialize(XSS.as_bytes()).collect();
-    for path in [list.clone(), format!("{list}/{id}"), format!("{list}?q={encoded}")] {
+    for path in [list.clone(), format!("{list}/{id}"), format!("{list}/{other}"), format!("{list}?q={encoded}")] {
         let page = developer.get(&path).await.text;
         assert!(page.contains("&#60;script&#62;"), "{page}");
         assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "{page}");

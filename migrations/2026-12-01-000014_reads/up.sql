@@ -1,0 +1,12 @@
+-- What the dashboard's list of creators reads: whose last sync was given up. Only adds: the version before this one does not use
+-- it.
+--
+-- Where `jobs` has millions of rows, make it by hand before `migrate`, outside of a transaction: then nobody's writes wait for
+-- it, and it is found here.
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_given_up ON jobs (creator_id, finished_at)
+--     WHERE kind = 'sync' AND state = 'failed';
+-- One that broke off is there and INVALID (`\d jobs` says so): drop it, and make it again.
+
+-- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
+SET LOCAL lock_timeout = '3s';
+CREATE INDEX IF NOT EXISTS jobs_given_up ON jobs (creator_id, finished_at) WHERE kind = 'sync' AND state = 'failed';
