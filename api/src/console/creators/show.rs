@@ -17,6 +17,7 @@ use strum::VariantArray as _;
 
 use super::figures::{Line, Panel, Past, engagement_rate};
 use super::period::Period;
+use super::state::reason_words;
 use super::videos::{COLUMNS, Column, VideoRow, aria_sort, parts};
 use super::{CreatorLine, creator};
 use crate::app::Api;
@@ -68,6 +69,13 @@ struct CreatorPage {
     /// The query of the first page, and of the next one; that is empty if there is none.
     first: String,
     next: String,
+}
+
+impl CreatorPage {
+    /// Why the creator must connect again.
+    fn why(&self) -> &'static str {
+        reason_words(&self.reason)
+    }
 }
 
 /// The engagement rate, and what it is made of.

@@ -57,3 +57,44 @@ impl State {
         self.failure.is_some() && !self.is_syncing
     }
 }
+
+/// Why a creator must connect again, in words: the platform's own (`RemovalReason`), or what its answer about the tokens was.
+/// Nothing for a reason that this version does not know.
+pub fn reason_words(reason: &str) -> &'static str {
+    match reason {
+        "disconnected_by_creator" => "The creator removed the app in TikTok.",
+        "account_deleted" => "The account was deleted at TikTok. What was read of it stays here until you disconnect it.",
+        "age_changed" => "The creator's age was changed at TikTok, which ended the authorization.",
+        "account_banned" => "TikTok has banned the account. It can connect again only if TikTok lifts that.",
+        "revoked_by_us" => "MetriqLab gave the authorization back.",
+        "invalid_grant" => {
+            "TikTok does not renew the tokens any more: the authorization has run out, or the creator has withdrawn it."
+        }
+        "access_token_invalid" => "TikTok refused the tokens, and there was none left to renew them with.",
+        "unknown" => "TikTok did not say why.",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::platforms::tiktok::RemovalReason;
+    use shared::tokens::ACCESS_TOKEN_INVALID;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words() {
+        use RemovalReason::{AccountBanned, AccountDeleted, AgeChanged, DisconnectedByCreator, RevokedByUs, Unknown};
+        let documented = include_str!("../../../docs-pages/webhooks.md");
+        for reason in [Unknown, DisconnectedByCreator, AccountDeleted, AgeChanged, AccountBanned, RevokedByUs] {
+            assert!(!reason_words(reason.as_ref()).is_empty(), "{reason}");
+            assert!(documented.contains(&format!("| `{reason}` |")), "{reason}");
+        }
+        for reason in [ACCESS_TOKEN_INVALID, "invalid_grant"] {
+            assert!(!reason_words(reason).is_empty(), "{reason}");
+            assert!(documented.contains(&format!("| `{reason}` |")), "{reason}");
+        }
+        assert_eq!(reason_words("a later version's"), "");
+    }
+}

@@ -117,6 +117,23 @@ async fn a_creator_whose_last_sync_failed_says_why_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_must_connect_again_says_why() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let page = format!("/console/projects/{}/creators/{}", world.project, world.creator("open-1").await);
+    let sql = world.sql().await;
+    for (reason, words) in [
+        ("account_banned", "TikTok has banned the account."),
+        ("a_new_word", "Nothing is lost."),
+    ] {
+        let refused = "UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED', status_reason = $1";
+        sql.execute(refused, &[&reason]).await.expect("a creator who must connect again");
+        let shown = viewer.get(&page).await.text;
+        assert!(shown.contains(words) && shown.contains(&format!("<code>{reason}</code>")), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
     let world = World::start().await;
     let mut developer = Browser::member(&world, Role::Developer).await;
