@@ -32,7 +32,7 @@ const FEW: i64 = 1000;
 /// Which creators, and in what order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
-    /// How the username begins, or the whole id on the platform; empty for all.
+    /// How the username begins, or the whole id on the platform, or the whole of the client's own; empty for all.
     pub text: String,
     /// Only those in this state.
     pub status: Option<Status>,
@@ -90,7 +90,10 @@ impl Store {
             let alike = lower(creators::username).like(beginning).assume_not_null();
             query = match self.few_named(project, &search.text).await? {
                 Some(few) => query.filter(creators::id.eq_any(few)),
-                None => query.filter(alike.or(creators::external_id.eq(&search.text))),
+                None => {
+                    let own = creators::external_ref.eq(&search.text).assume_not_null();
+                    query.filter(alike.or(creators::external_id.eq(&search.text)).or(own))
+                }
             };
         }
         query = match (search.oldest_first, after) {
@@ -110,7 +113,8 @@ impl Store {
         Ok(query.load(&mut connection).await?)
     }
 
-    /// The creators whose username begins like this, or whose account has this id; `None` if there are many.
+    /// The creators whose username begins like this, or whose account has this id, on the platform or of the client's own;
+    /// `None` if there are many.
     ///
     /// Written as bounds and not as a pattern: Postgres finds a pattern's beginning in the index only if it knows the pattern
     /// when it plans, and it does not always.
@@ -127,9 +131,6 @@ impl Store {
             .limit(FEW + 1)
             .load(&mut connection)
             .await?;
-        if i64::try_from(few.len()).is_ok_and(|found| found > FEW) {
-            return Ok(None);
-        }
         // With every platform named, each is one look into the index of accounts.
         let account: Vec<CreatorId> = creators::table
             .filter(is_here)
@@ -137,8 +138,17 @@ impl Store {
             .select(creators::id)
             .load(&mut connection)
             .await?;
+        // A client may call several the same.
+        let own: Vec<CreatorId> = creators::table
+            .filter(is_here)
+            .filter(creators::external_ref.eq(text))
+            .select(creators::id)
+            .limit(FEW + 1)
+            .load(&mut connection)
+            .await?;
         few.extend(account);
-        Ok(Some(few))
+        few.extend(own);
+        Ok(i64::try_from(few.len()).is_ok_and(|found| found <= FEW).then_some(few))
     }
 
     /// Where the syncs of these creators stand, of whom there is something to say.

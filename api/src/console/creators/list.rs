@@ -21,8 +21,8 @@ use crate::console::page::{Layout, answer, query};
 use crate::console::who::Member;
 
 const PAGE: usize = 30;
-/// A creator's username has far less.
-const MAX_SEARCH: usize = 200;
+/// As long as a client's own id; a username has far less.
+const MAX_SEARCH: usize = 255;
 
 #[derive(Template)]
 #[template(path = "console/creators.html")]
@@ -30,6 +30,8 @@ struct CreatorsPage {
     layout: Layout,
     project: String,
     may_change: bool,
+    /// What was typed as the own id of a creator to connect, when something was wrong with it.
+    external_ref: String,
     search: Search,
     lines: Vec<CreatorLine>,
     is_first: bool,
@@ -57,8 +59,19 @@ impl CreatorsPage {
 
 /// `GET /console/projects/{project}/creators?q=&state=&platform=&order=&after=`.
 pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
-    let search = search(&request);
-    let after = match query(&request, "after").as_str() {
+    let layout = Layout::project(&member, "Creators", "creators").with_notice(&request);
+    list_page(&member, &request, &api, layout, "").await
+}
+
+pub(super) async fn list_page(
+    member: &Member,
+    request: &HttpRequest,
+    api: &Api,
+    layout: Layout,
+    external_ref: &str,
+) -> Result<HttpResponse, ConsoleError> {
+    let search = search(request);
+    let after = match query(request, "after").as_str() {
         "" => None,
         text => Some(position(text).ok_or(ConsoleError::NotFound)?),
     };
@@ -69,11 +82,12 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let ids: Vec<CreatorId> = found.iter().map(|creator| creator.id).collect();
     let mut syncs = api.within(api.store.syncs_now(&ids)).await?;
     let next = found.last().filter(|_| more).map(|last| next_query(&search, last.position())).unwrap_or_default();
-    let numbers = Numbers::of(&request);
+    let numbers = Numbers::of(request);
     let page = CreatorsPage {
-        layout: Layout::project(&member, "Creators", "creators").with_notice(&request),
+        layout,
         project: member.project().to_string(),
         may_change: member.may(Role::Developer),
+        external_ref: external_ref.to_owned(),
         lines: found
             .into_iter()
             .map(|creator| {
@@ -85,7 +99,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
         search,
         next,
     };
-    answer(false, &page)
+    answer(page.layout.problem.is_some(), &page)
 }
 
 fn search(request: &HttpRequest) -> Search {

@@ -34,6 +34,8 @@ struct CreatorLine {
     name: String,
     platform: &'static str,
     external_id: String,
+    /// The client's own id; empty for none.
+    external_ref: String,
     followers: Short,
     videos: Short,
     state: State,
@@ -50,6 +52,7 @@ impl CreatorLine {
             name: name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "No name yet".into()),
             platform: platform_name(creator.platform),
             external_id: creator.external_id,
+            external_ref: creator.external_ref.unwrap_or_default(),
             followers: numbers.short(creator.followers),
             videos: numbers.short(creator.video_count),
             state,

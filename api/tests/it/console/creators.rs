@@ -36,6 +36,10 @@ async fn creators_are_found_and_paged() {
     };
     assert_eq!(found(&mut viewer, "q=USER11").await, 11, "user11, user110 to user119");
     assert_eq!(found(&mut viewer, "q=open-7").await, 1, "an account's id");
+    let named = "UPDATE creators SET external_ref = 'Ours 9' WHERE username IN ('user5', 'user6')";
+    assert_eq!(world.sql().await.execute(named, &[]).await.expect("our own id"), 2);
+    assert_eq!(found(&mut viewer, "q=Ours+9").await, 2, "our own id, which two have");
+    assert_eq!(found(&mut viewer, "q=Ours").await, 0, "the whole of it");
     assert_eq!(found(&mut viewer, "q=%25").await, 0, "no pattern");
     assert_eq!(found(&mut viewer, "q=user1&state=REAUTHORIZATION_REQUIRED").await, 0);
     let elsewhere = "UPDATE creators SET platform = 'YOUTUBE' WHERE username LIKE 'user9%'";
@@ -59,8 +63,10 @@ async fn a_name_that_many_creators_have_is_walked_and_one_that_few_have_is_looke
     let path = format!("/console/projects/{}/creators", world.project);
     // `first` has no name; the others are `user1` to `user1201`.
     world.add_creators(1_202).await;
+    let named = "UPDATE creators SET external_ref = 'User' WHERE username IS NULL";
+    assert_eq!(world.sql().await.execute(named, &[]).await.expect("our own id"), 1);
     for (asked, expected) in
-        [("User", 1_201), ("user1", 313), ("user12", 13), ("user1201", 1), ("open-1201", 1), ("userx", 0)]
+        [("User", 1_202), ("user1", 313), ("user12", 13), ("user1201", 1), ("open-1201", 1), ("userx", 0)]
     {
         let (mut seen, mut next) = (0, format!("{path}?q={asked}"));
         loop {
@@ -166,7 +172,15 @@ async fn a_consent_begins_here_and_comes_back_here() {
     let world = World::start().await;
     let mut developer = Browser::member(&world, Role::Developer).await;
     let list = format!("/console/projects/{}/creators", world.project);
-    let page = developer.submit(&list, &format!("{list}/connect"), &[]).await;
+    let too_long = "x".repeat(256);
+    for wrong in ["two\nlines", &too_long] {
+        let refused = developer.submit(&list, &format!("{list}/connect"), &[("externalRef", wrong)]).await;
+        assert_eq!(refused.status, 422);
+        assert!(refused.text.contains("at most 255 characters"), "{}", refused.text);
+    }
+    let page = developer.submit(&list, &format!("{list}/connect"), &[("externalRef", " Ours 9 ")]).await;
+    let own = "SELECT external_ref FROM oauth_states";
+    assert_eq!(world.sql().await.query_one(own, &[]).await.expect("one consent").get::<_, &str>(0), "Ours 9");
     assert_eq!(page.status, 200, "a redirect would be held back by the policy for forms");
     let url = between(&page.text, "http-equiv=\"refresh\" content=\"0; url=", "\"")
         .replace("&#38;", "&")
@@ -189,7 +203,7 @@ async fn nothing_that_a_platform_says_is_more_than_text() {
     let id = world.creator("open-1").await;
     let list = format!("/console/projects/{}/creators", world.project);
     let evil = "UPDATE creators SET username = $1, display_name = $1, bio = $1, external_id = $1, avatar_url = $1,
-        profile_url = $1, status_reason = $1, missing_scopes = $1, status = 'REAUTHORIZATION_REQUIRED'";
+        profile_url = $1, status_reason = $1, missing_scopes = $1, external_ref = $1, status = 'REAUTHORIZATION_REQUIRED'";
     world.sql().await.execute(evil, &[&XSS]).await.expect("an evil creator");
     let other = world.creator("open-2").await;
     dead_job(&world, world.project, other, "sync", "sync").await;
