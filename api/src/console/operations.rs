@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Workers that are listed; of more there is the number.
 const MOST_WORKERS: usize = 50;
+const NO_APP: &str = "TIKTOK_CLIENT_KEY is not set for this process: what is used of the quota is not known.";
 /// Lines of the log that are shown.
 const LOG: i64 = 10;
 
@@ -55,7 +56,7 @@ struct LaneLine {
 struct WorkerLine {
     name: String,
     running: String,
-    heard: String,
+    heard: Moment,
     is_late: bool,
 }
 
@@ -75,6 +76,8 @@ struct QuotaLine {
 struct Now {
     base: String,
     redis_problem: String,
+    /// What makes the figures of this page less than the whole truth.
+    doubts: Vec<&'static str>,
     lanes: Vec<LaneLine>,
     workers: Vec<WorkerLine>,
     more_workers: usize,
@@ -181,6 +184,7 @@ impl Now {
         Self {
             base: base(),
             redis_problem: overview.redis_problem.clone().unwrap_or_default(),
+            doubts: (!overview.app_is_set).then_some(NO_APP).into_iter().chain(overview.pace_problem()).collect(),
             lanes: overview.lanes.iter().map(|view| LaneLine::new(view, numbers)).collect(),
             workers: workers.iter().take(MOST_WORKERS).map(|worker| WorkerLine::new(worker, numbers)).collect(),
             more_workers: workers.len().saturating_sub(MOST_WORKERS),
@@ -236,11 +240,7 @@ impl WorkerLine {
         Self {
             name: worker.name.clone(),
             running: count(Some(worker.running), numbers),
-            heard: if worker.last_heartbeat < Duration::from_secs(2) {
-                "just now".into()
-            } else {
-                format!("{} ago", span(worker.last_heartbeat))
-            },
+            heard: Moment::ago(worker.last_heartbeat),
             is_late: worker.last_heartbeat > DEAD_AFTER,
         }
     }
