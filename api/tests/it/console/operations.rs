@@ -124,6 +124,9 @@ async fn the_fragment_is_the_part_of_the_page_that_changes() {
     for words in [">revoke</a>", ">sync</a>", ">bulk</a>", "user_info", "video_list", "0 of 600", "No worker lives"] {
         assert!(fragment.contains(words), "{words}: {fragment}");
     }
+    let german = operator.request(Method::GET, "/console/operations/fragment").header("accept-language", "de");
+    let german = send(german).await.text;
+    assert!(german.contains("The cadence needs 0\u{a0}%"), "{german}");
     let page = operator.get("/console/operations").await.text;
     assert!(
         page.contains("data-refresh=\"/console/operations/fragment\"") && page.contains("No worker lives"),
