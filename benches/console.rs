@@ -33,15 +33,21 @@ const HEAVIEST: usize = 60_000;
 
 /// A page a line: what it is, and its path below the project, or from `/console` on. `{creator}` is the one with videos and a
 /// past, `{key}` a key, `{batch}` a batch, `{dead}` a job that was given up, `{deep}` a place far down in the list.
-const PAGES: [(&str, &str); 19] = [
+const PAGES: [(&str, &str); 25] = [
     ("projects", "/console/projects"),
     ("account", "/console/account"),
     ("key for the documentation", "/console/docs-key"),
     ("creators", "/creators"),
     ("creators, oldest first", "/creators?order=oldest"),
     ("creators, far down", "/creators?after={deep}"),
+    ("creators, most followers", "/creators?order=most-followers"),
+    ("creators, fewest followers", "/creators?order=fewest-followers"),
+    ("creators, synced last", "/creators?order=synced-last"),
+    ("creators, synced first", "/creators?order=synced-first"),
     ("creators, one by name", "/creators?q=user4711x"),
     ("creators, all begin so", "/creators?q=u"),
+    ("creators, sorted and so", "/creators?order=most-followers&q=u"),
+    ("creators, sorted, refused", "/creators?order=synced-first&state=REAUTHORIZATION_REQUIRED"),
     ("creators, by account id", "/creators?q=open-4711"),
     ("creators, by our own id", "/creators?q=ours-4711"),
     ("creators, nobody is so", "/creators?q=nobody"),

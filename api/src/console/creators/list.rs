@@ -3,13 +3,12 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::ids::CreatorId;
 use shared::people::Role;
 use shared::platforms::Platform;
-use shared::store::creator_list::Search;
-use shared::store::creators::{CreatorPosition, Status};
+use shared::store::creator_list::{ListOrder, ListPlace, Search};
+use shared::store::creators::Status;
+use strum::VariantArray as _;
 use url::form_urlencoded;
 
 use super::{CreatorLine, platform_name};
@@ -18,6 +17,7 @@ use crate::console::error::ConsoleError;
 use crate::console::job_words::{ErrorWords, once};
 use crate::console::numbers::Numbers;
 use crate::console::page::{Layout, answer, query};
+use crate::console::place;
 use crate::console::who::Member;
 
 const PAGE: usize = 30;
@@ -43,6 +43,11 @@ impl CreatorsPage {
     /// The platforms to choose from, with their names.
     fn platforms() -> [(Platform, &'static str); 3] {
         [Platform::Tiktok, Platform::Instagram, Platform::Youtube].map(|platform| (platform, platform_name(platform)))
+    }
+
+    /// The orders to choose from, with their names.
+    fn orders() -> Vec<(ListOrder, &'static str)> {
+        ListOrder::VARIANTS.iter().map(|order| (*order, order_name(*order))).collect()
     }
 
     fn is_searched(&self) -> bool {
@@ -73,7 +78,7 @@ pub(super) async fn list_page(
     let search = search(request);
     let after = match query(request, "after").as_str() {
         "" => None,
-        text => Some(position(text).ok_or(ConsoleError::NotFound)?),
+        text => Some(place_in(search.order, text).ok_or(ConsoleError::NotFound)?),
     };
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
     let mut found = api.within(api.store.search_creators(member.project(), &search, after, limit)).await?;
@@ -81,7 +86,7 @@ pub(super) async fn list_page(
     found.truncate(PAGE);
     let ids: Vec<CreatorId> = found.iter().map(|creator| creator.id).collect();
     let mut syncs = api.within(api.store.syncs_now(&ids)).await?;
-    let next = found.last().filter(|_| more).map(|last| next_query(&search, last.position())).unwrap_or_default();
+    let next = found.last().filter(|_| more).map(|last| next_query(&search, search.order.place_of(last))).unwrap_or_default();
     let numbers = Numbers::of(request);
     let page = CreatorsPage {
         layout,
@@ -109,11 +114,33 @@ fn search(request: &HttpRequest) -> Search {
         text,
         status: query(request, "state").parse().ok(),
         platform: query(request, "platform").parse().ok(),
-        oldest_first: query(request, "order") == "oldest",
+        order: query(request, "order").parse().unwrap_or_default(),
     }
 }
 
-fn next_query(search: &Search, after: CreatorPosition) -> String {
+/// A place in this order, as [`next_query`] writes it.
+fn place_in(order: ListOrder, text: &str) -> Option<ListPlace> {
+    let (value, id) = place::read(text)?;
+    let is_followers = matches!(order, ListOrder::MostFollowers | ListOrder::FewestFollowers);
+    let is_place = match value {
+        Some(value) => is_followers || place::is_instant(value),
+        None => !matches!(order, ListOrder::Newest | ListOrder::Oldest),
+    };
+    is_place.then_some(ListPlace { value, id })
+}
+
+fn order_name(order: ListOrder) -> &'static str {
+    match order {
+        ListOrder::Newest => "Connected last first",
+        ListOrder::Oldest => "Connected first first",
+        ListOrder::MostFollowers => "Most followers first",
+        ListOrder::FewestFollowers => "Fewest followers first",
+        ListOrder::SyncedLast => "Synced last first",
+        ListOrder::SyncedFirst => "Synced longest ago first",
+    }
+}
+
+fn next_query(search: &Search, after: ListPlace) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("q", &search.text);
     if let Some(status) = search.status {
@@ -122,36 +149,25 @@ fn next_query(search: &Search, after: CreatorPosition) -> String {
     if let Some(platform) = search.platform {
         query.append_pair("platform", platform.as_ref());
     }
-    if search.oldest_first {
-        query.append_pair("order", "oldest");
+    if search.order != ListOrder::default() {
+        query.append_pair("order", search.order.as_ref());
     }
-    let place = format!("{}.{}", after.connected_at.timestamp_micros(), after.id);
-    query.append_pair("after", &URL_SAFE_NO_PAD.encode(place)).finish()
-}
-
-/// A place in the list as [`next_query`] writes it.
-fn position(text: &str) -> Option<CreatorPosition> {
-    let place = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-    let (micros, id) = place.split_once('.')?;
-    let connected_at = chrono::DateTime::from_timestamp_micros(micros.parse().ok()?)?;
-    // What Postgres can't hold is no place of ours.
-    let is_sane = (1970..=9999).contains(&chrono::Datelike::year(&connected_at));
-    is_sane.then_some(CreatorPosition { connected_at, id: id.parse().ok()? })
+    query.append_pair("after", &place::written(after.value, after.id)).finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_was_written() {
-        let after = CreatorPosition { connected_at: chrono::DateTime::UNIX_EPOCH, id: CreatorId::new() };
-        let query = next_query(&Search::default(), after);
-        let (_, written) = query.split_once("after=").unwrap();
-        assert_eq!(position(written), Some(after));
-        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775807.x"), &URL_SAFE_NO_PAD.encode("1.x")]
-        {
-            assert_eq!(position(wrong), None, "{wrong}");
+    fn every_order_has_a_name_and_is_read_as_it_is_written() {
+        let names: HashSet<&str> = ListOrder::VARIANTS.iter().map(|order| order_name(*order)).collect();
+        assert_eq!(names.len(), ListOrder::VARIANTS.len());
+        for order in ListOrder::VARIANTS {
+            assert_eq!(order.as_ref().parse(), Ok(*order));
         }
+        assert_eq!(ListOrder::Oldest.as_ref(), "oldest");
     }
 }

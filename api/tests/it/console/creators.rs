@@ -1,10 +1,13 @@
 //! Creators on pages: found, connected, synced, let go.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
+use shared::ids::CreatorId;
 use shared::people::Role;
 
 use super::browser::{Browser, XSS, between};
-use super::jobs::dead_job;
+use super::jobs::{dead_job, walk};
 use crate::harness::{World, send};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +57,52 @@ async fn creators_are_found_and_paged() {
     assert!(viewer.get(&format!("{path}?q=nobody")).await.text.contains("No creator is like this"));
     assert_eq!(found(&mut viewer, "q=%00user11&state=nonsense&order=%ff").await, 11, "what makes no sense is ignored");
     assert_eq!(viewer.get(&format!("{path}?after=nonsense")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creators_are_sorted_and_who_has_no_number_comes_last() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    world.add_creators(100).await;
+    // Two of three have a number, and some of them the same one.
+    let numbers = "UPDATE creators SET followers = (substring(external_id FROM 6)::bigint / 2) * 10,
+            last_synced_at = to_timestamp(substring(external_id FROM 6)::bigint / 2)
+        WHERE external_id LIKE 'open-%' AND substring(external_id FROM 6)::bigint % 3 > 0";
+    assert_eq!(world.sql().await.execute(numbers, &[]).await.expect("numbers"), 66);
+    for (order, column, falls) in [
+        ("most-followers", "followers", true),
+        ("fewest-followers", "followers", false),
+        ("synced-last", "last_synced_at", true),
+        ("synced-first", "last_synced_at", false),
+    ] {
+        let path = format!("/console/projects/{}/creators?order={order}", world.project);
+        let seen: Vec<String> = walk(&mut viewer, &path).await;
+        let place = if falls { "DESC" } else { "ASC" };
+        let query = format!(
+            "SELECT id::text FROM creators ORDER BY {column} {place} NULLS LAST,
+                CASE WHEN {column} IS NULL THEN id END, id {place}"
+        );
+        let rows = world.sql().await.query(&query, &[]).await.expect("the creators");
+        let expected: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let seen: Vec<&str> = seen.iter().filter_map(|path| path.rsplit('/').next()).collect();
+        assert_eq!(seen, expected, "{order}");
+        let found = walk(&mut viewer, &format!("{path}&q=user1&platform=TIKTOK")).await;
+        assert_eq!(found.len(), 11, "{order}: user1, user10 to user19");
+    }
+    // A place of one order is none of another that has no such value.
+    let place = place_of(None, CreatorId::new());
+    let list = format!("/console/projects/{}/creators", world.project);
+    assert_eq!(viewer.get(&format!("{list}?after={place}")).await.status, 404);
+    assert_eq!(viewer.get(&format!("{list}?order=synced-last&after={place}")).await.status, 200);
+    let place = place_of(Some(i64::MAX), CreatorId::new());
+    assert_eq!(viewer.get(&format!("{list}?order=synced-last&after={place}")).await.status, 404);
+    assert_eq!(viewer.get(&format!("{list}?order=most-followers&after={place}")).await.status, 200);
+}
+
+/// A place as a page's query has it.
+fn place_of(value: Option<i64>, id: CreatorId) -> String {
+    let value = value.map(|value| value.to_string()).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(format!("{value}.{id}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

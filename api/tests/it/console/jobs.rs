@@ -26,7 +26,7 @@ async fn state(world: &World, id: JobId) -> String {
 }
 
 /// The rows of all pages from `path` on.
-async fn walk(browser: &mut Browser, path: &str) -> Vec<String> {
+pub async fn walk(browser: &mut Browser, path: &str) -> Vec<String> {
     let (mut seen, mut next) = (Vec::new(), path.to_owned());
     loop {
         let page = browser.get(&next.replace("&amp;", "&").replace("&#38;", "&")).await.text;
