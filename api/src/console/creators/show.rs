@@ -229,6 +229,7 @@ fn page(
     });
     let row = |video: StoredVideo| VideoRow::new(video.clone(), trends.get(&video.id), past.from, numbers);
     let panels = panels(&past, &creator, lacks(STATS_SCOPE), lacks(VIDEOS_SCOPE), numbers);
+    let is_synced = creator.last_synced_at.is_some();
     let line = CreatorLine::new(creator, sync, numbers);
     CreatorPage {
         layout: Layout::project(member, &line.name, "creators").with_notice(request),
@@ -240,7 +241,7 @@ fn page(
         period: view.period,
         periods: view.periods(),
         panels,
-        too_short: too_short(&past),
+        too_short: too_short(&past, is_synced),
         times: past.times(),
         from: past.from.timestamp(),
         to: past.to.timestamp(),
@@ -268,9 +269,13 @@ fn panels(past: &Past, creator: &Creator, no_stats: bool, no_videos: bool, numbe
     ]
 }
 
-fn too_short(past: &Past) -> Option<&'static str> {
+fn too_short(past: &Past, is_synced: bool) -> Option<&'static str> {
     match (past.is_short(), past.points.is_empty()) {
         (false, _) => None,
+        (true, true) if is_synced => Some(
+            "No change is on record: a sync that finds the same numbers records nothing, and what was recorded longer ago than \
+             the history is kept is gone. The numbers above are those of the last sync.",
+        ),
         (true, true) => Some("Nothing is recorded yet: that begins with the first sync."),
         (true, false) => Some(
             "One sync is recorded so far. The lines begin when another one finds other numbers: wait for the next one by \
