@@ -289,7 +289,11 @@ mod tests {
     #[test]
     fn numbers_are_the_readers_own() {
         let german = Numbers::accepted("de");
-        let rate = settled(100_000, 3, 0, 0).rate(DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + chrono::Duration::minutes(2), german);
+        let rate = settled(100_000, 3, 0, 0).rate(
+            DateTime::UNIX_EPOCH,
+            DateTime::UNIX_EPOCH + chrono::Duration::minutes(2),
+            german,
+        );
         assert_eq!(rate, "1,5 a minute");
         let bar = settled(100_000, 12_345, 0, 0).bar(german).to_string();
         assert!(bar.contains("12 percent: 12.345 done, 0 failed, 0 skipped of 100.000"), "{bar}");

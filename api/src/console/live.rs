@@ -103,14 +103,7 @@ struct Live {
 }
 
 impl Live {
-    fn new(
-        api: Data<Api>,
-        member: Member,
-        creator: &Creator,
-        job: JobId,
-        seat: Seat,
-        numbers: Numbers,
-    ) -> Self {
+    fn new(api: Data<Api>, member: Member, creator: &Creator, job: JobId, seat: Seat, numbers: Numbers) -> Self {
         let now = Instant::now();
         let watching = api.waiter.watch(job);
         Self {
@@ -249,9 +242,7 @@ fn ended(word: &Final) -> Said {
         Final::Done => Said::new("done", "Active", "Done: profile and videos are up to date."),
         Final::Cancelled => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
         Final::Failed { code } if code == "reauthorization_required" => refused(),
-        Final::Failed { code } => {
-            Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code)))
-        }
+        Final::Failed { code } => Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code))),
     }
 }
 

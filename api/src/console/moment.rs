@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(seen(90 * 86_400), "3 months ago");
         assert_eq!(seen(800 * 86_400), "2 years ago");
         assert_eq!(span(Duration::MAX), "584942417355 years");
-        for (seconds, words) in [(1, "just now"), (2, "2 seconds ago"), (44, "44 seconds ago"), (u64::MAX, "years ago")] {
+        for (seconds, words) in [(1, "just now"), (2, "2 seconds ago"), (44, "44 seconds ago"), (u64::MAX, "years ago")]
+        {
             let written = Moment::ago(Duration::from_secs(seconds)).to_string();
             assert!(written.starts_with("<time datetime=\"") && written.contains(words), "{written}");
         }

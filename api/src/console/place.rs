@@ -39,7 +39,8 @@ mod tests {
         for value in [None, Some(0), Some(i64::MIN), Some(i64::MAX)] {
             assert_eq!(read(&written(value, id)), Some((value, id)));
         }
-        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775808.x"), &URL_SAFE_NO_PAD.encode("1.x")] {
+        for wrong in ["x", "%", "AA", &URL_SAFE_NO_PAD.encode("9223372036854775808.x"), &URL_SAFE_NO_PAD.encode("1.x")]
+        {
             assert_eq!(read::<CreatorId>(wrong), None, "{wrong}");
         }
         assert!(is_instant(0) && !is_instant(-1) && !is_instant(i64::MAX));

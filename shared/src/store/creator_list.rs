@@ -183,10 +183,8 @@ impl Store {
     /// Where the syncs of these creators stand, of whom there is something to say.
     pub async fn syncs_now(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, SyncNow>, StoreError> {
         let mut connection = self.connection().await?;
-        let found: Vec<SyncNow> = sql_query(include_str!("syncs_now.sql"))
-            .bind::<Array<SqlUuid>, _>(creators)
-            .load(&mut connection)
-            .await?;
+        let found: Vec<SyncNow> =
+            sql_query(include_str!("syncs_now.sql")).bind::<Array<SqlUuid>, _>(creators).load(&mut connection).await?;
         Ok(found.into_iter().map(|sync| (sync.creator, sync)).collect())
     }
 
@@ -244,10 +242,9 @@ fn by_connection(query: Query<'_>, falls: bool, after: Option<(DateTime<Utc>, Cr
     match (falls, after) {
         (false, None) => query.order((column, creators::id)),
         (true, None) => query.order((column.desc(), creators::id.desc())),
-        (false, Some((at, id))) => query
-            .filter(column.ge(at))
-            .filter(column.gt(at).or(creators::id.gt(id)))
-            .order((column, creators::id)),
+        (false, Some((at, id))) => {
+            query.filter(column.ge(at)).filter(column.gt(at).or(creators::id.gt(id))).order((column, creators::id))
+        }
         (true, Some((at, id))) => query
             .filter(column.le(at))
             .filter(column.lt(at).or(creators::id.lt(id)))
@@ -278,10 +275,9 @@ fn by_sync(query: Query<'_>, falls: bool, after: Option<(DateTime<Utc>, CreatorI
     match (falls, after) {
         (false, None) => query.order((column, creators::id)),
         (true, None) => query.order((column.desc(), creators::id.desc())),
-        (false, Some((at, id))) => query
-            .filter(column.ge(at))
-            .filter(column.gt(at).or(creators::id.gt(id)))
-            .order((column, creators::id)),
+        (false, Some((at, id))) => {
+            query.filter(column.ge(at)).filter(column.gt(at).or(creators::id.gt(id))).order((column, creators::id))
+        }
         (true, Some((at, id))) => query
             .filter(column.le(at))
             .filter(column.lt(at).or(creators::id.lt(id)))

@@ -290,17 +290,8 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for evil in [
-            "=1+1",
-            "+1",
-            "-1",
-            "@SUM(A1)",
-            "＝1+1",
-            "＋1",
-            "－1",
-            "＠A",
-            "=HYPERLINK(\"http://e.example\")",
-        ] {
+        for evil in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠A", "=HYPERLINK(\"http://e.example\")"]
+        {
             assert_eq!(text(Some(evil.into())), format!("'{evil}"));
             // A spreadsheet may begin a cell behind these, and trims or takes for quotes what stands before it.
             for before in [";", "\t", "\n", "\r\n", ";\"", "; ", "\n\" \""] {

@@ -86,7 +86,8 @@ pub(super) async fn list_page(
     found.truncate(PAGE);
     let ids: Vec<CreatorId> = found.iter().map(|creator| creator.id).collect();
     let mut syncs = api.within(api.store.syncs_now(&ids)).await?;
-    let next = found.last().filter(|_| more).map(|last| next_query(&search, search.order.place_of(last))).unwrap_or_default();
+    let next =
+        found.last().filter(|_| more).map(|last| next_query(&search, search.order.place_of(last))).unwrap_or_default();
     let numbers = Numbers::of(request);
     let page = CreatorsPage {
         layout,

@@ -44,7 +44,9 @@ impl State {
             }
             (_, Some(JobState::Retrying)) => ("warn", "Retrying", "The last try failed. The next one comes by itself."),
             (_, Some(JobState::Failed)) => ("bad", "Last sync failed", given_up),
-            (_, Some(JobState::Waiting | JobState::Enqueued)) => ("warn", "Sync queued", "It begins when it is its turn."),
+            (_, Some(JobState::Waiting | JobState::Enqueued)) => {
+                ("warn", "Sync queued", "It begins when it is its turn.")
+            }
             (_, Some(JobState::Done | JobState::Cancelled) | None) => ("good", "Active", ""),
         };
         // Who must connect again knows why by the reason.
@@ -63,7 +65,9 @@ impl State {
 pub fn reason_words(reason: &str) -> &'static str {
     match reason {
         "disconnected_by_creator" => "The creator removed the app in TikTok.",
-        "account_deleted" => "The account was deleted at TikTok. What was read of it stays here until you disconnect it.",
+        "account_deleted" => {
+            "The account was deleted at TikTok. What was read of it stays here until you disconnect it."
+        }
         "age_changed" => "The creator's age was changed at TikTok, which ended the authorization.",
         "account_banned" => "TikTok has banned the account. It can connect again only if TikTok lifts that.",
         "revoked_by_us" => "MetriqLab gave the authorization back.",

@@ -141,7 +141,10 @@ async fn a_creator_whose_last_sync_failed_says_why_and_what_to_do() {
     let job = dead_job(&world, world.project, id, "sync", "sync").await;
     let sql = world.sql().await;
     let set = async |change: &str| sql.batch_execute(change).await.expect(change);
-    set(&format!("UPDATE jobs SET finished_at = now() - interval '1 hour', error = 'An older one' WHERE id = '{older}'")).await;
+    set(&format!(
+        "UPDATE jobs SET finished_at = now() - interval '1 hour', error = 'An older one' WHERE id = '{older}'"
+    ))
+    .await;
     let link = format!("/console/projects/{}/jobs/{job}\"", world.project);
     for path in [&list, &page] {
         let shown = viewer.get(path).await.text;
@@ -177,10 +180,7 @@ async fn who_must_connect_again_says_why() {
     let mut viewer = Browser::member(&world, Role::Viewer).await;
     let page = format!("/console/projects/{}/creators/{}", world.project, world.creator("open-1").await);
     let sql = world.sql().await;
-    for (reason, words) in [
-        ("account_banned", "TikTok has banned the account."),
-        ("a_new_word", "Nothing is lost."),
-    ] {
+    for (reason, words) in [("account_banned", "TikTok has banned the account."), ("a_new_word", "Nothing is lost.")] {
         let refused = "UPDATE creators SET status = 'REAUTHORIZATION_REQUIRED', status_reason = $1";
         sql.execute(refused, &[&reason]).await.expect("a creator who must connect again");
         let shown = viewer.get(&page).await.text;
