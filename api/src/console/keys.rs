@@ -135,7 +135,7 @@ struct KeyMadePage {
 /// `GET /console/projects/{project}/keys?show=ended&before=`.
 pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let layout = Layout::project(&member, "API keys", "keys").with_notice(&request);
-    let before = match query(&request, "before").as_str() {
+    let before: Option<ApiKeyId> = match query(&request, "before").as_str() {
         "" => None,
         text => Some(text.parse().map_err(|_| ConsoleError::NotFound)?),
     };

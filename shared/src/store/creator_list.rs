@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Text, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
-use strum::{AsRefStr, EnumString, VariantArray};
+use strum::{AsRefStr, Display, EnumString, VariantArray};
 
 use super::creators::{Creator, Status};
 use super::jobs::{JobKind, JobState};
@@ -45,7 +45,7 @@ pub struct Search {
 }
 
 /// What the list is sorted by. Whose value is not known comes last, either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, AsRefStr, EnumString, VariantArray)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, AsRefStr, Display, EnumString, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ListOrder {
     /// Connected last.
@@ -184,7 +184,7 @@ impl Store {
     pub async fn syncs_now(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, SyncNow>, StoreError> {
         let mut connection = self.connection().await?;
         let found: Vec<SyncNow> =
-            sql_query(include_str!("syncs_now.sql")).bind::<Array<SqlUuid>, _>(creators).load(&mut connection).await?;
+            sql_query(include_str!("syncs_now.sql")).bind::<Array<SqlUuid>, _>(creators.to_vec()).load(&mut connection).await?;
         Ok(found.into_iter().map(|sync| (sync.creator, sync)).collect())
     }
 

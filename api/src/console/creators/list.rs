@@ -167,8 +167,8 @@ mod tests {
         let names: HashSet<&str> = ListOrder::VARIANTS.iter().map(|order| order_name(*order)).collect();
         assert_eq!(names.len(), ListOrder::VARIANTS.len());
         for order in ListOrder::VARIANTS {
-            assert_eq!(order.as_ref().parse(), Ok(*order));
+            assert_eq!(order.to_string().parse(), Ok(*order));
         }
-        assert_eq!(ListOrder::Oldest.as_ref(), "oldest");
+        assert_eq!(ListOrder::Oldest.to_string(), "oldest");
     }
 }
