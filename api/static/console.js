@@ -162,7 +162,7 @@ if (places.length > 0) {
   document.getElementById('content').append(aloud);
 }
 
-function show(place, { words, short, until, read, of }, event) {
+function show(place, { words, short, until, read, of, count }, event) {
   const at = until && new Date(until).toLocaleTimeString();
   const sentence = words.replace('{until}', at);
   const bar = place.querySelector('progress');
@@ -173,7 +173,7 @@ function show(place, { words, short, until, read, of }, event) {
     if (!bar.hidden) [bar.max, bar.value] = [of, read];
     for (const state of document.querySelectorAll('[data-state]')) state.textContent = short;
   } else {
-    place.textContent = read !== null && of ? `${short}: ${read} of ${of}` : short;
+    place.textContent = count ? `${short}: ${count}` : short;
     place.title = sentence;
   }
   if (event !== 'progress') {

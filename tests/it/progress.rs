@@ -61,7 +61,7 @@ async fn a_sync_that_the_quota_stops_says_until_when() {
     let user = system.sandbox.user(100).await;
     let creator = system.connect(&user).await;
     let mut stream = Stream::open(&system, &creator).await;
-    let parked = stream.until("Waiting for quota until").await;
+    let parked = stream.until("Waiting until").await;
     let until: chrono::DateTime<chrono::Utc> = parked["until"].as_str().expect("a time").parse().expect("RFC 3339");
     let wait = until - chrono::Utc::now();
     assert!(wait <= chrono::TimeDelta::from_std(Duration::from_secs(61)).expect("a minute"), "{wait}");

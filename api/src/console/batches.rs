@@ -40,7 +40,7 @@ struct BatchLine {
     done: String,
     failed: String,
     skipped: String,
-    percent: i64,
+    percent: String,
     bar: Bar,
     is_open: bool,
     failed_some: bool,
@@ -68,21 +68,22 @@ impl Settled {
         if self.total <= 0 { 100 } else { self.all().saturating_mul(100) / self.total }
     }
 
-    fn bar(&self) -> Bar {
+    fn bar(&self, numbers: Numbers) -> Bar {
         let Self { total, done, failed, skipped } = *self;
-        let words = format!("{} percent: {done} done, {failed} failed, {skipped} skipped of {total}", self.percent());
+        let [done_words, failed_words, skipped_words, all] = [done, failed, skipped, total].map(|n| numbers.exact(n));
+        let words = format!(
+            "{} percent: {done_words} done, {failed_words} failed, {skipped_words} skipped of {all}",
+            self.percent()
+        );
         Bar::new(words, total, &[("good", done), ("bad", failed), ("muted", skipped)])
     }
 
     /// Creators a minute, on average since it was asked for.
     fn rate(&self, created: DateTime<Utc>, until: DateTime<Utc>, numbers: Numbers) -> String {
         let seconds = (until - created).num_seconds().max(1);
-        let tenths = self.all().saturating_mul(600) / seconds;
-        if tenths >= 100 {
-            format!("{} a minute", numbers.exact(tenths / 10))
-        } else {
-            format!("{}.{} a minute", tenths / 10, tenths % 10)
-        }
+        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+        let rate = self.all() as f64 * 60.0 / seconds as f64;
+        format!("{} a minute", numbers.rate(rate))
     }
 }
 
@@ -96,8 +97,8 @@ impl BatchLine {
             done: numbers.exact(done),
             failed: numbers.exact(failed),
             skipped: numbers.exact(skipped),
-            percent: settled.percent(),
-            bar: settled.bar(),
+            percent: numbers.whole_percent(settled.percent()),
+            bar: settled.bar(numbers),
             is_open: settled.all() < total,
             failed_some: failed > 0,
             made: Moment::of(batch.created_at),
@@ -278,10 +279,25 @@ mod tests {
                 Numbers::accepted("en"),
             )
         };
-        assert_eq!(rate(0, 0), "0.0 a minute");
-        assert_eq!(rate(3, 60), "3.0 a minute");
+        assert_eq!(rate(0, 0), "0 a minute");
+        assert_eq!(rate(3, 60), "3 a minute");
+        assert_eq!(rate(3, 120), "1.5 a minute");
         assert_eq!(rate(5, 600), "0.5 a minute");
         assert_eq!(rate(60_000, 600), "6,000 a minute");
+    }
+
+    #[test]
+    fn numbers_are_the_readers_own() {
+        let german = Numbers::accepted("de");
+        let rate = settled(100_000, 3, 0, 0).rate(
+            DateTime::UNIX_EPOCH,
+            DateTime::UNIX_EPOCH + chrono::Duration::minutes(2),
+            german,
+        );
+        assert_eq!(rate, "1,5 a minute");
+        let bar = settled(100_000, 12_345, 0, 0).bar(german).to_string();
+        assert!(bar.contains("12 percent: 12.345 done, 0 failed, 0 skipped of 100.000"), "{bar}");
+        assert_eq!(german.whole_percent(12), "12\u{a0}%");
     }
 
     #[test]

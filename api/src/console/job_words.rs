@@ -120,6 +120,24 @@ pub struct ErrorWords {
     pub docs: String,
 }
 
+impl ErrorWords {
+    /// Of what a job's row tells.
+    pub fn new(code: String, message: String, log_id: Option<String>) -> Self {
+        Self { remedy: remedy(&code), docs: ErrorDocs::path_of(&code), code, message, log_id }
+    }
+}
+
+/// One of each kind.
+pub fn once<'a>(errors: impl Iterator<Item = &'a ErrorWords>) -> Vec<&'a ErrorWords> {
+    let mut kinds: Vec<&ErrorWords> = Vec::new();
+    for error in errors {
+        if kinds.iter().all(|known| known.code != error.code) {
+            kinds.push(error);
+        }
+    }
+    kinds
+}
+
 /// A job on a page.
 pub struct JobLine {
     pub id: JobId,
@@ -154,14 +172,8 @@ impl JobLine {
         let called = creator_name.clone().unwrap_or_else(|| "a creator who is gone".into());
         // A job that was done after a failed try keeps that try's words in its row; they are no error of it any more.
         let has_failed = !matches!(state, Some(JobState::Done | JobState::Cancelled));
-        let (message, log_id) = (job.error.unwrap_or_default(), job.log_id);
-        let error = job.error_code.filter(|_| has_failed).map(|code| ErrorWords {
-            remedy: remedy(&code),
-            docs: ErrorDocs::path_of(&code),
-            code,
-            message,
-            log_id,
-        });
+        let code = job.error_code.filter(|_| has_failed);
+        let error = code.map(|code| ErrorWords::new(code, job.error.unwrap_or_default(), job.log_id));
         Self {
             id: job.id,
             title: match kind {

@@ -14,7 +14,8 @@ use url::form_urlencoded;
 
 use super::PATH;
 use super::error::ConsoleError;
-use super::job_words::{ErrorWords, JobLine, Tab};
+use super::job_words::{ErrorWords, JobLine, Tab, once};
+use super::numbers::Numbers;
 use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::who::Member;
 use crate::app::Api;
@@ -55,13 +56,7 @@ struct JobsPage {
 impl JobsPage {
     /// What to do about each kind of error on the page, once.
     fn advice(&self) -> Vec<&ErrorWords> {
-        let mut advice: Vec<&ErrorWords> = Vec::new();
-        for error in self.lines.iter().filter(|line| line.is_dead).filter_map(|line| line.error.as_ref()) {
-            if advice.iter().all(|known| known.code != error.code) {
-                advice.push(error);
-            }
-        }
-        advice
+        once(self.lines.iter().filter(|line| line.is_dead).filter_map(|line| line.error.as_ref()))
     }
 }
 
@@ -99,6 +94,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     let next = found.last().filter(|_| more).map(|last| query_of(tab, kind, Some(last.job.id))).unwrap_or_default();
+    let numbers = Numbers::of(&request);
     let page = JobsPage {
         layout: Layout::project(&member, "Jobs", "jobs").with_notice(&request),
         base: base(&member),
@@ -107,7 +103,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
         tab,
         kind,
         tabs: Tab::iter()
-            .map(|tab| TabLink { tab, count: count(&counts, tab), query: query_of(tab, kind, None) })
+            .map(|tab| TabLink { tab, count: count(&counts, tab, numbers), query: query_of(tab, kind, None) })
             .collect(),
         lines: found.into_iter().map(JobLine::new).collect(),
         is_first: before.is_none(),
@@ -147,13 +143,14 @@ fn query_of(tab: Tab, kind: Option<JobKind>, before: Option<JobId>) -> String {
 }
 
 /// A tab's number, as far as it was counted; nothing for all.
-fn count(counts: &[StateCount], tab: Tab) -> String {
+fn count(counts: &[StateCount], tab: Tab, numbers: Numbers) -> String {
     if tab == Tab::All {
         return String::new();
     }
     let of_tab = |count: &&StateCount| tab.states().iter().any(|state| state.as_ref() == count.state);
     let number: i64 = counts.iter().filter(of_tab).map(|count| count.number).sum();
-    if number >= MOST_COUNTED { format!("{MOST_COUNTED}+") } else { number.to_string() }
+    let more = if number >= MOST_COUNTED { "+" } else { "" };
+    format!("{}{more}", numbers.exact(number.min(MOST_COUNTED)))
 }
 
 /// `GET /console/projects/{project}/jobs/{job}`.

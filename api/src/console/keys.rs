@@ -19,11 +19,13 @@ use super::PATH;
 use super::error::ConsoleError;
 use super::form::Form;
 use super::moment::Moment;
-use super::page::{Layout, answer, html, path_id, see_other};
+use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::projects::NAME_RULE;
 use super::who::Member;
 use crate::app::Api;
 
+/// Keys on a page.
+const PAGE: usize = 50;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// When a new key may stop by itself.
@@ -94,8 +96,12 @@ struct KeysPage {
     layout: Layout,
     project: String,
     may_make: bool,
-    working: Vec<KeyLine>,
-    ended: Vec<KeyLine>,
+    /// Whether those are listed that work, or the others.
+    works: bool,
+    lines: Vec<KeyLine>,
+    is_first: bool,
+    /// The last key on this page, if there are older ones.
+    before: Option<ApiKeyId>,
     expiries: &'static [(&'static str, &'static str, Option<Duration>)],
     /// What was typed, when something was wrong with it.
     name: String,
@@ -126,20 +132,40 @@ struct KeyMadePage {
     old: String,
 }
 
-/// `GET /console/projects/{project}/keys`.
+/// `GET /console/projects/{project}/keys?show=ended&before=`.
 pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let layout = Layout::project(&member, "API keys", "keys").with_notice(&request);
-    list_page(&api, &member, layout, "").await
+    let before: Option<ApiKeyId> = match query(&request, "before").as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| ConsoleError::NotFound)?),
+    };
+    let works = query(&request, "show") != "ended";
+    page_of(&api, &member, layout, "", works, before).await
 }
 
 async fn list_page(api: &Api, member: &Member, layout: Layout, name: &str) -> Result<HttpResponse, ConsoleError> {
-    let keys = api.within(api.store.project_keys(member.project())).await?;
-    let (working, ended) = keys.into_iter().map(KeyLine::new).partition(KeyLine::works);
+    page_of(api, member, layout, name, true, None).await
+}
+
+async fn page_of(
+    api: &Api,
+    member: &Member,
+    layout: Layout,
+    name: &str,
+    works: bool,
+    before: Option<ApiKeyId>,
+) -> Result<HttpResponse, ConsoleError> {
+    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let mut keys = api.within(api.store.project_keys(member.project(), works, before, limit)).await?;
+    let more = keys.len() > PAGE;
+    keys.truncate(PAGE);
     let page = KeysPage {
         project: member.project().to_string(),
         may_make: member.may(Role::Developer),
-        working,
-        ended,
+        works,
+        is_first: before.is_none(),
+        before: keys.last().map(|last| last.id).filter(|_| more),
+        lines: keys.into_iter().map(KeyLine::new).collect(),
         expiries: &EXPIRIES,
         name: name.to_owned(),
         layout,

@@ -21,6 +21,8 @@ use shared::store::jobs::{Job, JobState};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ConsoleError;
+use super::job_words::remedy;
+use super::numbers::Numbers;
 use super::page::path_id;
 use super::seats::Seat;
 use super::who::Member;
@@ -48,7 +50,7 @@ pub async fn progress(member: Member, request: HttpRequest, api: Data<Api>) -> R
         return Ok(response.body(format!("{RETRY}{}", not_running(&creator).text())));
     };
     let seat = Seat::take(&api.console.watching, member.who.user).ok_or(ConsoleError::TooMany(HEARTBEAT))?;
-    let live = Live::new(api, member, &creator, job, seat);
+    let live = Live::new(api, member, &creator, job, seat, Numbers::of(&request));
     Ok(response.streaming(stream::unfold(live, Live::next)))
 }
 
@@ -65,11 +67,13 @@ struct Said {
     /// Videos that were read, and how many there may be.
     read: Option<u64>,
     of: Option<u64>,
+    /// The two of them as the reader writes numbers.
+    count: Option<String>,
 }
 
 impl Said {
     fn new(event: &'static str, short: &str, words: impl Into<String>) -> Self {
-        Self { event, words: words.into(), short: short.to_owned(), until: None, read: None, of: None }
+        Self { event, words: words.into(), short: short.to_owned(), until: None, read: None, of: None, count: None }
     }
 
     /// As the stream has it. JSON has no line breaks of its own, so nothing in it can end the event.
@@ -94,11 +98,12 @@ struct Live {
     checked_at: Instant,
     said: Option<Said>,
     seat: Seat,
+    numbers: Numbers,
     is_over: bool,
 }
 
 impl Live {
-    fn new(api: Data<Api>, member: Member, creator: &Creator, job: JobId, seat: Seat) -> Self {
+    fn new(api: Data<Api>, member: Member, creator: &Creator, job: JobId, seat: Seat, numbers: Numbers) -> Self {
         let now = Instant::now();
         let watching = api.waiter.watch(job);
         Self {
@@ -119,6 +124,7 @@ impl Live {
             checked_at: now,
             said: None,
             seat,
+            numbers,
             is_over: false,
         }
     }
@@ -180,7 +186,7 @@ impl Live {
         let is_running = row.is_some_and(|row| row.state == JobState::Running);
         match self.following.now() {
             Some((progress, at)) if is_running || self.read_at.is_none_or(|read| at > read) => {
-                telling(progress, self.known)
+                telling(progress, self.known, self.numbers)
             }
             _ => row.map_or_else(|| Said::new("progress", "Syncing", "Syncing."), standing),
         }
@@ -188,15 +194,18 @@ impl Live {
 }
 
 /// What a worker tells.
-fn telling(progress: Progress, known: Option<u64>) -> Said {
+fn telling(progress: Progress, known: Option<u64>, numbers: Numbers) -> Said {
     let Progress { step, waits, pages, items, of } = progress;
     let of = of.or(known).filter(|of| *of >= items);
-    let read = match (pages, of) {
-        (0, _) if items == 0 => String::new(),
-        (1, Some(of)) => format!("1 page, {items} of {of} videos."),
-        (_, Some(of)) => format!("{pages} pages, {items} of {of} videos."),
-        (1, None) => format!("1 page, {items} videos."),
-        (_, None) => format!("{pages} pages, {items} videos."),
+    let number = |number: u64| numbers.exact(i64::try_from(number).unwrap_or(i64::MAX));
+    let count = match of {
+        Some(of) => format!("{} of {}", number(items), number(of)),
+        None => number(items),
+    };
+    let read = match pages {
+        0 if items == 0 => String::new(),
+        1 => format!("1 page, {count} videos."),
+        _ => format!("{} pages, {count} videos.", number(pages.into())),
     };
     let (short, words) = match (step, waits) {
         (_, true) => ("Waiting for quota", format!("Waiting for a turn at the quota. {read}")),
@@ -206,7 +215,8 @@ fn telling(progress: Progress, known: Option<u64>) -> Said {
         (Step::Writing, _) => ("Saving", format!("Saving what was read. {read}")),
     };
     let is_counted = !read.is_empty();
-    Said { read: is_counted.then_some(items), of, ..Said::new("progress", short, words.trim_end()) }
+    let said = Said::new("progress", short, words.trim_end());
+    Said { read: is_counted.then_some(items), count: is_counted.then_some(count).filter(|_| of.is_some()), of, ..said }
 }
 
 /// What an open job's row tells.
@@ -214,10 +224,13 @@ fn standing(row: &Job) -> Said {
     let due = (row.run_at > Utc::now()).then(|| written(row.run_at));
     let (short, words) = match (row.state, due.is_some()) {
         (JobState::Running, _) => ("Syncing", "Syncing."),
-        (JobState::Retrying, true) => ("Trying again", "The last try failed. The next one begins at {until}."),
-        (JobState::Waiting, _) => ("In line", "In line: it begins when it is its turn."),
-        (JobState::Enqueued, true) => ("Waiting for quota", "Waiting for quota until {until}."),
-        _ => ("Queued", "Queued: it begins when a worker is free."),
+        (JobState::Retrying, true) => ("Retrying", "The last try failed. The next one begins at {until}."),
+        (JobState::Waiting, _) => ("Sync queued", "In line: it begins when it is its turn."),
+        // The row does not say which of the three it is.
+        (JobState::Enqueued, true) => {
+            ("Waiting", "Waiting until {until}: for the quota, for TikTok to work again, or for the creator's tokens.")
+        }
+        _ => ("Sync queued", "Queued: it begins when a worker is free."),
     };
     let until = due.filter(|_| words.contains("{until}"));
     Said { until, ..Said::new("progress", short, words) }
@@ -229,10 +242,7 @@ fn ended(word: &Final) -> Said {
         Final::Done => Said::new("done", "Active", "Done: profile and videos are up to date."),
         Final::Cancelled => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
         Final::Failed { code } if code == "reauthorization_required" => refused(),
-        Final::Failed { code } if code == "platform_error" => {
-            Said::new("failed", "Failed", "The sync failed: the platform did not answer as it should. Try again later.")
-        }
-        Final::Failed { .. } => Said::new("failed", "Failed", "The sync failed. The server's log says why."),
+        Final::Failed { code } => Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code))),
     }
 }
 
@@ -259,12 +269,16 @@ mod tests {
     #[test]
     fn what_a_worker_tells_is_said_in_plain_words() {
         let progress = |step, pages, items, of| Progress { step, pages, items, of, waits: false };
+        let telling = |progress, known| telling(progress, known, Numbers::accepted("de"));
         let words = |progress| telling(progress, Some(50)).words;
         assert_eq!(words(progress(Step::Starting, 0, 0, None)), "Reading the profile.");
         assert_eq!(words(progress(Step::Reading, 0, 0, Some(842))), "Reading the videos.");
         let first = telling(progress(Step::Reading, 1, 20, Some(842)), None);
         assert_eq!(first.words, "Reading the videos: 1 page, 20 of 842 videos.");
-        assert_eq!((first.read, first.of), (Some(20), Some(842)));
+        assert_eq!((first.read, first.of, first.count.as_deref()), (Some(20), Some(842), Some("20 of 842")));
+        let large = telling(progress(Step::Reading, 1248, 12_480, Some(50_000)), None);
+        assert_eq!(large.words, "Reading the videos: 1.248 pages, 12.480 of 50.000 videos.");
+        assert_eq!((large.read, large.count.as_deref()), (Some(12_480), Some("12.480 of 50.000")));
         assert_eq!(words(progress(Step::Reading, 2, 40, None)), "Reading the videos: 2 pages, 40 of 50 videos.");
         // More than there should be: then nobody knows how many there are.
         assert_eq!(words(progress(Step::Reading, 3, 60, None)), "Reading the videos: 3 pages, 60 videos.");

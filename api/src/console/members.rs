@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use chrono::{DateTime, Utc};
 use shared::ids::{InvitationId, UserId};
 use shared::people::Role;
 use shared::secret_token::SecretToken;
@@ -14,10 +15,13 @@ use shared::store::members::MemberChange;
 use super::error::ConsoleError;
 use super::form::Form;
 use super::moment::Moment;
-use super::page::{Layout, answer, html, path_id, see_other};
+use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::who::Member;
-use super::{PATH, invitation_path};
+use super::{PATH, invitation_path, place};
 use crate::app::Api;
+
+/// Members on a page.
+const PAGE: usize = 50;
 
 #[derive(Template)]
 #[template(path = "console/members.html")]
@@ -25,6 +29,9 @@ struct MembersPage {
     layout: Layout,
     project: String,
     members: Vec<MemberLine>,
+    is_first: bool,
+    /// The place of the next page; empty if there is none.
+    next: String,
     invitations: Vec<InvitationLine>,
 }
 
@@ -53,15 +60,40 @@ struct InvitedPage {
     link: String,
 }
 
-/// `GET /console/projects/{project}/members`.
+/// `GET /console/projects/{project}/members?after=`.
 pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let layout = Layout::project(&member, "Members", "members").with_notice(&request);
-    list_page(&api, &member, layout).await
+    let after = match query(&request, "after").as_str() {
+        "" => None,
+        text => Some(after(text).ok_or(ConsoleError::NotFound)?),
+    };
+    page_of(&api, &member, layout, after).await
 }
 
 async fn list_page(api: &Api, member: &Member, layout: Layout) -> Result<HttpResponse, ConsoleError> {
+    page_of(api, member, layout, None).await
+}
+
+/// A place in the list as [`page_of`] writes it.
+fn after(text: &str) -> Option<(DateTime<Utc>, UserId)> {
+    let (micros, user) = place::read(text)?;
+    let micros = micros.filter(|micros| place::is_instant(*micros))?;
+    Some((DateTime::from_timestamp_micros(micros)?, user))
+}
+
+async fn page_of(
+    api: &Api,
+    member: &Member,
+    layout: Layout,
+    after: Option<(DateTime<Utc>, UserId)>,
+) -> Result<HttpResponse, ConsoleError> {
     let project = member.project();
-    let members = api.within(api.store.members(project)).await?;
+    let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
+    let mut members = api.within(api.store.members(project, after, limit)).await?;
+    let more = members.len() > PAGE;
+    members.truncate(PAGE);
+    let last = members.last().filter(|_| more);
+    let next = last.map(|last| place::written(Some(last.since.timestamp_micros()), last.user)).unwrap_or_default();
     let members = members.into_iter().map(|line| MemberLine {
         is_you: line.user == member.who.user,
         user: line.user,
@@ -80,6 +112,8 @@ async fn list_page(api: &Api, member: &Member, layout: Layout) -> Result<HttpRes
     let page = MembersPage {
         project: project.to_string(),
         members: members.collect(),
+        is_first: after.is_none(),
+        next,
         invitations: invitations.collect(),
         layout,
     };

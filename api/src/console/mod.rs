@@ -29,6 +29,7 @@ mod numbers;
 mod operations;
 mod page;
 mod password;
+mod place;
 mod projects;
 mod seats;
 mod sign_in;

@@ -19,6 +19,14 @@ impl Moment {
         Self::seen_from(at, Utc::now())
     }
 
+    /// So long ago, to the second: of what is heard of again and again.
+    pub fn ago(distance: Duration) -> Self {
+        let now = Utc::now();
+        let at = chrono::Duration::from_std(distance).ok().and_then(|distance| now.checked_sub_signed(distance));
+        let relative = if distance.as_secs() < 2 { "just now".to_owned() } else { format!("{} ago", span(distance)) };
+        Self { at: at.unwrap_or(now), relative }
+    }
+
     fn seen_from(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         let distance = (now - at).abs().to_std().unwrap_or_default();
         let relative = match (at <= now, distance.as_secs() < 45) {
@@ -71,6 +79,11 @@ mod tests {
         assert_eq!(seen(90 * 86_400), "3 months ago");
         assert_eq!(seen(800 * 86_400), "2 years ago");
         assert_eq!(span(Duration::MAX), "584942417355 years");
+        for (seconds, words) in [(1, "just now"), (2, "2 seconds ago"), (44, "44 seconds ago"), (u64::MAX, "years ago")]
+        {
+            let written = Moment::ago(Duration::from_secs(seconds)).to_string();
+            assert!(written.starts_with("<time datetime=\"") && written.contains(words), "{written}");
+        }
         assert_eq!(
             Moment::seen_from(now, now).to_string(),
             "<time datetime=\"2026-11-24T12:00:00.000Z\" title=\"2026-11-24 12:00:00 UTC\">just now</time>"

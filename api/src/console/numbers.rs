@@ -178,6 +178,11 @@ impl Numbers {
         format!("{}{}%", self.decimal(part * 100.0), self.before_percent)
     }
 
+    /// The same of one that is counted in whole per cent.
+    pub fn whole_percent(self, percent: i64) -> String {
+        format!("{}{}%", self.exact(percent), self.before_percent)
+    }
+
     /// A mark of an axis whose marks are `step` apart and reach up to `largest`: all of them in one unit, with as few digits as
     /// tell them apart.
     pub fn mark(self, value: i64, step: u64, largest: u64) -> String {

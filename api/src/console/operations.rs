@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Workers that are listed; of more there is the number.
 const MOST_WORKERS: usize = 50;
+const NO_APP: &str = "TIKTOK_CLIENT_KEY is not set for this process: what is used of the quota is not known.";
 /// Lines of the log that are shown.
 const LOG: i64 = 10;
 
@@ -55,7 +56,7 @@ struct LaneLine {
 struct WorkerLine {
     name: String,
     running: String,
-    heard: String,
+    heard: Moment,
     is_late: bool,
 }
 
@@ -75,9 +76,12 @@ struct QuotaLine {
 struct Now {
     base: String,
     redis_problem: String,
+    /// What makes the figures of this page less than the whole truth.
+    doubts: Vec<&'static str>,
     lanes: Vec<LaneLine>,
     workers: Vec<WorkerLine>,
-    more_workers: usize,
+    /// How many more there are; empty for none.
+    more_workers: String,
     no_worker: bool,
     quota: Vec<QuotaLine>,
     held: Vec<String>,
@@ -181,14 +185,18 @@ impl Now {
         Self {
             base: base(),
             redis_problem: overview.redis_problem.clone().unwrap_or_default(),
+            doubts: (!overview.app_is_set).then_some(NO_APP).into_iter().chain(overview.pace_problem()).collect(),
             lanes: overview.lanes.iter().map(|view| LaneLine::new(view, numbers)).collect(),
             workers: workers.iter().take(MOST_WORKERS).map(|worker| WorkerLine::new(worker, numbers)).collect(),
-            more_workers: workers.len().saturating_sub(MOST_WORKERS),
+            more_workers: match workers.len().saturating_sub(MOST_WORKERS) {
+                0 => String::new(),
+                more => count(u64::try_from(more).ok(), numbers),
+            },
             no_worker: overview.workers.as_ref().is_some_and(Vec::is_empty),
             quota: overview.quota.iter().map(|view| QuotaLine::new(view, numbers)).collect(),
             held: overview.held.iter().map(|(endpoint, wait)| held(endpoint, *wait)).collect(),
             creators: creators(overview, numbers),
-            advice: advice(overview),
+            advice: advice(overview, numbers),
         }
     }
 }
@@ -236,11 +244,7 @@ impl WorkerLine {
         Self {
             name: worker.name.clone(),
             running: count(Some(worker.running), numbers),
-            heard: if worker.last_heartbeat < Duration::from_secs(2) {
-                "just now".into()
-            } else {
-                format!("{} ago", span(worker.last_heartbeat))
-            },
+            heard: Moment::ago(worker.last_heartbeat),
             is_late: worker.last_heartbeat > DEAD_AFTER,
         }
     }
@@ -251,7 +255,7 @@ impl QuotaLine {
         let quota = i64::from(view.quota);
         let used = view.snapshot.map(|snapshot| i64::from(snapshot.used));
         let said = used.map_or_else(|| "?".into(), |used| numbers.exact(used));
-        let words = format!("{} of {quota} in use", used.unwrap_or(0));
+        let words = format!("{said} of {} in use", numbers.exact(quota));
         let class =
             if used.is_some_and(|used| used.saturating_mul(10) > quota.saturating_mul(9)) { "warn" } else { "good" };
         let mut holds = Vec::new();
@@ -269,7 +273,7 @@ impl QuotaLine {
             endpoint: view.endpoint,
             used: format!("{said} of {} in {}", numbers.exact(quota), span(view.window)),
             bar: Bar::new(words, quota, &[(class, used.unwrap_or(0))]),
-            needs: view.forecast.map_or_else(|| "…".into(), |forecast| format!("{forecast:.1} %")),
+            needs: view.forecast.map_or_else(|| "…".into(), |forecast| numbers.percent(forecast / 100.0)),
             is_overbooked: view.needed() > 100.0,
             holds,
         }
@@ -285,20 +289,20 @@ fn creators(overview: &Overview, numbers: Numbers) -> Vec<(&'static str, String)
         ("On their way out", numbers.exact(counts.creators.disconnecting)),
         ("Due for a sync", numbers.exact(counts.creators.due)),
         ("On the schedule", numbers.exact(counts.forecast.creators)),
-        ("Scheduled syncs", format!("{:.1} a minute", counts.forecast.syncs_per_minute)),
+        ("Scheduled syncs", format!("{} a minute", numbers.rate(counts.forecast.syncs_per_minute))),
         ("Longest age", every),
     ]
 }
 
 /// What to do when the cadence asks for more than there is.
-fn advice(overview: &Overview) -> String {
+fn advice(overview: &Overview, numbers: Numbers) -> String {
     let Some(tightest) = overview.overbooked() else { return String::new() };
     let hours = overview.hours_needed();
     let set = hours.map_or_else(String::new, |hours| format!("set METRIQLAB_RESYNC_EVERY to {hours}h or more, "));
     format!(
-        "At this cadence the creators need {:.0} % of the quota of {}: their data gets older than you asked for. What helps: \
+        "At this cadence the creators need {} of the quota of {}: their data gets older than you asked for. What helps: \
          {set}sync some projects less often (metriqlab resync --project NAME --every TIME), or ask TikTok for a higher quota.",
-        tightest.needed(),
+        numbers.percent(tightest.needed().round() / 100.0),
         tightest.endpoint,
     )
 }

@@ -107,13 +107,23 @@ impl Store {
             .map_err(StoreError::from)
     }
 
-    /// A project's members, those who have been it longest first.
-    pub async fn members(&self, project: ProjectId) -> Result<Vec<Member>, StoreError> {
+    /// At most `limit` of a project's members, those who have been it longest first, behind the one who is it since then.
+    pub async fn members(
+        &self,
+        project: ProjectId,
+        after: Option<(DateTime<Utc>, UserId)>,
+        limit: i64,
+    ) -> Result<Vec<Member>, StoreError> {
+        let mut query = members::table.inner_join(users::table).filter(members::project_id.eq(project)).into_boxed();
+        if let Some((since, user)) = after {
+            query = query
+                .filter(members::created_at.ge(since))
+                .filter(members::created_at.gt(since).or(members::user_id.gt(user)));
+        }
         let mut connection = self.connection().await?;
-        Ok(members::table
-            .inner_join(users::table)
-            .filter(members::project_id.eq(project))
+        Ok(query
             .order((members::created_at, members::user_id))
+            .limit(limit)
             .select((users::id, users::email, members::role, members::created_at))
             .load(&mut connection)
             .await?)

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::audit::{self, Action, Deed};
@@ -19,8 +17,6 @@ use crate::key_scopes::KeyScopes;
 
 /// So many keys of a project may work at a time, as far as people make them.
 pub const MAX_KEYS: i64 = 100;
-/// So many are listed.
-const LISTED: i64 = 300;
 /// How far behind `last_used_at` may be.
 const USED_EVERY: Duration = Duration::from_secs(60);
 
@@ -77,19 +73,29 @@ pub enum Reroll {
 }
 
 impl Store {
-    /// A project's keys, those that work first, and of each the newest; not those that ended long ago.
-    pub async fn project_keys(&self, project: ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
+    /// At most `limit` of a project's keys made before `before`, the newest first: those that work, or the others.
+    pub async fn project_keys(
+        &self,
+        project: ProjectId,
+        work: bool,
+        before: Option<ApiKeyId>,
+        limit: i64,
+    ) -> Result<Vec<ProjectKey>, StoreError> {
+        let mut query = api_keys::table.filter(api_keys::project_id.eq(project)).into_boxed();
+        let now = || present().nullable();
+        query = if work {
+            query
+                .filter(api_keys::revoked_at.is_null())
+                .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now())))
+        } else {
+            query.filter(api_keys::revoked_at.is_not_null().or(api_keys::expires_at.le(now())))
+        };
+        if let Some(before) = before {
+            query = query.filter(api_keys::id.lt(before));
+        }
         let mut connection = self.connection().await?;
-        Ok(api_keys::table
-            .filter(api_keys::project_id.eq(project))
-            .order((
-                sql::<Bool>("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())").desc(),
-                api_keys::id.desc(),
-            ))
-            .limit(LISTED)
-            .select(ProjectKey::as_select())
-            .load(&mut connection)
-            .await?)
+        let page = query.order(api_keys::id.desc()).limit(limit).select(ProjectKey::as_select());
+        Ok(page.load(&mut connection).await?)
     }
 
     /// One key of a project, whether it works or not.

@@ -13,14 +13,19 @@ use shared::store::creators::Creator;
 use shared::store::states::PendingConsent;
 
 use super::creator;
+use super::list::list_page;
 use crate::app::Api;
 use crate::console::PATH;
 use crate::console::error::ConsoleError;
+use crate::console::form::Form;
 use crate::console::page::{Layout, html, query, see_other};
 use crate::console::who::Member;
 use crate::dispatch::{self, ByHand};
+use crate::external_ref;
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
+
+const OWN_ID_RULE: &str = "Your own id has at most 255 characters, all of which can be seen in one line.";
 
 /// To the platform. No redirect: the policy for forms would hold it back, since a form has led here.
 #[derive(Template)]
@@ -32,9 +37,19 @@ struct ConsentPage {
 }
 
 /// `POST /console/projects/{project}/creators/connect`: begins a consent, and leads to the platform.
-pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn connect(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let project = member.project();
+    let own_id = form.text("externalRef").trim();
+    if !own_id.is_empty() && external_ref::parse(own_id).is_err() {
+        let layout = Layout::project(&member, "Creators", "creators").with_problem(OWN_ID_RULE);
+        return list_page(&member, &request, &api, layout, own_id).await;
+    }
     let state = SecretToken::generate();
     let pkce = api.tiktok.pkce();
     let back = api.settings.public_url.with_path(&format!("{PATH}/projects/{project}/creators/connected"));
@@ -42,7 +57,7 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         project_id: project,
         platform: Platform::Tiktok,
         redirect_url: Some(back),
-        external_ref: None,
+        external_ref: Some(own_id.to_owned()).filter(|id| !id.is_empty()),
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
     };
     let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };

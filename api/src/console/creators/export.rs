@@ -227,17 +227,23 @@ fn point_cells(point: CreatorPoint) -> [String; 6] {
 }
 
 /// A text that no spreadsheet takes for a formula (OWASP, "CSV injection"): an apostrophe stands before what may begin one,
-/// also where another separator than ours would begin a cell. The CSV itself is quoted by its writer.
+/// also where other separators than ours would begin a cell. The CSV itself is quoted by its writer; but where a semicolon or a
+/// tab separates, our quotes stand amid a cell and quote nothing, so that the end of a line in a text ends the row.
 fn text(text: Option<String>) -> String {
     let text = text.unwrap_or_default();
     let mut safe = String::with_capacity(text.len() + 1);
+    if text.starts_with(['\t', '\r', '\n']) {
+        safe.push('\'');
+    }
     let mut begins = true;
     for c in text.chars() {
-        if begins && matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') {
+        if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') {
             safe.push('\'');
         }
         safe.push(c);
-        begins = matches!(c, ';' | '\t');
+        // What is trimmed, or taken for a quote, leaves the cell at its beginning.
+        let ends_cell = matches!(c, ';' | '\t' | '\r' | '\n');
+        begins = ends_cell || begins && (c == '"' || c.is_whitespace() || c.is_control());
     }
     safe
 }
@@ -284,28 +290,21 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for evil in [
-            "=1+1",
-            "+1",
-            "-1",
-            "@SUM(A1)",
-            "\r=1",
-            "\n=1",
-            "＝1+1",
-            "＋1",
-            "－1",
-            "＠A",
-            "=HYPERLINK(\"http://e.example\")",
-        ] {
+        for evil in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "＋1", "－1", "＠A", "=HYPERLINK(\"http://e.example\")"]
+        {
             assert_eq!(text(Some(evil.into())), format!("'{evil}"));
-            // A spreadsheet may split at these.
-            for separator in [';', '\t'] {
-                assert_eq!(text(Some(format!("a{separator}{evil}"))), format!("a{separator}'{evil}"));
+            // A spreadsheet may begin a cell behind these, and trims or takes for quotes what stands before it.
+            for before in [";", "\t", "\n", "\r\n", ";\"", "; ", "\n\" \""] {
+                assert_eq!(text(Some(format!("a{before}{evil}"))), format!("a{before}'{evil}"));
             }
         }
-        assert_eq!(text(Some("\t=1".into())), "'\t'=1");
+        assert_eq!(text(Some("x\n=1+1;".into())), "x\n'=1+1;");
+        assert_eq!(text(Some("x;\"=1+1;".into())), "x;\"'=1+1;");
+        for line_end in ["\t", "\r", "\n"] {
+            assert_eq!(text(Some(format!("{line_end}=1"))), format!("'{line_end}'=1"));
+        }
         assert_eq!(text(Some(";;=1".into())), ";;'=1");
-        assert_eq!(text(Some("a; = b".into())), "a; = b");
+        assert_eq!(text(Some("a; b = c\n\nd - e".into())), "a; b = c\n\nd - e");
         assert_eq!(text(Some("A = B".into())), "A = B");
         assert_eq!(text(None), "");
         assert_eq!(count(Some(-1)), "-1", "a number is one");
@@ -332,6 +331,23 @@ mod tests {
     }
 
     proptest! {
+        /// By a reader for whom our comma separates nothing, and our quotes quote nothing.
+        #[test]
+        fn no_cell_of_another_reader_is_a_formula(
+            texts in prop::collection::vec(prop::array::uniform2("[a,\"'\r\n;=+@\t ＝\\-]{0,9}"), 1..5),
+        ) {
+            let lines = texts.into_iter().map(|[one, other]| ["7".to_owned(), text(Some(one)), text(Some(other))]);
+            let written = String::from_utf8(csv(Some(["a", "b", "c"]), lines)).expect("text");
+            for cell in written.split([';', '\t', '\r', '\n']) {
+                let shown = cell.trim_matches([' ', '"']);
+                prop_assert!(!shown.starts_with(['=', '+', '-', '@', '＝']), "{cell:?} of {written:?}");
+            }
+            for cell in read(&written).iter().flatten() {
+                let shown = cell.trim_start_matches([' ', '"']);
+                prop_assert!(!shown.starts_with(['=', '+', '-', '@', '＝']), "{cell:?} of {written:?}");
+            }
+        }
+
         #[test]
         fn no_cell_breaks_out(cells in prop::collection::vec(prop::array::uniform3("[a,\"'\r\n;=\t ü]{0,9}"), 1..5)) {
             let written = String::from_utf8(csv(Some(["a", "b", "c"]), cells.clone().into_iter())).expect("text");

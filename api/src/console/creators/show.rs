@@ -8,15 +8,16 @@ use askama::Template;
 use chrono::{DateTime, Utc};
 use shared::ids::VideoId;
 use shared::people::Role;
+use shared::store::creator_list::SyncNow;
 use shared::store::creators::Creator;
 use shared::store::history::{CreatorPoint, HistoryRange, Interval};
-use shared::store::jobs::JobState;
 use shared::store::trends::{Engagement, VideoTrend};
 use shared::store::videos::{SortOrder, StoredVideo, VideoPosition, VideoQuery, VideoSort};
 use strum::VariantArray as _;
 
 use super::figures::{Line, Panel, Past, engagement_rate};
 use super::period::Period;
+use super::state::reason_words;
 use super::videos::{COLUMNS, Column, VideoRow, aria_sort, parts};
 use super::{CreatorLine, creator};
 use crate::app::Api;
@@ -68,6 +69,13 @@ struct CreatorPage {
     /// The query of the first page, and of the next one; that is empty if there is none.
     first: String,
     next: String,
+}
+
+impl CreatorPage {
+    /// Why the creator must connect again.
+    fn why(&self) -> &'static str {
+        reason_words(&self.reason)
+    }
 }
 
 /// The engagement rate, and what it is made of.
@@ -139,7 +147,7 @@ struct Found {
 pub async fn show(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let creator = creator(&member, &request, &api).await?;
     let view = View::of(&request, &creator)?;
-    let sync = api.within(api.store.open_syncs(&[creator.id])).await?.remove(&creator.id);
+    let sync = api.within(api.store.syncs_now(&[creator.id])).await?.remove(&creator.id);
     let found = Box::pin(find(&api, &creator, &view, Utc::now())).await?;
     let numbers = Numbers::of(&request);
     answer(false, &page(&member, &request, creator, &view, found, sync, numbers))
@@ -207,7 +215,7 @@ fn page(
     creator: Creator,
     view: &View,
     found: Found,
-    sync: Option<JobState>,
+    sync: Option<SyncNow>,
     numbers: Numbers,
 ) -> CreatorPage {
     let Found { past, engagement, best, videos, trends } = found;
@@ -221,6 +229,7 @@ fn page(
     });
     let row = |video: StoredVideo| VideoRow::new(video.clone(), trends.get(&video.id), past.from, numbers);
     let panels = panels(&past, &creator, lacks(STATS_SCOPE), lacks(VIDEOS_SCOPE), numbers);
+    let is_synced = creator.last_synced_at.is_some();
     let line = CreatorLine::new(creator, sync, numbers);
     CreatorPage {
         layout: Layout::project(member, &line.name, "creators").with_notice(request),
@@ -232,7 +241,7 @@ fn page(
         period: view.period,
         periods: view.periods(),
         panels,
-        too_short: too_short(&past),
+        too_short: too_short(&past, is_synced),
         times: past.times(),
         from: past.from.timestamp(),
         to: past.to.timestamp(),
@@ -260,9 +269,13 @@ fn panels(past: &Past, creator: &Creator, no_stats: bool, no_videos: bool, numbe
     ]
 }
 
-fn too_short(past: &Past) -> Option<&'static str> {
+fn too_short(past: &Past, is_synced: bool) -> Option<&'static str> {
     match (past.is_short(), past.points.is_empty()) {
         (false, _) => None,
+        (true, true) if is_synced => Some(
+            "No change is on record: a sync that finds the same numbers records nothing, and what was recorded longer ago than \
+             the history is kept is gone. The numbers above are those of the last sync.",
+        ),
         (true, true) => Some("Nothing is recorded yet: that begins with the first sync."),
         (true, false) => Some(
             "One sync is recorded so far. The lines begin when another one finds other numbers: wait for the next one by \

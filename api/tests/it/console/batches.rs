@@ -36,7 +36,7 @@ async fn a_resync_is_asked_for_after_a_question_and_by_who_may() {
     let place = asked.header("location").expect("a place").to_owned();
     let page = developer.get(&place).await.text;
     for words in
-        ["Resync of 3 creators", "The resync is asked for", "0 %", "Still to come", "Estimated end", "data-refresh"]
+        ["Resync of 3 creators", "The resync is asked for", ">0%<", "Still to come", "Estimated end", "data-refresh"]
     {
         assert!(page.contains(words), "{words}: {page}");
     }
@@ -44,7 +44,7 @@ async fn a_resync_is_asked_for_after_a_question_and_by_who_may() {
     world.sql().await.batch_execute("UPDATE creators SET last_synced_at = now()").await.expect("synced");
     let asked = developer.submit(&ask, &batches, &[("age", "24h")]).await;
     let page = developer.get(asked.header("location").expect("a place")).await.text;
-    assert!(page.contains("Resync of 0 creators") && page.contains("100 %"), "{page}");
+    assert!(page.contains("Resync of 0 creators") && page.contains(">100%<"), "{page}");
     assert_eq!(count().await, 2);
     let listed = developer.get(&batches).await.text;
     assert_eq!(listed.matches("older than 1 day").count(), 1, "{listed}");
@@ -79,7 +79,7 @@ async fn how_far_a_batch_is_stands_in_the_list_and_on_its_page() {
             "{place}"
         );
     }
-    let words = "56 percent: 500 done, 50 failed, 10 skipped of 1000";
+    let words = "56 percent: 500 done, 50 failed, 10 skipped of 1,000";
     assert_eq!(first.matches(words).count(), 25, "{first}");
     let page = viewer.get(&format!("{batches}/{}", ids[0])).await.text;
     for words in [words, "500 done", "50 failed", "10 skipped", "440", "a minute", "state=dead"] {

@@ -95,6 +95,9 @@ async fn what_nobody_knows_is_a_dash_and_never_nought() {
     assert!(text.contains("They are here after the first sync."), "{text}");
     assert!(text.contains("No video was published in the last 30 days."), "{text}");
     let sql = world.sql().await;
+    sql.batch_execute("UPDATE creators SET last_synced_at = now()").await.expect("a sync whose point is gone");
+    let text = viewer.get(&page).await.text;
+    assert!(text.contains("No change is on record") && !text.contains("begins with the first sync"), "{text}");
     let some = format!(
         "UPDATE creators SET missing_scopes = 'user.info.profile,user.info.stats', last_synced_at = now();
         INSERT INTO creator_history (creator_id, at) VALUES ('{creator}', now())"

@@ -1,11 +1,12 @@
 //! Jobs on pages: listed, tried again, put away.
 
+use reqwest::Method;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::people::Role;
 use shared::queue::Lane;
 
 use super::browser::{Browser, XSS, between};
-use crate::harness::{Answer, World};
+use crate::harness::{Answer, World, send};
 
 /// A job that was given up.
 pub async fn dead_job(world: &World, project: ProjectId, creator: CreatorId, kind: &str, lane: &str) -> JobId {
@@ -25,7 +26,7 @@ async fn state(world: &World, id: JobId) -> String {
 }
 
 /// The rows of all pages from `path` on.
-async fn walk(browser: &mut Browser, path: &str) -> Vec<String> {
+pub async fn walk(browser: &mut Browser, path: &str) -> Vec<String> {
     let (mut seen, mut next) = (Vec::new(), path.to_owned());
     loop {
         let page = browser.get(&next.replace("&amp;", "&").replace("&#38;", "&")).await.text;
@@ -66,7 +67,9 @@ async fn jobs_are_listed_by_state_and_kind_each_once() {
     };
     let counts =
         ["Queued", "Running", "Retrying", "Dead", "Done", "Discarded"].map(|tab| count(tab).expect("a number"));
-    assert_eq!(counts, ["5", "1", "4", "67", "1000+", "5"], "{page}");
+    assert_eq!(counts, ["5", "1", "4", "67", "1,000+", "5"], "{page}");
+    let german = send(viewer.request(Method::GET, &path).header("accept-language", "de")).await.text;
+    assert!(german.contains(">1.000+</span>"), "{german}");
     for (query, number) in [
         ("", 1182),
         ("?state=queued", 5),

@@ -3,6 +3,7 @@
 use shared::people::Role;
 
 use super::browser::{Browser, between};
+use super::jobs::walk;
 use crate::harness::{Client, World, eventually};
 
 /// The key that a page shows.
@@ -70,6 +71,32 @@ async fn a_key_has_the_scopes_and_the_end_that_were_chosen() {
     }
     let unknown = browser.submit(&keys, &keys, &[("name", "x"), ("access", "all"), ("expires", "9999d")]).await;
     assert_eq!(unknown.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_listed_a_page_at_a_time_and_apart_from_those_that_ended() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    let keys = format!("/console/projects/{}/keys", world.project);
+    // Beside the world's own, which works.
+    let insert = format!(
+        "INSERT INTO api_keys (id, project_id, hash, prefix, revoked_at, expires_at)
+        SELECT uuid_v7(), '{}', sha256(n::text::bytea), 'mlk_' || n, CASE WHEN n % 4 = 0 THEN now() END,
+            CASE n % 4 WHEN 1 THEN now() - interval '1 hour' WHEN 2 THEN now() + interval '1 hour' END
+        FROM generate_series(1, 240) AS n",
+        world.project
+    );
+    world.sql().await.batch_execute(&insert).await.expect("keys");
+    for (query, number) in [("", 121), ("?show=ended", 120)] {
+        let mut seen = walk(&mut viewer, &format!("{keys}{query}")).await;
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), number, "{query}");
+        let first = viewer.get(&format!("{keys}{query}")).await.text;
+        assert_eq!(first.matches("class=\"row\"").count(), 50, "{query}");
+        assert_eq!(first.contains("revoked <time") && first.contains("expired <time"), number == 120, "{first}");
+    }
+    assert_eq!(viewer.get(&format!("{keys}?before=nonsense")).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

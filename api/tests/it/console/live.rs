@@ -92,11 +92,12 @@ async fn a_sync_is_watched_from_the_line_to_its_end() {
     set(&world, job, "state = 'running'").await;
     telling.update(|now| (now.step, now.pages, now.items, now.of) = (Step::Reading, 3, 60, Some(842)));
     let (_, told) = events.words("3 pages, 60 of 842 videos").await;
+    assert_eq!(told["count"], "60 of 842");
     assert_eq!((told["read"].as_u64(), told["of"].as_u64()), (Some(60), Some(842)));
     drop(telling);
 
     set(&world, job, "state = 'enqueued', run_at = '2099-01-02 03:04:05Z'").await;
-    let (_, parked) = events.words("Waiting for quota until {until}.").await;
+    let (_, parked) = events.words("Waiting until {until}").await;
     assert_eq!(parked["until"], "2099-01-02T03:04:05.000Z");
     set(&world, job, "state = 'retrying', error_code = 'platform_error'").await;
     events.words("The last try failed.").await;

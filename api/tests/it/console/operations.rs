@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use shared::ids::{CreatorId, UserId};
+use shared::budget::Quota;
+use shared::ids::{CreatorId, UserId, WorkerId};
 use shared::people::Role;
-use shared::queue::Lane;
+use shared::queue::{Final, Lane, Outcome, WorkerPool, WorkerSettings};
 use shared::secret_token::SecretToken;
 use shared::store::lanes::LaneState;
+use shared::store::paces::Pace;
 use shared::store::users::FirstOperator;
 
 use super::browser::{Browser, PASSWORD, csrf};
@@ -122,11 +124,49 @@ async fn the_fragment_is_the_part_of_the_page_that_changes() {
     for words in [">revoke</a>", ">sync</a>", ">bulk</a>", "user_info", "video_list", "0 of 600", "No worker lives"] {
         assert!(fragment.contains(words), "{words}: {fragment}");
     }
+    let german = operator.request(Method::GET, "/console/operations/fragment").header("accept-language", "de");
+    let german = send(german).await.text;
+    assert!(german.contains("The cadence needs 0\u{a0}%"), "{german}");
     let page = operator.get("/console/operations").await.text;
     assert!(
         page.contains("data-refresh=\"/console/operations/fragment\"") && page.contains("No worker lives"),
         "{page}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_the_forecast_doubtful_is_said() {
+    let world = World::start().await;
+    let mut operator = Browser::operator(&world).await;
+    let said = async |operator: &mut Browser, words: &str| {
+        operator.get("/console/operations/fragment").await.text.contains(words)
+    };
+    assert!(said(&mut operator, "No worker has run for a day").await);
+    let pace = |every: u64| Pace {
+        resync_every: Some(Duration::from_secs(every)),
+        quota: Quota { requests: 600, window: Duration::from_secs(60) },
+    };
+    for (every, they_differ) in [(86_400, false), (3_600, true)] {
+        world.store.note_pace(WorkerId::new(), pace(every)).await.expect("a pace");
+        assert!(!said(&mut operator, "No worker has run for a day").await);
+        assert_eq!(said(&mut operator, "do not agree on cadence and quota").await, they_differ);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_was_heard_of_at_an_instant() {
+    let world = World::start().await;
+    let mut operator = Browser::operator(&world).await;
+    let worker = WorkerPool::start(&world.queue, WorkerSettings::default(), |_| async { Outcome::Final(Final::Done) });
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let fragment = operator.get("/console/operations/fragment").await.text;
+        if fragment.contains("<td><time datetime=\"") {
+            break;
+        }
+        assert!(Instant::now() < until, "{fragment}");
+    }
+    drop(worker);
 }
 
 #[tokio::test(flavor = "multi_thread")]

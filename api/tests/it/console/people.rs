@@ -210,3 +210,36 @@ async fn a_name_is_a_label_that_others_may_use_too() {
     assert_eq!(owner.submit(projects, projects, &[("name", "mine")]).await.status, 303);
     assert_eq!(owner.submit(&settings, &settings, &[("name", "mine")]).await.status, 422);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_listed_a_page_at_a_time() {
+    let world = World::start().await;
+    let mut viewer = Browser::member(&world, Role::Viewer).await;
+    // Many at one instant.
+    let insert = format!(
+        "INSERT INTO users (id, email) SELECT uuid_v7(), 'user' || n || '@example.com' FROM generate_series(1, 120) AS n;
+        INSERT INTO members (project_id, user_id, role) SELECT '{}', id, 'viewer' FROM users WHERE email LIKE 'user%'",
+        world.project
+    );
+    world.sql().await.batch_execute(&insert).await.expect("members");
+    let list = format!("/console/projects/{}/members", world.project);
+    let (mut seen, mut next) = (Vec::new(), list.clone());
+    loop {
+        let page = viewer.get(&next).await.text;
+        let before = seen.len();
+        let (_, table) = page.split_once("<tbody>").expect("a table");
+        let rows = table.split("<td>").filter_map(|cell| cell.split(['<', ' ']).next());
+        seen.extend(rows.filter(|cell| cell.contains('@')).map(str::to_owned));
+        assert!(seen.len() <= before + 50, "{page}");
+        if !page.contains("rel=\"next\"") {
+            break;
+        }
+        super::browser::between(&page, "rel=\"next\" href=\"", "\"").clone_into(&mut next);
+    }
+    assert_eq!(seen.len(), 121);
+    assert_eq!(seen[0], "viewer@example.com", "the first member");
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 121, "each once");
+    assert_eq!(viewer.get(&format!("{list}?after=nonsense")).await.status, 404);
+}

@@ -1,0 +1,3 @@
+DROP INDEX creators_by_sync;
+DROP INDEX creators_by_followers;
+DROP INDEX jobs_given_up;
