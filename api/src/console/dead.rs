@@ -6,9 +6,11 @@ use askama::Template;
 use shared::ids::JobId;
 use shared::store::project_jobs::Doer;
 
+use super::confirm::is_confirmed;
 use super::error::ConsoleError;
+use super::form::Form;
 use super::job_words::JobLine;
-use super::jobs::{JobPage, PAGE, before, more_than_a_page, put_away, refused, try_again};
+use super::jobs::{JobPage, PAGE, ask_whether, before, discard_page, more_than_a_page, put_away, refused, try_again};
 use super::operations::{self, layout};
 use super::page::{Layout, answer, path_id, see_other};
 use super::who::{Operator, SignedIn};
@@ -82,13 +84,26 @@ pub async fn retry(
     }
 }
 
-/// `POST /console/operations/jobs/{job}/discard`.
-pub async fn discard(
+/// `GET /console/operations/jobs/{job}/discard`: what it would mean, before it is done.
+pub async fn ask_discard(
     Operator(who): Operator,
     request: HttpRequest,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
+    ask_whether(page(&who, path_id(&request, "job")?, &api).await?)
+}
+
+/// `POST /console/operations/jobs/{job}/discard`.
+pub async fn discard(
+    Operator(who): Operator,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     let id = path_id(&request, "job")?;
+    if !is_confirmed(&form) {
+        return discard_page(page(&who, id, &api).await?).ask_again();
+    }
     match put_away(&api, Doer { email: &who.email, within: None }, id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=discarded", base()))),
         Some(problem) => refused(page(&who, id, &api).await?, &problem),

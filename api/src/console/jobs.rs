@@ -13,7 +13,9 @@ use strum::IntoEnumIterator as _;
 use url::form_urlencoded;
 
 use super::PATH;
+use super::confirm::{ConfirmPage, is_confirmed};
 use super::error::ConsoleError;
+use super::form::Form;
 use super::job_words::{ErrorWords, JobLine, Tab};
 use super::page::{Layout, answer, html, path_id, query, see_other};
 use super::who::Member;
@@ -189,10 +191,47 @@ pub async fn retry(member: Member, request: HttpRequest, api: Data<Api>) -> Resu
     }
 }
 
+/// `GET /console/projects/{project}/jobs/{job}/discard`: what it would mean, before it is done.
+pub async fn ask_discard(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    ask_whether(page(&member, path_id(&request, "job")?, &api).await?)
+}
+
+/// Asks whether a job is to be put away; of one that can't be, its page says what it is.
+pub fn ask_whether(page: JobPage) -> Result<HttpResponse, ConsoleError> {
+    if page.job.is_dead && page.job.may_discard {
+        return discard_page(page).ask();
+    }
+    Ok(see_other(&format!("{}/{}", page.base, page.job.id)))
+}
+
+/// The question whether a job is to be put away, in its project or among all that are dead.
+pub fn discard_page(page: JobPage) -> ConfirmPage {
+    let title = &page.job.title;
+    ConfirmPage {
+        question: format!("Discard the job “{title}”?"),
+        meaning: vec![
+            "It is never tried again, and batches count it as skipped. This can’t be undone.".to_owned(),
+            "The creator stays connected, and the schedule goes on syncing it.".to_owned(),
+        ],
+        button: "Discard the job".to_owned(),
+        back: (format!("{}/{}", page.base, page.job.id), "No, keep the job"),
+        layout: page.layout,
+    }
+}
+
 /// `POST /console/projects/{project}/jobs/{job}/discard`.
-pub async fn discard(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn discard(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let id = path_id(&request, "job")?;
+    if !is_confirmed(&form) {
+        return discard_page(page(&member, id, &api).await?).ask_again();
+    }
     let doer = Doer { email: &member.who.email, within: Some(member.project()) };
     match put_away(&api, doer, id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=discarded", base(&member)))),

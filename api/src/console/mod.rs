@@ -10,6 +10,7 @@ mod audit;
 mod bar;
 mod batches;
 mod chart;
+mod confirm;
 mod cookie;
 mod creators;
 mod csrf;
@@ -101,7 +102,7 @@ pub fn scope() -> Scope<
         .service(resource("/jobs").route(get().to(dead::list)))
         .service(resource("/jobs/{job}").route(get().to(dead::show)))
         .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
-        .service(resource("/jobs/{job}/discard").route(post().to(dead::discard)));
+        .service(resource("/jobs/{job}/discard").route(get().to(dead::ask_discard)).route(post().to(dead::discard)));
     let project = web::scope("/projects/{project}")
         .service(resource("").route(get().to(projects::open)))
         .service(resource("/creators").route(get().to(creators::list)))
@@ -111,24 +112,30 @@ pub fn scope() -> Scope<
         .service(resource("/creators/{creator}/export").route(get().to(creators::export)))
         .service(resource("/creators/{creator}/progress").route(get().to(live::progress)))
         .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
-        .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
+        .service(
+            resource("/creators/{creator}/disconnect")
+                .route(get().to(creators::ask_disconnect))
+                .route(post().to(creators::disconnect)),
+        )
         .service(resource("/jobs").route(get().to(jobs::list)))
         .service(resource("/jobs/retry-dead").route(post().to(jobs::retry_dead)))
         .service(resource("/jobs/{job}").route(get().to(jobs::show)))
         .service(resource("/jobs/{job}/retry").route(post().to(jobs::retry)))
-        .service(resource("/jobs/{job}/discard").route(post().to(jobs::discard)))
+        .service(resource("/jobs/{job}/discard").route(get().to(jobs::ask_discard)).route(post().to(jobs::discard)))
         .service(resource("/batches").route(get().to(batches::list)).route(post().to(batches::create)))
         .service(resource("/batches/new").route(get().to(batches::ask)))
         .service(resource("/batches/{batch}").route(get().to(batches::show)))
         .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
         .service(resource("/keys/{key}").route(get().to(keys::show)))
         .service(resource("/keys/{key}/reroll").route(post().to(keys::reroll)))
-        .service(resource("/keys/{key}/revoke").route(post().to(keys::revoke)))
+        .service(resource("/keys/{key}/revoke").route(get().to(keys::ask_revoke)).route(post().to(keys::revoke)))
         .service(resource("/docs-key").route(post().to(docs_key::create)))
         .service(resource("/members").route(get().to(members::list)))
         .service(resource("/members/invite").route(post().to(members::invite)))
         .service(resource("/members/{user}/role").route(post().to(members::set_role)))
-        .service(resource("/members/{user}/remove").route(post().to(members::remove)))
+        .service(
+            resource("/members/{user}/remove").route(get().to(members::ask_remove)).route(post().to(members::remove)),
+        )
         .service(resource("/invitations/{invitation}/withdraw").route(post().to(members::withdraw)))
         .service(resource("/settings").route(get().to(projects::settings)).route(post().to(projects::rename)))
         .service(resource("/audit").route(get().to(audit::list)));

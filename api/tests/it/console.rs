@@ -2,6 +2,7 @@
 
 mod batches;
 mod browser;
+mod confirm;
 mod creator;
 mod creators;
 mod docs_key;

@@ -12,10 +12,13 @@ use shared::store::audit::{Action, Deed};
 use shared::store::creators::Creator;
 use shared::store::states::PendingConsent;
 
-use super::creator;
+use super::{creator, platform_name};
 use crate::app::Api;
 use crate::console::PATH;
+use crate::console::confirm::{ConfirmPage, is_confirmed};
 use crate::console::error::ConsoleError;
+use crate::console::form::Form;
+use crate::console::numbers::Numbers;
 use crate::console::page::{Layout, html, query, see_other};
 use crate::console::who::Member;
 use crate::dispatch::{self, ByHand};
@@ -81,14 +84,57 @@ pub async fn sync(
     Ok(see_other(&format!("{page}?done=syncing")))
 }
 
+/// `GET /console/projects/{project}/creators/{creator}/disconnect`: what would be lost, before it is.
+pub async fn ask_disconnect(
+    member: Member,
+    request: HttpRequest,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let creator = creator(&member, &request, &api).await?;
+    disconnect_page(&member, &creator, Numbers::of(&request)).ask()
+}
+
+fn disconnect_page(member: &Member, creator: &Creator, numbers: Numbers) -> ConfirmPage {
+    let page = format!("{PATH}/projects/{}/creators/{}", member.project(), creator.id);
+    let since = creator.connected_at.format("%-d %B %Y");
+    let videos = match creator.video_count {
+        Some(1) => "the one video".to_owned(),
+        Some(count) => format!("all {} videos", numbers.exact(count)),
+        None => "all videos".to_owned(),
+    };
+    // As the log calls it.
+    let name = creator.username.as_deref().unwrap_or(&creator.external_id);
+    let platform = platform_name(creator.platform);
+    ConfirmPage {
+        layout: Layout::project(member, &format!("Disconnect {name}?"), "creators"),
+        question: format!("Disconnect {name} from {platform}?"),
+        meaning: vec![
+            format!(
+                "The profile, {videos} and every number recorded since {since} are deleted here. This can’t be undone."
+            ),
+            format!("The authorization on {platform} is revoked, unless another project here holds the same account."),
+            "Programs that ask for this creator by its id get 404 from now on.".to_owned(),
+            "The creator can connect again, as a new one whose past begins then.".to_owned(),
+        ],
+        button: format!("Disconnect {name}"),
+        back: (page, "No, keep the creator"),
+    }
+}
+
 /// `POST /console/projects/{project}/creators/{creator}/disconnect`.
 pub async fn disconnect(
     member: Member,
     request: HttpRequest,
     trace: TraceContext,
+    form: Form,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
+    if !is_confirmed(&form) {
+        let creator = creator(&member, &request, &api).await?;
+        return disconnect_page(&member, &creator, Numbers::of(&request)).ask_again();
+    }
     let (id, by) = found(&member, &request, &api).await?;
     dispatch::disconnect(&api, member.project(), id, trace, Some(by)).await?;
     Ok(see_other(&format!("{PATH}/projects/{}/creators?done=disconnected", member.project())))

@@ -94,7 +94,7 @@ async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
     let open = sql.query("SELECT 1 FROM jobs WHERE kind = 'sync' AND state = 'enqueued'", &[]).await.expect("jobs");
     assert_eq!(open.len(), 1, "one job for both");
     assert!(developer.get(&list).await.text.contains("Sync queued"));
-    let gone = developer.submit(&page, &format!("{page}/disconnect"), &[]).await;
+    let gone = developer.confirm(&format!("{page}/disconnect")).await;
     assert_eq!(gone.header("location"), Some(format!("{list}?done=disconnected").as_str()));
     assert_eq!(developer.get(&page).await.status, 404);
     assert_eq!(developer.submit(account, &format!("{page}/sync"), &[]).await.status, 404);
@@ -155,7 +155,7 @@ async fn what_is_not_written_down_is_not_done() {
     let refuse = "ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (false) NOT VALID";
     sql.batch_execute(refuse).await.expect("a log that takes nothing");
     for path in [format!("{page}/sync"), format!("{page}/disconnect"), format!("{list}/connect")] {
-        assert_eq!(developer.submit(&page, &path, &[]).await.status, 500, "{path}");
+        assert_eq!(developer.submit(&page, &path, &[("confirmed", "yes")]).await.status, 500, "{path}");
     }
     assert_eq!(developer.get(&page).await.status, 200, "the creator is there");
     let open = "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM oauth_states)";

@@ -15,7 +15,7 @@ use super::jobs::dead_job;
 use crate::harness::{Options, World, send};
 
 /// Every route. One that is missing here fails the test below that reads the source.
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
     ("GET", ""),
     ("GET", "/fragment"),
     ("GET", "/lanes/{lane}"),
@@ -23,6 +23,7 @@ const ROUTES: [(&str, &str); 8] = [
     ("GET", "/jobs"),
     ("GET", "/jobs/{job}"),
     ("POST", "/jobs/{job}/retry"),
+    ("GET", "/jobs/{job}/discard"),
     ("POST", "/jobs/{job}/discard"),
 ];
 
@@ -152,7 +153,9 @@ async fn an_operator_deals_with_the_dead_jobs_of_all_projects() {
     let job = format!("{list}/{theirs}");
     let gone = operator.submit(&job, &format!("{job}/retry"), &[]).await;
     assert!(gone.status == 409 && gone.text.contains("was disconnected"), "{}", gone.text);
-    assert_eq!(operator.submit(&job, &format!("{job}/discard"), &[]).await.status, 303);
+    let unconfirmed = operator.submit(&job, &format!("{job}/discard"), &[]).await;
+    assert!(unconfirmed.status == 422 && operator.get(list).await.text.contains(&theirs.to_string()), "it is there");
+    assert_eq!(operator.confirm(&format!("{job}/discard")).await.status, 303);
     assert!(operator.get(list).await.text.contains("No job was given up"));
 }
 
