@@ -152,6 +152,14 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
 
   await page.getByRole('link', { name: 'Creators' }).click();
+  // Who says no in the popup is told of here, too.
+  const declined = page.waitForEvent('popup');
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
+  const refusal = await declined;
+  await refusal.locator('button[value=cancel]').click();
+  await page.getByText('Nobody was connected: the creator said no').waitFor();
+  await looks(page);
+  await refusal.close();
   const opened = page.waitForEvent('popup');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   const popup = await opened;
@@ -223,6 +231,9 @@ test('without JavaScript the same is possible', async () => {
   const key = await makeKey(page, 'No scripts');
   assert.equal(await ask(key), 200);
   await page.getByRole('link', { name: 'Creators' }).click();
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
+  await page.locator('button[value=cancel]').click();
+  await page.getByText('Nobody was connected: the creator said no').waitFor();
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   await page.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();

@@ -60,9 +60,13 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
 
 /// `GET /console/projects/{project}/creators/connected`: where the callback sends the browser.
 pub async fn connected(member: Member, request: HttpRequest) -> Result<HttpResponse, ConsoleError> {
-    let list = format!("{PATH}/projects/{}/creators", member.project());
-    let is_connected = query(&request, "status") == "connected";
-    Ok(see_other(&if is_connected { format!("{list}?done=connected") } else { list }))
+    // As the script says it of a popup.
+    let done = match (query(&request, "status").as_str(), query(&request, "reason").as_str()) {
+        ("connected", _) => "connected",
+        (_, "access_denied") => "declined",
+        _ => "connect-failed",
+    };
+    Ok(see_other(&format!("{PATH}/projects/{}/creators?done={done}", member.project())))
 }
 
 /// `POST /console/projects/{project}/creators/{creator}/sync`: queues one, or joins the one that is open.

@@ -116,11 +116,28 @@ async fn a_consent_begins_here_and_comes_back_here() {
     let state = between(&url, "state=", "&");
     let declined = format!("/oauth/tiktok/callback?error=access_denied&state={state}");
     let declined = send(world.client.bare(Method::GET, &declined)).await;
-    let back = format!("http://127.0.0.1:9{list}/connected?status=failed");
+    let back = format!("http://127.0.0.1:9{list}/connected?status=failed&reason=access_denied");
     assert!(declined.text.replace("&#38;", "&").contains(&back), "{}", declined.text);
-    let came_back = developer.get(&format!("{list}/connected?status=connected&creatorId=x")).await;
-    assert_eq!(came_back.header("location"), Some(format!("{list}?done=connected").as_str()));
-    assert!(developer.get(&format!("{list}?done=connected")).await.text.contains("The creator is connected."));
+    for (answer, done, words) in [
+        ("status=connected&creatorId=x", "connected", "good\" role=\"status\">The creator is connected."),
+        (
+            "status=failed&reason=access_denied",
+            "declined",
+            "warn\" role=\"status\">Nobody was connected: the creator said no",
+        ),
+        (
+            "status=failed&reason=platform_error",
+            "connect-failed",
+            "warn\" role=\"status\">Nobody was connected: the platform",
+        ),
+        ("", "connect-failed", "Nobody was connected"),
+    ] {
+        let came_back = developer.get(&format!("{list}/connected?{answer}")).await;
+        let place = format!("{list}?done={done}");
+        assert_eq!(came_back.header("location"), Some(place.as_str()));
+        let page = developer.get(&place).await.text;
+        assert!(page.contains(words), "{words}: {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
