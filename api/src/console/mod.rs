@@ -18,6 +18,7 @@ mod dead;
 mod docs_key;
 mod error;
 mod form;
+mod form_limit;
 mod guard;
 mod job_words;
 mod jobs;
@@ -57,6 +58,7 @@ pub const PATH: &str = "/console";
 pub struct Console {
     passwords: password::Passwords,
     sign_ins: sign_in_limits::SignInLimits,
+    forms: form_limit::FormLimit,
     watching: Arc<Seats>,
     exporting: Arc<Seats>,
     ahead: ahead::Counted,
@@ -67,6 +69,7 @@ impl Default for Console {
         Self {
             passwords: password::Passwords::default(),
             sign_ins: sign_in_limits::SignInLimits::default(),
+            forms: form_limit::FormLimit::default(),
             watching: Seats::live(),
             exporting: Seats::exports(),
             ahead: ahead::Counted::default(),
@@ -78,6 +81,7 @@ impl Console {
     /// Forgets whoever has been quiet for long enough; to be called now and then.
     pub fn forget_quiet(&self) {
         self.sign_ins.forget_quiet();
+        self.forms.forget_quiet();
     }
 }
 
