@@ -103,7 +103,9 @@ pub fn scope() -> Scope<
         .service(resource("").route(get().to(operations::show)))
         .service(resource("/fragment").route(get().to(operations::fragment)))
         .service(resource("/lanes/{lane}").route(get().to(operations::lane)).route(post().to(operations::set_lane)))
+        .service(resource("/log").route(get().to(audit::list_of_all)))
         .service(resource("/jobs").route(get().to(dead::list)))
+        .service(resource("/jobs/retry-dead").route(post().to(dead::retry_dead)))
         .service(resource("/jobs/{job}").route(get().to(dead::show)))
         .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
         .service(resource("/jobs/{job}/discard").route(get().to(dead::ask_discard)).route(post().to(dead::discard)));
@@ -150,6 +152,7 @@ pub fn scope() -> Scope<
         .service(resource("/password/{token}").route(get().to(welcome::show)).route(post().to(welcome::set)))
         .service(resource("/join/{token}").route(get().to(join::show)).route(post().to(join::join)))
         .service(resource("/account").route(get().to(account::show)))
+        .service(resource("/account/log").route(get().to(audit::list_of_account)))
         .service(resource("/account/password").route(post().to(account::change_password)))
         .service(resource("/account/sessions/{session}/end").route(post().to(account::end_session)))
         .service(resource("/account/sessions/end-others").route(post().to(account::end_others)))

@@ -5,6 +5,7 @@ mod browser;
 mod confirm;
 mod creator;
 mod creators;
+mod deeds;
 mod docs_key;
 mod exports;
 mod hostile;

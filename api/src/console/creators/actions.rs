@@ -19,9 +19,9 @@ use crate::console::confirm::{ConfirmPage, is_confirmed};
 use crate::console::error::ConsoleError;
 use crate::console::form::Form;
 use crate::console::numbers::Numbers;
-use crate::console::page::{Layout, html, query, see_other};
+use crate::console::page::{Layout, html, path_id, query, see_other};
 use crate::console::who::Member;
-use crate::dispatch::{self, ByHand};
+use crate::dispatch::{self, Asker};
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
 
@@ -48,7 +48,7 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
         external_ref: None,
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
     };
-    let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };
+    let deed = Deed { project, actor: member.who.by(), action: Action::ConsentBegun, subject: "TikTok" };
     api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
@@ -77,7 +77,8 @@ pub async fn sync(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (id, by) = found(&member, &request, &api).await?;
+    let id: CreatorId = path_id(&request, "creator")?;
+    let by = Asker::Member(member.who.email.clone());
     let page = format!("{PATH}/projects/{}/creators/{id}", member.project());
     match dispatch::sync(&api, member.project(), id, trace, Some(by)).await {
         Ok(_) => {}
@@ -139,13 +140,7 @@ pub async fn disconnect(
         let creator = creator(&member, &request, &api).await?;
         return disconnect_page(&member, &creator, Numbers::of(&request)).ask_again();
     }
-    let (id, by) = found(&member, &request, &api).await?;
-    dispatch::disconnect(&api, member.project(), id, trace, Some(by)).await?;
+    let id: CreatorId = path_id(&request, "creator")?;
+    dispatch::disconnect(&api, member.project(), id, trace, Asker::Member(member.who.email.clone())).await?;
     Ok(see_other(&format!("{PATH}/projects/{}/creators?done=disconnected", member.project())))
-}
-
-/// The creator that the path names; who does something to it, and what the log calls it.
-async fn found(member: &Member, request: &HttpRequest, api: &Api) -> Result<(CreatorId, ByHand), ConsoleError> {
-    let Creator { id, username, external_id, .. } = creator(member, request, api).await?;
-    Ok((id, ByHand { actor: member.who.email.clone(), subject: username.unwrap_or(external_id) }))
 }

@@ -242,6 +242,8 @@ async fn every_page_has_a_strict_policy_and_nothing_inline() {
         .map(|path| format!("{base}/{path}"))
         .to_vec();
     paths.push(format!("{base}/creators/{creator}"));
+    paths.push(format!("{base}/creators/{creator}/disconnect"));
+    paths.push("/console/account/log".to_owned());
     paths.extend(["/console/account", "/console/projects", "/console/none", "/console/join/x"].map(str::to_owned));
     for path in paths {
         let page = owner.get(&path).await;

@@ -15,12 +15,14 @@ use super::jobs::dead_job;
 use crate::harness::{Options, World, send};
 
 /// Every route. One that is missing here fails the test below that reads the source.
-const ROUTES: [(&str, &str); 9] = [
+const ROUTES: [(&str, &str); 11] = [
     ("GET", ""),
     ("GET", "/fragment"),
     ("GET", "/lanes/{lane}"),
     ("POST", "/lanes/{lane}"),
+    ("GET", "/log"),
     ("GET", "/jobs"),
+    ("POST", "/jobs/retry-dead"),
     ("GET", "/jobs/{job}"),
     ("POST", "/jobs/{job}/retry"),
     ("GET", "/jobs/{job}/discard"),
@@ -79,7 +81,7 @@ async fn a_lane_is_held_and_let_go_with_a_line_in_the_log() {
     let world = World::start().await;
     let mut operator = Browser::operator(&world).await;
     let (all, page) = ("/console/operations", "/console/operations/lanes/bulk");
-    assert!(operator.get(all).await.text.contains("Nobody has held a lane from here yet"));
+    assert!(!operator.get(all).await.text.contains("the lane <strong>"));
     let state = async || world.store.lane_settings().await.expect("the lanes").of(Lane::Bulk).state;
     for (field, expected, words) in [
         ("paused", LaneState::Paused, "paused the lane <strong>bulk"),
