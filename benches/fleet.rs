@@ -283,6 +283,7 @@ async fn connect(system: &System, store: &Store, number: usize) {
                 requested: &requested,
                 exchanged: Instant::now(),
                 external_ref: None,
+                begun_by: None,
             };
             tokens.connect(&new, None).await.expect("connected");
         })

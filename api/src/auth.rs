@@ -14,7 +14,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 use shared::api_key::ApiKey;
-use shared::ids::ProjectId;
+use shared::ids::{ApiKeyId, ProjectId};
 use shared::key_scopes::KeyScope;
 use shared::store::keys::ActiveKey;
 
@@ -39,6 +39,11 @@ impl Caller {
     /// Whose creators this caller may see.
     pub fn project(&self) -> ProjectId {
         self.key.project
+    }
+
+    /// The key, for the audit log.
+    pub fn key(&self) -> ApiKeyId {
+        self.key.id
     }
 }
 
@@ -192,7 +197,6 @@ impl KeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::ids::ApiKeyId;
 
     fn key() -> ActiveKey {
         ActiveKey { id: ApiKeyId::new(), project: ProjectId::new(), scopes: None }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use futures::future::{join, join_all, join3};
-use shared::ids::{CreatorId, JobId, ProjectId};
+use shared::ids::{ApiKeyId, CreatorId, JobId, ProjectId};
 use shared::people::Email;
 use shared::queue::{Final, Lane, Message, QueueError, Watching};
-use shared::store::audit::{Action, Deed};
+use shared::store::audit::By;
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::JobKind;
 use shared::store::single_flight::OpenSync;
@@ -21,17 +21,20 @@ use crate::trace::TraceContext;
 /// How long a caller is held up by a Redis that does not answer.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Somebody who asks by hand, and what the audit log calls the creator.
-pub struct ByHand {
-    /// Who.
-    pub actor: Email,
-    /// The creator, as people call it.
-    pub subject: String,
+/// Who asks, for the audit log.
+pub enum Asker {
+    /// A member of the project, by hand.
+    Member(Email),
+    /// A program, by its key.
+    Key(ApiKeyId),
 }
 
-impl ByHand {
-    fn deed(&self, project: ProjectId, action: Action) -> Deed<'_> {
-        Deed { project, actor: &self.actor, action, subject: &self.subject }
+impl Asker {
+    fn by(&self) -> By<'_> {
+        match self {
+            Self::Member(email) => By::User(email),
+            Self::Key(id) => By::Key(*id),
+        }
     }
 }
 
@@ -53,19 +56,20 @@ impl Queued {
     }
 }
 
-/// Queues a sync of a creator, or joins the one that is open. Goes on if the client hangs up.
+/// Queues a sync of a creator, or joins the one that is open. Goes on if the client hangs up. Has a line in the log if `by` says
+/// by whom: a program's syncs are too many for that.
 pub async fn sync(
     api: &Data<Api>,
     project: ProjectId,
     creator: CreatorId,
     trace: TraceContext,
-    by: Option<ByHand>,
+    by: Option<Asker>,
 ) -> Result<Queued, ApiError> {
     let work = Data::clone(api);
     api.detached(async move {
         let (store, as_text) = (&work.store, Some(trace.as_str()));
-        let opened = match by.as_ref().map(|by| by.deed(project, Action::CreatorSynced)) {
-            Some(deed) => work.within(store.open_sync_by(&deed, creator, as_text)).await?,
+        let opened = match &by {
+            Some(by) => work.within(store.open_sync_by(by.by(), project, creator, as_text)).await?,
             None => work.within(store.open_sync(project, creator, as_text)).await?,
         };
         match opened {
@@ -96,16 +100,12 @@ pub async fn disconnect(
     project: ProjectId,
     creator: CreatorId,
     trace: TraceContext,
-    by: Option<ByHand>,
+    by: Asker,
 ) -> Result<Queued, ApiError> {
     let work = Data::clone(api);
     api.detached(async move {
-        let (store, as_text) = (&work.store, Some(trace.as_str()));
-        let hidden = match by.as_ref().map(|by| by.deed(project, Action::CreatorDisconnected)) {
-            Some(deed) => work.within(store.disconnect_by(&deed, creator, as_text)).await?,
-            None => work.within(store.disconnect(project, creator, as_text)).await?,
-        };
-        match hidden {
+        let hiding = work.store.disconnect_by(by.by(), project, creator, Some(trace.as_str()));
+        match work.within(hiding).await? {
             Disconnect::New { id, cancelled } => {
                 let watching = work.waiter.watch(id);
                 let message = message(id, JobKind::Revoke, project, &trace);

@@ -53,7 +53,8 @@ for (const form of document.querySelectorAll('form[data-popup]')) {
   });
   addEventListener('message', ({ origin, data }) => {
     if (origin !== location.origin || data?.source !== 'metriqlab') return;
-    if (data.status === 'connected') location.assign(`${location.pathname}?done=connected`);
+    const failed = data.reason === 'access_denied' ? 'declined' : 'connect-failed';
+    location.assign(`${location.pathname}?done=${data.status === 'connected' ? 'connected' : failed}`);
   });
 }
 

@@ -71,6 +71,7 @@ async fn connect_at(store: &Store, project: ProjectId, access: &[u8], granted_at
         granted_at,
         missing_scopes: String::new(),
         external_ref: None,
+        begun_by: None,
         lease_owner: Uuid::new_v4(),
     };
     store.connect(&new, None).await.unwrap()
@@ -553,6 +554,7 @@ async fn keys_work_until_they_are_revoked_by_a_prefix_that_names_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_is_taken_once_and_in_time() {
+    use shared::store::audit::By;
     use shared::store::states::PendingConsent;
     let (store, project, sql) = store().await;
     let pending = PendingConsent {
@@ -562,13 +564,13 @@ async fn a_consent_is_taken_once_and_in_time() {
         pkce_verifier: None,
         external_ref: None,
     };
-    store.add_state(&[1; 32], &pending).await.unwrap();
-    store.add_state(&[2; 32], &pending).await.unwrap();
+    store.add_state(By::CommandLine, &[1; 32], &pending).await.unwrap();
+    store.add_state(By::CommandLine, &[2; 32], &pending).await.unwrap();
     let takes = futures::future::join_all((0..5).map(|_| store.take_state(&[1; 32]))).await;
     assert_eq!(takes.into_iter().filter(|taken| taken.as_ref().unwrap().is_some()).count(), 1);
     sql.execute("UPDATE oauth_states SET expires_at = now()", &[]).await.unwrap();
     assert!(store.take_state(&[2; 32]).await.unwrap().is_none(), "too late");
-    store.add_state(&[3; 32], &pending).await.unwrap();
+    store.add_state(By::CommandLine, &[3; 32], &pending).await.unwrap();
     sql.execute("UPDATE oauth_states SET expires_at = now()", &[]).await.unwrap();
     assert_eq!(store.prune_states(10).await.unwrap(), 1);
 }

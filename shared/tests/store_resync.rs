@@ -18,6 +18,7 @@ use shared::budget::Quota;
 use shared::cadence::ResyncEvery;
 use shared::ids::{BatchId, CreatorId, JobId, ProjectId, WorkerId};
 use shared::platforms::{Platform, Profile};
+use shared::store::audit::By;
 use shared::store::batches::{Batch, BatchFilter, ChosenBatch, NewBatch};
 use shared::store::disconnects::Disconnect;
 use shared::store::jobs::{Failure, Start};
@@ -403,7 +404,8 @@ async fn a_sync_that_was_done_since_the_request_counts() {
 async fn a_job_that_is_tried_again_opens_its_batch_again() {
     let (database, project) = with_creators(1).await;
     let ids = creator_ids(&database, project).await;
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids, &ALL, None).await.unwrap() else {
+    let ChosenBatch::New(new) = database.store.open_batch_of(project, By::CommandLine, &ids, &ALL, None).await.unwrap()
+    else {
         panic!("new")
     };
     let job = database.start(jobs_of(&database).await[0]).await;
@@ -423,16 +425,24 @@ async fn a_batch_of_chosen_creators_names_the_first_unknown_one() {
     let ids = creator_ids(&database, project).await;
     let unknown = CreatorId::new();
     let asked = [ids[0], unknown, CreatorId::new()];
-    assert_eq!(database.store.open_batch_of(project, &asked, &ALL, None).await.unwrap(), ChosenBatch::Unknown(unknown));
+    assert_eq!(
+        database.store.open_batch_of(project, By::CommandLine, &asked, &ALL, None).await.unwrap(),
+        ChosenBatch::Unknown(unknown)
+    );
     assert_eq!(
         database.count("SELECT count(*) FROM batches").await + database.count("SELECT count(*) FROM jobs").await,
         0
     );
     let theirs = ProjectId::new();
-    assert_eq!(database.store.open_batch_of(theirs, &ids, &ALL, None).await.unwrap(), ChosenBatch::Unknown(ids[0]));
+    assert_eq!(
+        database.store.open_batch_of(theirs, By::CommandLine, &ids, &ALL, None).await.unwrap(),
+        ChosenBatch::Unknown(ids[0])
+    );
     execute(&database, &format!("UPDATE creators SET last_synced_at = now() WHERE id = '{}'", ids[0])).await;
     let old = BatchFilter { platform: Some(Platform::Tiktok), older_than: Some(DAY) };
-    let ChosenBatch::New(new) = database.store.open_batch_of(project, &ids[..3], &old, None).await.unwrap() else {
+    let ChosenBatch::New(new) =
+        database.store.open_batch_of(project, By::CommandLine, &ids[..3], &old, None).await.unwrap()
+    else {
         panic!("new")
     };
     assert_eq!(new.total, 2);
@@ -456,7 +466,7 @@ async fn a_batchs_jobs_are_of_its_request_also_those_of_the_schedule() {
     // One waits for the schedule, and one for a request before.
     execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE id = '{}'", ids[0])).await;
     assert_eq!(database.store.claim_due(Some(DAY), 10).await.unwrap(), Some(Claimed { looked_at: 1, made: 1 }));
-    let named = database.store.open_batch_of(project, &ids[1..2], &ALL, Some("before")).await.unwrap();
+    let named = database.store.open_batch_of(project, By::CommandLine, &ids[1..2], &ALL, Some("before")).await.unwrap();
     assert!(matches!(named, ChosenBatch::New(NewBatch { total: 1, .. })));
     database.store.open_traced_batch(project, &ALL, Some("asked")).await.unwrap();
     grow_all(&database, 10).await;

@@ -11,13 +11,17 @@ use shared::ids::{CreatorId, JobId};
 use shared::queue::{Lane, Queue};
 use shared::settings::{DatabaseArgs, RedisArgs};
 use shared::store::Store;
+use shared::store::audit::By;
 use shared::store::dead_jobs::{Discard, JobFilter, JobRow, Retry, RetryOne};
 use shared::store::jobs::{JobKind, JobState};
+use shared::store::project_jobs::Doer;
 
 use super::queue::lane;
 use super::{kept, project};
 use crate::usage::UsageError;
 
+/// What is done here, in the log.
+const SHELL: Doer<'static> = Doer { by: By::CommandLine, within: None };
 /// Rows of one statement, whatever the number that is asked for: memory stays flat.
 const PAGE: i64 = 500;
 
@@ -248,7 +252,7 @@ async fn retry(args: &Again) -> anyhow::Result<()> {
 }
 
 async fn retry_one(store: &Store, queue: &Queue, id: JobId) -> anyhow::Result<()> {
-    match store.retry_one(id).await? {
+    match store.retry_one(SHELL, id).await? {
         RetryOne::Retried { lane, message } => {
             if let Err(error) = queue.push(lane, &message, None).await {
                 tracing::warn!(%error, "Redis is out of reach: the job is open, and runs when Redis is back");
@@ -267,7 +271,7 @@ async fn retry_one(store: &Store, queue: &Queue, id: JobId) -> anyhow::Result<()
 async fn retry_dead(store: &Store, filter: &JobFilter) -> anyhow::Result<()> {
     let (mut before, mut retried, mut overtaken, mut gone, mut refused) = (None, 0_u64, 0_u64, 0_u64, 0_u64);
     loop {
-        let page = store.retry_dead(filter, before, PAGE).await?;
+        let page = store.retry_dead(By::CommandLine, filter, before, PAGE).await?;
         for (_, verdict) in &page {
             match verdict {
                 Retry::Retried => retried += 1,
@@ -300,7 +304,7 @@ fn reason(verdict: Retry) -> &'static str {
 
 async fn discard(args: &Away) -> anyhow::Result<()> {
     let (store, queue, id) = (open(&args.database)?, connect(&args.redis)?, args.id);
-    match store.discard_job(id).await? {
+    match store.discard_job(SHELL, id, &[Lane::Bulk]).await? {
         Discard::Discarded { in_redis } => {
             if in_redis && queue.forget(Lane::Bulk, id).await.is_err() {
                 tracing::info!("Redis is out of reach: a worker that meets the job drops it");

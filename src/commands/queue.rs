@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use shared::queue::{Depth, Lane, Queue};
 use shared::settings::{DatabaseArgs, RedisArgs};
 use shared::store::Store;
+use shared::store::audit::By;
 use shared::store::lanes::LaneState;
 
 use super::kept;
@@ -67,7 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let queue = Queue::connect(redis.url.expose_secret(), &redis.prefix)?;
     let lane = target.lane;
     let mut signals = Signals::listen()?;
-    let before = store.set_lane(lane, state).await?;
+    let before = store.set_lane(By::CommandLine, lane, state).await?;
     if let Err(error) = queue.announce_lanes().await {
         tracing::warn!(%error, "Redis is out of reach: the word is written, and the workers read it within a second");
     }

@@ -9,6 +9,7 @@ use shared::cadence::{LONGEST, ResyncEvery};
 use shared::ids::{BatchId, ProjectId};
 use shared::settings::{DatabaseArgs, resync_every, resync_every_text};
 use shared::store::Store;
+use shared::store::audit::By;
 use shared::store::batches::{Batch, BatchFilter};
 
 use super::{kept, project};
@@ -122,7 +123,7 @@ async fn open(
 ) -> anyhow::Result<Vec<(ProjectId, BatchId)>> {
     let (mut batches, mut said) = (Vec::new(), Ok(()));
     for project in projects {
-        let batch = store.open_batch(project, filter).await?;
+        let batch = store.open_batch_as(project, By::CommandLine, filter, None).await?;
         said = said.and(writeln!(std::io::stdout(), "batch {}  {} creators", batch.id, batch.total));
         batches.push((project, batch.id));
     }

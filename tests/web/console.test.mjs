@@ -82,6 +82,28 @@ async function readsTheNumbers(page, followers, looks) {
   await looks(page);
 }
 
+/** Lets go of the creator whose page is open: asked first, and answered once with no. */
+async function disconnects(page, looks) {
+  const name = await page.getByRole('heading', { level: 1 }).textContent();
+  await page.getByRole('link', { name: `Disconnect ${name}` }).click();
+  await page.getByRole('heading', { name: `Disconnect ${name} from TikTok?` }).waitFor();
+  await page.getByText('This can’t be undone.').waitFor();
+  await looks(page);
+  await page.getByRole('link', { name: 'No, keep the creator' }).click();
+  await page.getByRole('link', { name: `Disconnect ${name}` }).click();
+  await page.getByRole('button', { name: `Disconnect ${name}` }).click();
+  await page.getByText('The creator is disconnected.').waitFor();
+}
+
+/** Revokes the key whose page is open: asked first. */
+async function revokes(page, looks) {
+  await page.getByRole('link', { name: 'Revoke' }).click();
+  await page.getByRole('heading', { name: 'Revoke the key' }).waitFor();
+  await looks(page);
+  await page.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText('The key is revoked.').waitFor();
+}
+
 /** Makes a key on the page of keys, and gives it back. */
 async function makeKey(page, name) {
   await page.getByRole('link', { name: 'API keys' }).click();
@@ -130,6 +152,14 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
 
   await page.getByRole('link', { name: 'Creators' }).click();
+  // Who says no in the popup is told of here, too.
+  const declined = page.waitForEvent('popup');
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
+  const refusal = await declined;
+  await refusal.locator('button[value=cancel]').click();
+  await page.getByText('Nobody was connected: the creator said no').waitFor();
+  await looks(page);
+  await refusal.close();
   const opened = page.waitForEvent('popup');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   const popup = await opened;
@@ -150,8 +180,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   // Under the pointer, the number itself.
   await page.locator('.panel').first().locator('svg').hover();
   await page.locator('.panel').first().getByText(/^[\d,]+ on /).waitFor();
-  await page.getByRole('button', { name: 'Disconnect' }).click();
-  await page.getByText('The creator is disconnected.').waitFor();
+  await disconnects(page, looks);
 
   await page.getByRole('link', { name: 'API keys' }).click();
   await page.getByRole('link', { name: 'Backend' }).click();
@@ -162,8 +191,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   assert.deepEqual([await ask(key), await ask(next)], [200, 200]);
   await page.getByRole('link', { name: 'I have copied it' }).click();
   await page.getByRole('link', { name: 'Backend' }).first().click();
-  await page.getByRole('button', { name: 'Revoke' }).click();
-  await page.getByText('The key is revoked.').waitFor();
+  await revokes(page, looks);
   // CONTRACT: within a second.
   const until = Date.now() + 5_000;
   while (await ask(next) !== 401) assert.ok(Date.now() < until, 'a revoked key still works');
@@ -204,17 +232,18 @@ test('without JavaScript the same is possible', async () => {
   assert.equal(await ask(key), 200);
   await page.getByRole('link', { name: 'Creators' }).click();
   await page.getByRole('button', { name: 'Connect a creator' }).click();
+  await page.locator('button[value=cancel]').click();
+  await page.getByText('Nobody was connected: the creator said no').waitFor();
+  await page.getByRole('button', { name: 'Connect a creator' }).click();
   await page.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();
   await page.locator('a.row').first().click();
   await asksUntil(page, page.locator('.state.good'));
   await readsTheNumbers(page, 6_000_000, looksWithoutScripts);
-  await page.getByRole('button', { name: 'Disconnect' }).click();
-  await page.getByText('The creator is disconnected.').waitFor();
+  await disconnects(page, looksWithoutScripts);
   await page.getByRole('link', { name: 'API keys' }).click();
   await page.getByRole('link', { name: 'No scripts' }).click();
-  await page.getByRole('button', { name: 'Revoke' }).click();
-  await page.getByText('The key is revoked.').waitFor();
+  await revokes(page, looksWithoutScripts);
   assert.deepEqual(complaints, []);
   await context.close();
 });

@@ -4,8 +4,10 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use shared::ids::SessionId;
+use shared::store::audit::Log;
 
 use super::PATH;
+use super::audit::Line;
 use super::error::ConsoleError;
 use super::form::Form;
 use super::moment::Moment;
@@ -15,11 +17,16 @@ use super::who::SignedIn;
 use crate::app::Api;
 use crate::client;
 
+/// Lines of the log that are shown; a page of its own has all.
+const LOG: i64 = 10;
+
 #[derive(Template)]
 #[template(path = "console/account.html")]
 struct AccountPage {
     layout: Layout,
     sessions: Vec<SessionLine>,
+    /// What was done to the account last.
+    lines: Vec<Line>,
 }
 
 struct SessionLine {
@@ -32,6 +39,11 @@ struct SessionLine {
     began: Moment,
     seen: Moment,
     is_this: bool,
+}
+
+/// Where this is.
+pub fn base() -> String {
+    format!("{PATH}/account")
 }
 
 /// `GET /console/account`.
@@ -68,7 +80,7 @@ pub async fn change_password(
 /// `POST /console/account/sessions/{session}/end`.
 pub async fn end_session(who: SignedIn, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let session: SessionId = path_id(&request, "session")?;
-    if !api.within(api.store.end_session(who.user, session)).await? {
+    if !api.within(api.store.end_session(who.actor(), session)).await? {
         return Err(ConsoleError::NotFound);
     }
     Ok(see_other(&format!("{PATH}/account?done=ended")))
@@ -76,7 +88,7 @@ pub async fn end_session(who: SignedIn, request: HttpRequest, api: Data<Api>) ->
 
 /// `POST /console/account/sessions/end-others`.
 pub async fn end_others(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
-    api.within(api.store.end_other_sessions(who.user, who.session)).await?;
+    api.within(api.store.end_other_sessions(who.actor(), who.session)).await?;
     Ok(see_other(&format!("{PATH}/account?done=others-ended")))
 }
 
@@ -92,7 +104,9 @@ async fn page(api: &Api, who: &SignedIn, layout: Layout) -> Result<HttpResponse,
         began: Moment::of(session.created_at),
         seen: Moment::of(session.seen_at),
     });
-    answer(layout.problem.is_some(), &AccountPage { sessions: sessions.collect(), layout })
+    let lines = api.within(api.store.audit_log(Log::Account(who.user), None, LOG)).await?;
+    let lines = lines.into_iter().map(Line::new).collect();
+    answer(layout.problem.is_some(), &AccountPage { sessions: sessions.collect(), lines, layout })
 }
 
 /// A browser's two words, as far as it tells: Edge also calls itself Chrome, and Chrome Safari.

@@ -247,7 +247,7 @@ pub async fn create(
     let filter = BatchFilter { older_than: humantime::parse_duration(age).ok(), ..BatchFilter::default() };
     let (work, who, project) = (Data::clone(&api), member.who.clone(), member.project());
     let new = api.detached(async move {
-        work.within(work.store.open_batch_as(project, who.actor(), &filter, Some(trace.as_str()))).await
+        work.within(work.store.open_batch_as(project, who.by(), &filter, Some(trace.as_str()))).await
     });
     let id = new.await?.id;
     Ok(see_other(&format!("{}/{id}?done=resync", base(&member))))

@@ -6,9 +6,13 @@ use askama::Template;
 use shared::ids::JobId;
 use shared::store::project_jobs::Doer;
 
+use super::confirm::is_confirmed;
 use super::error::ConsoleError;
+use super::form::Form;
 use super::job_words::JobLine;
-use super::jobs::{JobPage, PAGE, before, more_than_a_page, put_away, refused, try_again};
+use super::jobs::{
+    JobPage, PAGE, ask_whether, before, discard_page, more_than_a_page, put_away, refused, retry_all, try_again,
+};
 use super::operations::{self, layout};
 use super::page::{Layout, answer, path_id, see_other};
 use super::who::{Operator, SignedIn};
@@ -37,7 +41,7 @@ pub async fn list(Operator(who): Operator, request: HttpRequest, api: Data<Api>)
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     let page = DeadPage {
-        layout: layout(&who, &api, "Dead jobs").await?,
+        layout: layout(&who, &api, "Dead jobs").await?.with_notice(&request),
         operations: operations::base(),
         base: base(),
         is_first: after.is_none(),
@@ -76,20 +80,39 @@ pub async fn retry(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let id = path_id(&request, "job")?;
-    match try_again(&api, Doer { email: &who.email, within: None }, id).await? {
+    match try_again(&api, &who, None, id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=retried", base()))),
         Some(problem) => refused(page(&who, id, &api).await?, &problem),
     }
+}
+
+/// `POST /console/operations/jobs/retry-dead`: those of all projects.
+pub async fn retry_dead(Operator(who): Operator, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    let done = if retry_all(&api, &who, None).await? > 0 { "all-retried" } else { "none-retried" };
+    Ok(see_other(&format!("{}?done={done}", base())))
+}
+
+/// `GET /console/operations/jobs/{job}/discard`: what it would mean, before it is done.
+pub async fn ask_discard(
+    Operator(who): Operator,
+    request: HttpRequest,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    ask_whether(page(&who, path_id(&request, "job")?, &api).await?)
 }
 
 /// `POST /console/operations/jobs/{job}/discard`.
 pub async fn discard(
     Operator(who): Operator,
     request: HttpRequest,
+    form: Form,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let id = path_id(&request, "job")?;
-    match put_away(&api, Doer { email: &who.email, within: None }, id).await? {
+    if !is_confirmed(&form) {
+        return discard_page(page(&who, id, &api).await?).ask_again();
+    }
+    match put_away(&api, Doer { by: who.by(), within: None }, id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=discarded", base()))),
         Some(problem) => refused(page(&who, id, &api).await?, &problem),
     }

@@ -37,6 +37,9 @@ pub enum ConsoleError {
     /// A limit of ours.
     #[error("too many requests")]
     TooMany(Duration),
+    /// More forms than one user may send.
+    #[error("too many forms")]
+    TooManyForms(Duration),
     /// A body that is too large, or does not come to its end.
     #[error("{0}")]
     Body(ApiError),
@@ -76,6 +79,7 @@ impl ConsoleError {
             Self::Malformed(_) | Self::Body(_) => "This could not be read",
             Self::DeadLink => "This link works no longer",
             Self::TooMany(_) => "Too many tries",
+            Self::TooManyForms(_) => "Too many forms at once",
             Self::Unavailable(_) => "Out of order for a moment",
             Self::Internal(_) => "Something went wrong",
         }
@@ -97,6 +101,12 @@ impl ConsoleError {
             Self::TooMany(wait) => {
                 format!("Nothing was changed. Wait {} and try again.", super::moment::span(*wait))
             }
+            Self::TooManyForms(wait) => format!(
+                "Nothing was changed by this one. Your account has sent {} forms within a minute, and two more come back \
+                 each second: wait {} and send it again. For a program there is the API, whose keys may do more.",
+                super::form_limit::PER_MINUTE,
+                super::moment::span(*wait)
+            ),
             Self::Unavailable(_) => "Nothing was changed. Try again in a few seconds.".into(),
             Self::Internal(_) => "The request id below finds the reason in the log.".into(),
         }
@@ -122,7 +132,7 @@ impl ResponseError for ConsoleError {
             Self::Forbidden | Self::ForeignForm => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::DeadLink => StatusCode::GONE,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany(_) | Self::TooManyForms(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Body(error) => error.status_code(),
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -135,7 +145,7 @@ impl ResponseError for ConsoleError {
             Self::SignIn(path) => {
                 return response.insert_header((LOCATION, path.as_str())).finish();
             }
-            Self::TooMany(wait) => {
+            Self::TooMany(wait) | Self::TooManyForms(wait) => {
                 response.insert_header((RETRY_AFTER, wait.as_secs().max(1).to_string()));
             }
             _ => {}

@@ -48,7 +48,8 @@ pub async fn guard(
 /// Whose browser this is. A form has been read and checked when this is known.
 async fn admit(api: &Api, jar: Jar, request: &mut ServiceRequest) -> Result<Visitor, ConsoleError> {
     let sent = jar.read(request.headers());
-    if *request.method() != Method::GET {
+    let is_form = *request.method() != Method::GET;
+    if is_form {
         let token = sent.as_ref().ok_or(ConsoleError::ForeignForm)?;
         let form = read_form(api, request, token).await?;
         request.extensions_mut().insert(form);
@@ -60,10 +61,14 @@ async fn admit(api: &Api, jar: Jar, request: &mut ServiceRequest) -> Result<Visi
     let address = client::address(request.request(), &api.settings.trusted_proxies);
     let admission = api.limits.admit(address).await.map_err(|refusal| ConsoleError::TooMany(refusal.retry_after()))?;
     let session = api.within(api.store.session_by_hash(&token.hash())).await?;
-    if session.is_some() {
-        admission.known();
-    } else {
-        admission.unknown().map_err(|refusal| ConsoleError::TooMany(refusal.retry_after()))?;
+    match &session {
+        Some(session) => {
+            admission.known();
+            if is_form {
+                api.console.forms.count(session.user).map_err(ConsoleError::TooManyForms)?;
+            }
+        }
+        None => admission.unknown().map_err(|refusal| ConsoleError::TooMany(refusal.retry_after()))?,
     }
     Ok(Visitor { token, is_new: false, session })
 }

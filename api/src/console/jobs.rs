@@ -4,20 +4,23 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use shared::ids::{BatchId, JobId};
+use shared::ids::{BatchId, JobId, ProjectId};
 use shared::people::Role;
-use shared::store::dead_jobs::{Discard, Retry, RetryOne};
+use shared::store::audit::By;
+use shared::store::dead_jobs::{Discard, JobFilter, Retry, RetryOne};
 use shared::store::jobs::JobKind;
 use shared::store::project_jobs::{Doer, Listing, MOST_COUNTED, StateCount};
 use strum::IntoEnumIterator as _;
 use url::form_urlencoded;
 
 use super::PATH;
+use super::confirm::{ConfirmPage, is_confirmed};
 use super::error::ConsoleError;
+use super::form::Form;
 use super::job_words::{ErrorWords, JobLine, Tab, once};
 use super::numbers::Numbers;
 use super::page::{Layout, answer, html, path_id, query, see_other};
-use super::who::Member;
+use super::who::{Member, SignedIn};
 use crate::app::Api;
 use crate::dispatch;
 use crate::error::ApiError;
@@ -179,19 +182,54 @@ async fn page(member: &Member, id: JobId, api: &Api) -> Result<JobPage, ConsoleE
 pub async fn retry(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let id = path_id(&request, "job")?;
-    let doer = Doer { email: &member.who.email, within: Some(member.project()) };
-    match try_again(&api, doer, id).await? {
+    match try_again(&api, &member.who, Some(member.project()), id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=retried", base(&member)))),
         Some(problem) => refused(page(&member, id, &api).await?, &problem),
     }
 }
 
+/// `GET /console/projects/{project}/jobs/{job}/discard`: what it would mean, before it is done.
+pub async fn ask_discard(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    ask_whether(page(&member, path_id(&request, "job")?, &api).await?)
+}
+
+/// Asks whether a job is to be put away; of one that can't be, its page says what it is.
+pub fn ask_whether(page: JobPage) -> Result<HttpResponse, ConsoleError> {
+    if page.job.is_dead && page.job.may_discard {
+        return discard_page(page).ask();
+    }
+    Ok(see_other(&format!("{}/{}", page.base, page.job.id)))
+}
+
+/// The question whether a job is to be put away, in its project or among all that are dead.
+pub fn discard_page(page: JobPage) -> ConfirmPage {
+    let title = &page.job.title;
+    ConfirmPage {
+        question: format!("Discard the job “{title}”?"),
+        meaning: vec![
+            "It is never tried again, and batches count it as skipped. This can’t be undone.".to_owned(),
+            "The creator stays connected, and the schedule goes on syncing it.".to_owned(),
+        ],
+        button: "Discard the job".to_owned(),
+        back: (format!("{}/{}", page.base, page.job.id), "No, keep the job"),
+        layout: page.layout,
+    }
+}
+
 /// `POST /console/projects/{project}/jobs/{job}/discard`.
-pub async fn discard(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn discard(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let id = path_id(&request, "job")?;
-    let doer = Doer { email: &member.who.email, within: Some(member.project()) };
-    match put_away(&api, doer, id).await? {
+    if !is_confirmed(&form) {
+        return discard_page(page(&member, id, &api).await?).ask_again();
+    }
+    match put_away(&api, Doer { by: member.who.by(), within: Some(member.project()) }, id).await? {
         None => Ok(see_other(&format!("{}/{id}?done=discarded", base(&member)))),
         Some(problem) => refused(page(&member, id, &api).await?, &problem),
     }
@@ -202,11 +240,16 @@ pub fn refused(page: JobPage, problem: &str) -> Result<HttpResponse, ConsoleErro
     html(StatusCode::CONFLICT, &JobPage { layout: page.layout.with_problem(problem), ..page })
 }
 
-/// Tries a dead job again. `Some`: why not.
-pub async fn try_again(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Option<String>, ConsoleError> {
-    let (work, email, within) = (Data::clone(api), doer.email.clone(), doer.within);
+/// Tries a dead job again; one of `within` alone, if that is a project. `Some`: why not.
+pub async fn try_again(
+    api: &Data<Api>,
+    who: &SignedIn,
+    within: Option<ProjectId>,
+    id: JobId,
+) -> Result<Option<String>, ConsoleError> {
+    let (work, email) = (Data::clone(api), who.email.clone());
     let outcome = api.detached(async move {
-        let outcome = work.within(work.store.retry_one_as(Doer { email: &email, within }, id)).await?;
+        let outcome = work.within(work.store.retry_one(Doer { by: By::User(&email), within }, id)).await?;
         if let RetryOne::Retried { lane, message } = &outcome {
             dispatch::push(&work, *lane, message).await;
         }
@@ -232,7 +275,7 @@ pub async fn try_again(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Opt
 
 /// Puts a dead job away. `Some`: why not.
 pub async fn put_away(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Option<String>, ConsoleError> {
-    match api.within(api.store.discard_job_as(doer, id)).await? {
+    match api.within(api.store.discard_job(doer, id, &[])).await? {
         Discard::Discarded { .. } => Ok(None),
         Discard::Revocation => Ok(Some(
             "Not discarded: a disconnect is never given up, for the authorization would stay at TikTok and the creator's \
@@ -249,11 +292,19 @@ pub async fn put_away(api: &Data<Api>, doer: Doer<'_>, id: JobId) -> Result<Opti
 /// they stand in nobody's way.
 pub async fn retry_dead(member: Member, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (work, email, project) = (Data::clone(&api), member.who.email.clone(), member.project());
+    let retried = retry_all(&api, &member.who, Some(member.project())).await?;
+    let (tab, done) = if retried > 0 { (Tab::Queued, "all-retried") } else { (Tab::Dead, "none-retried") };
+    Ok(see_other(&format!("{}?{}&done={done}", base(&member), query_of(tab, None, None))))
+}
+
+/// Tries dead jobs again, of a project or of all, up to some thousands. Gives the number of those that are open again.
+pub async fn retry_all(api: &Data<Api>, who: &SignedIn, project: Option<ProjectId>) -> Result<usize, ConsoleError> {
+    let (work, email) = (Data::clone(api), who.email.clone());
+    let filter = JobFilter { project, ..JobFilter::default() };
     let retried = api.detached(async move {
         let (mut before, mut retried) = (None, 0);
         for _ in 0..MOST_TURNS {
-            let judged = work.within(work.store.retry_dead_as(&email, project, before, SOME_DEAD)).await?;
+            let judged = work.within(work.store.retry_dead(By::User(&email), &filter, before, SOME_DEAD)).await?;
             retried += judged.iter().filter(|(_, verdict)| *verdict == Retry::Retried).count();
             before = judged.last().map(|(id, _)| *id);
             if before.is_none() {
@@ -262,6 +313,5 @@ pub async fn retry_dead(member: Member, api: Data<Api>) -> Result<HttpResponse, 
         }
         Ok::<_, ApiError>(retried)
     });
-    let (tab, done) = if retried.await? > 0 { (Tab::Queued, "all-retried") } else { (Tab::Dead, "none-retried") };
-    Ok(see_other(&format!("{}?{}&done={done}", base(&member), query_of(tab, None, None))))
+    Ok(retried.await?)
 }

@@ -16,6 +16,7 @@ use shared::store::keys::NewKey;
 use shared::store::project_keys::{MAX_KEYS, ProjectKey, Reroll};
 
 use super::PATH;
+use super::confirm::{ConfirmPage, is_confirmed};
 use super::error::ConsoleError;
 use super::form::Form;
 use super::moment::Moment;
@@ -292,10 +293,43 @@ pub async fn reroll(
     made(&api, &member, old.name.as_deref().unwrap_or("Unnamed"), key, &becomes)
 }
 
+/// `GET /console/projects/{project}/keys/{key}/revoke`: what it would mean, before it is done.
+pub async fn ask_revoke(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    revoke_page(&api, &member, path_id(&request, "key")?).await?.ask()
+}
+
+async fn revoke_page(api: &Api, member: &Member, id: ApiKeyId) -> Result<ConfirmPage, ConsoleError> {
+    let project = member.project();
+    let key = api.within(api.store.project_key(project, id)).await?.map(KeyLine::new);
+    let key = key.filter(KeyLine::works).ok_or(ConsoleError::NotFound)?;
+    let used =
+        key.used.map_or_else(|| "It was never used.".to_owned(), |at| format!("It was last used {}.", at.words()));
+    Ok(ConfirmPage {
+        layout: Layout::project(member, &format!("Revoke {}?", key.name), "keys"),
+        question: format!("Revoke the key {} ({}…)?", key.name, key.prefix),
+        meaning: vec![
+            "Within a second, every program that uses it is refused. This can’t be undone.".to_owned(),
+            used,
+            "To replace it without an interruption, reroll it instead: the old key can go on for a while.".to_owned(),
+        ],
+        button: format!("Revoke {}…", key.prefix),
+        back: (format!("{PATH}/projects/{project}/keys/{id}"), "No, keep the key"),
+    })
+}
+
 /// `POST /console/projects/{project}/keys/{key}/revoke`.
-pub async fn revoke(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn revoke(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
     let id: ApiKeyId = path_id(&request, "key")?;
+    if !is_confirmed(&form) {
+        return revoke_page(&api, &member, id).await?.ask_again();
+    }
     if !api.within(api.store.revoke_project_key(member.project(), member.who.actor(), id)).await? {
         return Err(ConsoleError::NotFound);
     }

@@ -12,6 +12,7 @@ use shared::store::Made;
 use shared::store::invitations::MAX_INVITATIONS;
 use shared::store::members::MemberChange;
 
+use super::confirm::{ConfirmPage, is_confirmed};
 use super::error::ConsoleError;
 use super::form::Form;
 use super::moment::Moment;
@@ -150,8 +151,49 @@ pub async fn set_role(
     change(&member, &request, &api, Some(role(&form)?), "role").await
 }
 
+/// `GET /console/projects/{project}/members/{user}/remove`: what it would mean, before it is done.
+pub async fn ask_remove(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+    remove_page(&member, &request, &api).await?.ask()
+}
+
+async fn remove_page(member: &Member, request: &HttpRequest, api: &Api) -> Result<ConfirmPage, ConsoleError> {
+    let user: UserId = path_id(request, "user")?;
+    let leaves = user == member.who.user;
+    if !leaves {
+        member.require(Role::Owner)?;
+    }
+    let email = api.within(api.store.member(member.project(), user)).await?.ok_or(ConsoleError::NotFound)?.email;
+    let name = &member.membership.name;
+    let keys = "Keys that they have made or copied go on working: revoke those on the page of keys.";
+    let (question, meaning, button) = if leaves {
+        let lost =
+            format!("You see nothing of {name} any more, from now on. Only an owner’s invitation brings you back.");
+        (format!("Leave the project {name}?"), vec![lost], "Leave the project".to_owned())
+    } else {
+        let lost = format!("They see nothing of {name} any more, from now on. Only an invitation brings them back.");
+        (format!("Remove {email} from {name}?"), vec![lost, keys.to_owned()], format!("Remove {email}"))
+    };
+    let back = format!("{PATH}/projects/{}/members", member.project());
+    let words = if leaves { "No, stay" } else { "No, keep the member" };
+    Ok(ConfirmPage {
+        layout: Layout::project(member, &question, "members"),
+        question,
+        meaning,
+        button,
+        back: (back, words),
+    })
+}
+
 /// `POST /console/projects/{project}/members/{user}/remove`.
-pub async fn remove(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
+pub async fn remove(
+    member: Member,
+    request: HttpRequest,
+    form: Form,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    if !is_confirmed(&form) {
+        return remove_page(&member, &request, &api).await?.ask_again();
+    }
     change(&member, &request, &api, None, "removed").await
 }
 

@@ -10,6 +10,7 @@ mod audit;
 mod bar;
 mod batches;
 mod chart;
+mod confirm;
 mod cookie;
 mod creators;
 mod csrf;
@@ -17,6 +18,7 @@ mod dead;
 mod docs_key;
 mod error;
 mod form;
+mod form_limit;
 mod guard;
 mod job_words;
 mod jobs;
@@ -57,6 +59,7 @@ pub const PATH: &str = "/console";
 pub struct Console {
     passwords: password::Passwords,
     sign_ins: sign_in_limits::SignInLimits,
+    forms: form_limit::FormLimit,
     watching: Arc<Seats>,
     exporting: Arc<Seats>,
     ahead: ahead::Counted,
@@ -67,6 +70,7 @@ impl Default for Console {
         Self {
             passwords: password::Passwords::default(),
             sign_ins: sign_in_limits::SignInLimits::default(),
+            forms: form_limit::FormLimit::default(),
             watching: Seats::live(),
             exporting: Seats::exports(),
             ahead: ahead::Counted::default(),
@@ -78,6 +82,7 @@ impl Console {
     /// Forgets whoever has been quiet for long enough; to be called now and then.
     pub fn forget_quiet(&self) {
         self.sign_ins.forget_quiet();
+        self.forms.forget_quiet();
     }
 }
 
@@ -99,10 +104,12 @@ pub fn scope() -> Scope<
         .service(resource("").route(get().to(operations::show)))
         .service(resource("/fragment").route(get().to(operations::fragment)))
         .service(resource("/lanes/{lane}").route(get().to(operations::lane)).route(post().to(operations::set_lane)))
+        .service(resource("/log").route(get().to(audit::list_of_all)))
         .service(resource("/jobs").route(get().to(dead::list)))
+        .service(resource("/jobs/retry-dead").route(post().to(dead::retry_dead)))
         .service(resource("/jobs/{job}").route(get().to(dead::show)))
         .service(resource("/jobs/{job}/retry").route(post().to(dead::retry)))
-        .service(resource("/jobs/{job}/discard").route(post().to(dead::discard)));
+        .service(resource("/jobs/{job}/discard").route(get().to(dead::ask_discard)).route(post().to(dead::discard)));
     let project = web::scope("/projects/{project}")
         .service(resource("").route(get().to(projects::open)))
         .service(resource("/creators").route(get().to(creators::list)))
@@ -112,24 +119,30 @@ pub fn scope() -> Scope<
         .service(resource("/creators/{creator}/export").route(get().to(creators::export)))
         .service(resource("/creators/{creator}/progress").route(get().to(live::progress)))
         .service(resource("/creators/{creator}/sync").route(post().to(creators::sync)))
-        .service(resource("/creators/{creator}/disconnect").route(post().to(creators::disconnect)))
+        .service(
+            resource("/creators/{creator}/disconnect")
+                .route(get().to(creators::ask_disconnect))
+                .route(post().to(creators::disconnect)),
+        )
         .service(resource("/jobs").route(get().to(jobs::list)))
         .service(resource("/jobs/retry-dead").route(post().to(jobs::retry_dead)))
         .service(resource("/jobs/{job}").route(get().to(jobs::show)))
         .service(resource("/jobs/{job}/retry").route(post().to(jobs::retry)))
-        .service(resource("/jobs/{job}/discard").route(post().to(jobs::discard)))
+        .service(resource("/jobs/{job}/discard").route(get().to(jobs::ask_discard)).route(post().to(jobs::discard)))
         .service(resource("/batches").route(get().to(batches::list)).route(post().to(batches::create)))
         .service(resource("/batches/new").route(get().to(batches::ask)))
         .service(resource("/batches/{batch}").route(get().to(batches::show)))
         .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
         .service(resource("/keys/{key}").route(get().to(keys::show)))
         .service(resource("/keys/{key}/reroll").route(post().to(keys::reroll)))
-        .service(resource("/keys/{key}/revoke").route(post().to(keys::revoke)))
+        .service(resource("/keys/{key}/revoke").route(get().to(keys::ask_revoke)).route(post().to(keys::revoke)))
         .service(resource("/docs-key").route(post().to(docs_key::create)))
         .service(resource("/members").route(get().to(members::list)))
         .service(resource("/members/invite").route(post().to(members::invite)))
         .service(resource("/members/{user}/role").route(post().to(members::set_role)))
-        .service(resource("/members/{user}/remove").route(post().to(members::remove)))
+        .service(
+            resource("/members/{user}/remove").route(get().to(members::ask_remove)).route(post().to(members::remove)),
+        )
         .service(resource("/invitations/{invitation}/withdraw").route(post().to(members::withdraw)))
         .service(resource("/settings").route(get().to(projects::settings)).route(post().to(projects::rename)))
         .service(resource("/audit").route(get().to(audit::list)));
@@ -140,6 +153,7 @@ pub fn scope() -> Scope<
         .service(resource("/password/{token}").route(get().to(welcome::show)).route(post().to(welcome::set)))
         .service(resource("/join/{token}").route(get().to(join::show)).route(post().to(join::join)))
         .service(resource("/account").route(get().to(account::show)))
+        .service(resource("/account/log").route(get().to(audit::list_of_account)))
         .service(resource("/account/password").route(post().to(account::change_password)))
         .service(resource("/account/sessions/{session}/end").route(post().to(account::end_session)))
         .service(resource("/account/sessions/end-others").route(post().to(account::end_others)))

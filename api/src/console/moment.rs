@@ -27,6 +27,11 @@ impl Moment {
         Self { at: at.unwrap_or(now), relative }
     }
 
+    /// As it is seen from now, as plain text.
+    pub fn words(&self) -> &str {
+        &self.relative
+    }
+
     fn seen_from(at: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         let distance = (now - at).abs().to_std().unwrap_or_default();
         let relative = match (at <= now, distance.as_secs() < 45) {

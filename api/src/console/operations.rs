@@ -9,6 +9,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use shared::overview::{LaneView, Overview, QuotaView};
 use shared::queue::{Lane, WorkerInfo};
+use shared::store::audit::Log;
 use shared::store::lanes::LaneState;
 
 use super::PATH;
@@ -30,7 +31,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Workers that are listed; of more there is the number.
 const MOST_WORKERS: usize = 50;
 const NO_APP: &str = "TIKTOK_CLIENT_KEY is not set for this process: what is used of the quota is not known.";
-/// Lines of the log that are shown.
+/// Lines of the log that are shown; a page of its own has all.
 const LOG: i64 = 10;
 
 /// Where this is.
@@ -96,7 +97,7 @@ struct OperationsPage {
     layout: Layout,
     now: Now,
     base: String,
-    log: Vec<Line>,
+    lines: Vec<Line>,
 }
 
 #[derive(Template)]
@@ -113,9 +114,9 @@ struct LanePage {
 /// `GET /console/operations`.
 pub async fn show(Operator(who): Operator, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     let now = Now::of(&api.within(api.looker.look(PATIENCE)).await?, Numbers::of(&request));
-    let log = api.within(api.store.audit_log_of_all(LOG)).await?;
+    let log = api.within(api.store.audit_log(Log::Installation, None, LOG)).await?;
     let layout = layout(&who, &api, "Operations").await?.with_notice(&request);
-    answer(false, &OperationsPage { layout, now, base: base(), log: log.into_iter().map(Line::new).collect() })
+    answer(false, &OperationsPage { layout, now, base: base(), lines: log.into_iter().map(Line::new).collect() })
 }
 
 /// `GET /console/operations/fragment`: the part of the page that changes.
@@ -157,7 +158,7 @@ pub async fn set_lane(
     };
     let work = Data::clone(&api);
     let set = api.detached(async move {
-        work.within(work.store.set_lane_as(&who.email, lane, state)).await?;
+        work.within(work.store.set_lane(who.by(), lane, state)).await?;
         dispatch::announce_lanes(&work).await;
         Ok(())
     });

@@ -24,6 +24,15 @@ use crate::limits::Refusal;
 /// A page's content type.
 pub const HTML: &str = "text/html; charset=utf-8";
 
+/// A word about what was just done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// How it went, as a class of the style.
+    pub class: &'static str,
+    /// What happened.
+    pub words: &'static str,
+}
+
 /// What stands around a page's content.
 pub struct Layout {
     /// The page's title.
@@ -41,7 +50,7 @@ pub struct Layout {
     /// The projects to switch to.
     pub others: Vec<Membership>,
     /// Something that was just done.
-    pub notice: Option<&'static str>,
+    pub notice: Option<Notice>,
     /// Something that was not.
     pub problem: Option<String>,
     /// The style's URL.
@@ -109,32 +118,39 @@ impl Layout {
 }
 
 /// What `?done=` stands for: words of ours alone, so that nobody can put others on a page.
-fn notice(done: &str) -> Option<&'static str> {
+fn notice(done: &str) -> Option<Notice> {
+    let good = |words| Some(Notice { class: "good", words });
+    let warn = |words| Some(Notice { class: "warn", words });
     match done {
-        "revoked" => Some("The key is revoked. Within a second no request with it is answered."),
-        "renamed" => Some("The project is renamed."),
-        "connected" => Some("The creator is connected. Profile and videos are being read now."),
-        "syncing" => Some("The sync is queued. Reload the page to see how far it is."),
+        "revoked" => good("The key is revoked. Within a second no request with it is answered."),
+        "renamed" => good("The project is renamed."),
+        "connected" => good("The creator is connected. Profile and videos are being read now."),
+        "declined" => warn("Nobody was connected: the creator said no on the platform’s page. Nothing was stored."),
+        "connect-failed" => warn(
+            "Nobody was connected: the platform did not confirm it, or the page was left open for too long. Nothing was \
+             stored. Try it again; if it fails again, the log of the server says why.",
+        ),
+        "syncing" => good("The sync is queued. Reload the page to see how far it is."),
         "disconnected" => {
-            Some("The creator is disconnected. The authorization is being revoked, and the data deleted.")
+            good("The creator is disconnected. The authorization is being revoked, and the data deleted.")
         }
-        "retried" => Some("The job is open again, with all its tries before it."),
+        "retried" => good("The job is open again, with all its tries before it."),
         "all-retried" => {
-            Some("The dead jobs are open again, as far as that helps: they wait until the quota has room.")
+            good("The dead jobs are open again, as far as that helps: they wait until the quota has room.")
         }
-        "none-retried" => Some("No dead job can be tried again: each one's page says why."),
-        "discarded" => Some("The job is put away: batches count it as skipped."),
-        "resync" => Some("The resync is asked for. Its jobs begin when the quota has room."),
-        "paused" => Some("The lane is paused: what runs goes on to its end, nothing is begun, nothing is lost."),
-        "draining" => Some("The lane drains: what is in Redis runs on, and nothing scheduled or bulk goes into it."),
-        "open" => Some("The lane is open."),
-        "role" => Some("The role is changed."),
-        "removed" => Some("The member is removed."),
-        "withdrawn" => Some("The invitation is withdrawn: its link works no longer."),
-        "joined" => Some("You are a member of this project now."),
-        "ended" => Some("The session is ended."),
-        "others-ended" => Some("All your other sessions are ended."),
-        "password" => Some("Your password is changed, and all your other sessions are ended."),
+        "none-retried" => warn("No dead job can be tried again: each one's page says why."),
+        "discarded" => good("The job is put away: batches count it as skipped."),
+        "resync" => good("The resync is asked for. Its jobs begin when the quota has room."),
+        "paused" => good("The lane is paused: what runs goes on to its end, nothing is begun, nothing is lost."),
+        "draining" => good("The lane drains: what is in Redis runs on, and nothing scheduled or bulk goes into it."),
+        "open" => good("The lane is open."),
+        "role" => good("The role is changed."),
+        "removed" => good("The member is removed."),
+        "withdrawn" => good("The invitation is withdrawn: its link works no longer."),
+        "joined" => good("You are a member of this project now."),
+        "ended" => good("The session is ended."),
+        "others-ended" => good("All your other sessions are ended."),
+        "password" => good("Your password is changed, and all your other sessions are ended."),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Signing in and out.
 
+use std::net::IpAddr;
+
 use actix_web::http::header::USER_AGENT;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -7,6 +9,7 @@ use askama::Template;
 use shared::ids::UserId;
 use shared::people::Email;
 use shared::secret_token::SecretToken;
+use shared::store::members::Actor;
 use shared::store::sessions::NewSession;
 
 use super::PATH;
@@ -56,6 +59,7 @@ pub async fn sign_in(
     };
     let stored = user.as_ref().and_then(|user| user.password.clone());
     let is_right = api.console.passwords.verify(form.text("password"), stored).await?;
+    let account = user.as_ref().map(|user| user.id);
     let known = user.and_then(|user| Some((user.id, user.password?))).filter(|_| is_right);
     let begun = match &known {
         Some((user, password)) => begin_session(&api, &request, &visitor, (*user, password), next).await?,
@@ -66,14 +70,32 @@ pub async fn sign_in(
         return Ok(begun);
     }
     tracing::info!("a sign-in was refused");
+    if let Some(user) = account {
+        note_refusal(&api, user, &address_words(address));
+    }
     let layout = Layout::outside(&visitor, "Sign in");
     let layout = layout.with_problem("There is no account with this email address and this password.");
     answer(true, &SignInPage { layout, email: typed.to_owned(), next: next.to_owned() })
 }
 
+/// Lets the account's user see it. Beside the answer: that it takes longer must not tell that there is such an account. The
+/// limits of sign-ins are its own.
+fn note_refusal(api: &Api, user: UserId, address: &str) {
+    let (store, address) = (api.store.clone(), address.to_owned());
+    api.runtime.spawn(async move {
+        if let Err(error) = store.note_refused_sign_in(user, &address).await {
+            tracing::warn!(%error, "a refused sign-in was not noted");
+        }
+    });
+}
+
+fn address_words(address: Option<IpAddr>) -> String {
+    address.map(|address| address.to_string()).unwrap_or_default()
+}
+
 /// `POST /console/sign-out`.
 pub async fn sign_out(who: SignedIn, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
-    api.within(api.store.end_session(who.user, who.session)).await?;
+    api.within(api.store.sign_out(who.actor(), who.session)).await?;
     Ok(see_other_with(&format!("{PATH}/sign-in"), Jar::of(&api.settings.public_url).clear()))
 }
 
@@ -91,13 +113,14 @@ pub async fn begin_session(
     let browser = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let browser: String = browser.chars().take(MAX_BROWSER).collect();
     let address = client::address(request, &api.settings.trusted_proxies);
-    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let address = address_words(address);
     let session = NewSession { hash: &token.hash(), user, password, browser: &browser, address: &address };
     if !api.within(api.store.add_session(&session)).await? {
         return Ok(None);
     }
     if let Some(before) = &visitor.session {
-        api.within(api.store.end_session(before.user, before.id)).await?;
+        let actor = Actor { user: before.user, email: &before.email };
+        api.within(api.store.end_session(actor, before.id)).await?;
     }
     tracing::info!(user_id = %user, "signed in");
     Ok(Some(see_other_with(next, Jar::of(&api.settings.public_url).write(&token))))

@@ -9,6 +9,7 @@ use futures::future::LocalBoxFuture;
 use shared::ids::{ProjectId, SessionId, UserId};
 use shared::people::{Email, Role};
 use shared::secret_token::SecretToken;
+use shared::store::audit::By;
 use shared::store::members::{Actor, Membership};
 use shared::store::sessions::Session;
 
@@ -56,6 +57,11 @@ impl SignedIn {
     /// Who does something, for the store.
     pub fn actor(&self) -> Actor<'_> {
         Actor { user: self.user, email: &self.email }
+    }
+
+    /// The same where it may also be somebody else who does it.
+    pub fn by(&self) -> By<'_> {
+        By::User(&self.email)
     }
 
     fn of(request: &HttpRequest) -> Result<Self, ConsoleError> {

@@ -2,8 +2,10 @@
 
 mod batches;
 mod browser;
+mod confirm;
 mod creator;
 mod creators;
+mod deeds;
 mod docs_key;
 mod exports;
 mod hostile;

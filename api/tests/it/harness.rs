@@ -177,6 +177,7 @@ impl World {
             granted_at: Utc::now(),
             missing_scopes: String::new(),
             external_ref: None,
+            begun_by: None,
             lease_owner: Uuid::new_v4(),
         };
         self.store.connect(&new, None).await.expect("a connection")

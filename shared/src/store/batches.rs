@@ -126,43 +126,6 @@ impl Store {
         Ok(opened.await?)
     }
 
-    /// Accepts a batch of these creators, as far as the filter lets them, and makes its jobs at once.
-    pub async fn open_batch_of(
-        &self,
-        project: ProjectId,
-        ids: &[CreatorId],
-        filter: &BatchFilter,
-        trace: Option<&str>,
-    ) -> Result<ChosenBatch, StoreError> {
-        let id = BatchId::new();
-        let mut connection = self.connection().await?;
-        connection
-            .transaction(async |connection| {
-                if let Some(unknown) = first_unknown(connection, project, ids).await? {
-                    return Ok(ChosenBatch::Unknown(unknown));
-                }
-                maker_lock(connection).await?;
-                sql_query(
-                    "INSERT INTO batches (id, project_id, platform, stale_before, total, trace) \
-                     VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0, $5)",
-                )
-                .bind::<SqlUuid, _>(id)
-                .bind::<SqlUuid, _>(project)
-                .bind::<Nullable<Text>, _>(filter.platform)
-                .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
-                .bind::<Nullable<Text>, _>(trace)
-                .execute(connection)
-                .await?;
-                let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
-                    .bind::<SqlUuid, _>(id)
-                    .bind::<Array<SqlUuid>, _>(ids)
-                    .get_result(connection)
-                    .await?;
-                Ok(ChosenBatch::New(NewBatch { id, total: row.count }))
-            })
-            .await
-    }
-
     /// Makes the jobs of at most `limit` creators of the oldest batch that lacks some. Gives the number of creators;
     /// `None` if no batch lacks any, or another process is at it.
     pub async fn grow_batches(&self, limit: i64) -> Result<Option<i64>, StoreError> {
@@ -276,6 +239,38 @@ pub(super) async fn open(
     .get_result::<Count>(connection)
     .await?;
     Ok(NewBatch { id, total: row.count })
+}
+
+/// As [`Store::open_batch_of`], in the caller's transaction.
+pub(super) async fn open_of(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    ids: &[CreatorId],
+    filter: &BatchFilter,
+    trace: Option<&str>,
+) -> QueryResult<ChosenBatch> {
+    if let Some(unknown) = first_unknown(connection, project, ids).await? {
+        return Ok(ChosenBatch::Unknown(unknown));
+    }
+    let id = BatchId::new();
+    maker_lock(connection).await?;
+    sql_query(
+        "INSERT INTO batches (id, project_id, platform, stale_before, total, trace) \
+         VALUES ($1, $2, $3, now() - make_interval(secs => $4), 0, $5)",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<SqlUuid, _>(project)
+    .bind::<Nullable<Text>, _>(filter.platform)
+    .bind::<Nullable<Double>, _>(filter.older_than.map(|age| age.as_secs_f64()))
+    .bind::<Nullable<Text>, _>(trace)
+    .execute(connection)
+    .await?;
+    let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
+        .bind::<SqlUuid, _>(id)
+        .bind::<Array<SqlUuid>, _>(ids)
+        .get_result(connection)
+        .await?;
+    Ok(ChosenBatch::New(NewBatch { id, total: row.count }))
 }
 
 /// Notes the end of all batches that have ended, or of this one.

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
+use super::audit::{self, Action, By, Deed};
 use super::creators::Status;
 use super::credentials::{Account, SealedPair, heal, next_version};
 use super::history::has_long_past;
@@ -33,6 +34,8 @@ pub struct NewConnection {
     pub missing_scopes: String,
     /// The client's own name for the creator; `None`: the one that it has, if it has one.
     pub external_ref: Option<String>,
+    /// Who began the consent, as the log calls them; `None`: an older version has not noted it.
+    pub begun_by: Option<String>,
     /// Who holds the lease of the account's tokens, where there were any.
     pub lease_owner: Uuid,
 }
@@ -53,7 +56,8 @@ impl Store {
     /// that is still under way ends here: the old data goes, and nothing revokes the new grant. One with a long past goes on:
     /// its job finds the account held, and only erases.
     ///
-    /// The caller holds the lease of the account's tokens, or has seen that there are none. The lease ends here.
+    /// The caller holds the lease of the account's tokens, or has seen that there are none. The lease ends here. Who began the
+    /// consent has a line in the log.
     pub async fn connect(&self, new: &NewConnection, trace: Option<&str>) -> Result<Connected, StoreError> {
         let mut connection = self.connection().await?;
         connection
@@ -65,6 +69,7 @@ impl Store {
                     heal(connection, pair.credential).await?;
                 }
                 let sync = insert_sync(connection, new.project, creator, trace).await?;
+                note(connection, new, creator).await?;
                 Ok(Connected { creator, sync, completed_disconnects })
             })
             .await
@@ -94,6 +99,12 @@ impl Store {
         diesel::update(row).set(ProfileColumns::from(profile)).execute(&mut connection).await?;
         Ok(())
     }
+}
+
+async fn note(connection: &mut AsyncPgConnection, new: &NewConnection, creator: CreatorId) -> QueryResult<()> {
+    let (actor, action) = (By::Noted(new.begun_by.as_deref()), Action::CreatorConnected);
+    let subject = audit::creator_name(connection, creator).await?;
+    audit::write(connection, &Deed { project: new.project, actor, action, subject: &subject }).await
 }
 
 /// The profile as columns; `None` is written as null: the platform did not say.

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use strum::{Display, EnumString};
 
 use super::creators::Status;
@@ -163,39 +163,6 @@ impl Store {
     pub async fn any_job(&self, id: JobId) -> Result<Option<JobRow>, StoreError> {
         let mut connection = self.connection().await?;
         Ok(rows().filter(jobs::id.eq(id)).first(&mut connection).await.optional()?)
-    }
-
-    /// Makes a dead job open again, in its lane and with all its tries before it. The caller pushes it; what it does not
-    /// push the sweeper finds. Batches count it as open again (a trigger).
-    pub async fn retry_one(&self, id: JobId) -> Result<RetryOne, StoreError> {
-        let mut connection = self.connection().await?;
-        settled(connection.transaction(async |connection| retry(connection, None, id).await).await)
-    }
-
-    /// Tries at most `limit` dead jobs again that were made before `before`, newest first; `None` starts at the newest.
-    /// Syncs go to the bulk lane, where they wait in Postgres: nobody waits for them. Gives what came of each.
-    pub async fn retry_dead(
-        &self,
-        filter: &JobFilter,
-        before: Option<JobId>,
-        limit: i64,
-    ) -> Result<Vec<(JobId, Retry)>, StoreError> {
-        let mut connection = self.connection().await?;
-        for _ in 0..MOST_COLLISIONS {
-            let judged = retry_some(&mut connection, filter, before, limit).await;
-            if is_second_open_job(&judged) {
-                continue;
-            }
-            return Ok(judged?);
-        }
-        Err(others_are_faster())
-    }
-
-    /// Puts a dead job away: it is `cancelled`, and batches count it as skipped. An open one of the bulk lane, which nobody
-    /// waits for, is ended likewise.
-    pub async fn discard_job(&self, id: JobId) -> Result<Discard, StoreError> {
-        let mut connection = self.connection().await?;
-        Ok(connection.transaction(async |connection| discard(connection, None, id, &[Lane::Bulk]).await).await?)
     }
 }
 

@@ -6,7 +6,7 @@ use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
-use super::audit::{self, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::credentials::Account;
 use super::jobs::{Fence, JobKind, JobState, fenced};
 use super::schema::{creators, credentials, jobs};
@@ -53,19 +53,22 @@ impl Store {
         hiding.map_err(StoreError::from)
     }
 
-    /// The same by somebody's hand: it has a line in the log, in the same transaction.
+    /// The same by somebody: who is the first has a line in the log, in the same transaction.
     pub async fn disconnect_by(
         &self,
-        deed: &Deed<'_>,
+        by: By<'_>,
+        project: ProjectId,
         creator: CreatorId,
         trace: Option<&str>,
     ) -> Result<Disconnect, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let hidden = hide(connection, deed.project, creator, trace).await?;
-                if hidden != Disconnect::NotFound {
-                    audit::write(connection, deed).await?;
+                let hidden = hide(connection, project, creator, trace).await?;
+                if let Disconnect::New { .. } = hidden {
+                    let action = Action::CreatorDisconnected;
+                    let subject = audit::creator_name(connection, creator).await?;
+                    audit::write(connection, &Deed { project, actor: by, action, subject: &subject }).await?;
                 }
                 Ok(hidden)
             })

@@ -7,7 +7,7 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Action, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::members::{Actor, add_member};
 use super::schema::{self, invitations, members, users};
 use super::time::{from_now, present};
@@ -76,7 +76,8 @@ impl Store {
                 }
                 insert(connection, project, role, hash, Some(actor.email)).await?;
                 let (action, subject) = (Action::MemberInvited, role.to_string());
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(Made::Done)
             })
             .await
@@ -127,7 +128,8 @@ impl Store {
                     diesel::delete(invitation).returning(invitations::role).get_result(connection).await.optional()?;
                 let Some(role) = role else { return Ok(false) };
                 let (action, subject) = (Action::InvitationWithdrawn, role.to_string());
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(true)
             })
             .await
@@ -225,9 +227,11 @@ async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<
     }
     if makes_operator {
         diesel::update(users::table.find(actor.user)).set(users::operator.eq(true)).execute(connection).await?;
+        let (by, subject) = (By::User(actor.email), actor.email.as_ref());
+        audit::write_of_all(connection, by, Action::OperatorMade, subject).await?;
     }
     add_member(connection, project, actor.user, role).await?;
     let (action, subject) = (Action::MemberJoined, role.to_string());
-    audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+    audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject }).await?;
     Ok(Some(project))
 }

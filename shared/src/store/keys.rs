@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::audit::{self, Action, By, Deed};
+use super::project_keys::called;
 use super::schema::{api_keys, projects};
 use super::time::present;
 use super::{Store, StoreError};
@@ -78,22 +80,27 @@ impl Store {
         Ok(project)
     }
 
-    /// Stores a key of a project.
+    /// Stores a key of a project. For the command line.
     pub async fn add_limited_key(&self, project: ProjectId, key: &NewKey<'_>) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        diesel::insert_into(api_keys::table)
-            .values((
-                api_keys::id.eq(ApiKeyId::new()),
-                api_keys::project_id.eq(project),
-                api_keys::hash.eq(key.hash.as_slice()),
-                api_keys::prefix.eq(key.prefix),
-                api_keys::scopes.eq(key.scopes),
-                api_keys::expires_at.eq(key.expires_at),
-            ))
-            .on_conflict_do_nothing()
-            .execute(&mut connection)
-            .await?;
-        Ok(())
+        connection
+            .transaction(async |connection| {
+                let added = diesel::insert_into(api_keys::table)
+                    .values((
+                        api_keys::id.eq(ApiKeyId::new()),
+                        api_keys::project_id.eq(project),
+                        api_keys::hash.eq(key.hash.as_slice()),
+                        api_keys::prefix.eq(key.prefix),
+                        api_keys::scopes.eq(key.scopes),
+                        api_keys::expires_at.eq(key.expires_at),
+                    ))
+                    .on_conflict_do_nothing()
+                    .execute(connection)
+                    .await?;
+                if added > 0 { note(connection, project, Action::KeyCreated, key.prefix).await } else { Ok(()) }
+            })
+            .await
+            .map_err(StoreError::from)
     }
 
     /// The key with this hash, if it works: neither revoked nor expired.
@@ -126,20 +133,22 @@ impl Store {
             .await?)
     }
 
-    /// Revokes the working key with this hash.
+    /// Revokes the working key with this hash. For the command line.
     pub async fn revoke_key_by_hash(&self, hash: &[u8; 32]) -> Result<Revocation, StoreError> {
         let mut connection = self.connection().await?;
-        let working = api_keys::table.filter(api_keys::hash.eq(hash.as_slice()).and(api_keys::revoked_at.is_null()));
-        let revoked: Option<String> = diesel::update(working)
-            .set(api_keys::revoked_at.eq(diesel::dsl::now))
-            .returning(api_keys::prefix)
-            .get_result(&mut connection)
+        connection
+            .transaction(async |connection| {
+                let working = api_keys::hash.eq(hash.as_slice()).and(api_keys::revoked_at.is_null());
+                let found = api_keys::table.filter(working).select(api_keys::id).for_update();
+                match found.first(connection).await.optional()? {
+                    Some(id) => Ok(Revocation::Revoked(revoke(connection, id).await?)),
+                    None => Ok(Revocation::NotFound),
+                }
+            })
             .await
-            .optional()?;
-        Ok(revoked.map_or(Revocation::NotFound, Revocation::Revoked))
     }
 
-    /// Revokes the one working key that begins with `prefix`.
+    /// Revokes the one working key that begins with `prefix`. For the command line.
     pub async fn revoke_key(&self, prefix: &str) -> Result<Revocation, StoreError> {
         let mut connection = self.connection().await?;
         connection
@@ -153,18 +162,32 @@ impl Store {
                     .await?;
                 match found.as_slice() {
                     [] => Ok(Revocation::NotFound),
-                    [(id, prefix)] => {
-                        diesel::update(api_keys::table.find(id))
-                            .set(api_keys::revoked_at.eq(diesel::dsl::now))
-                            .execute(connection)
-                            .await?;
-                        Ok(Revocation::Revoked(prefix.clone()))
-                    }
+                    [(id, _)] => Ok(Revocation::Revoked(revoke(connection, *id).await?)),
                     several => Ok(Revocation::Ambiguous(several.iter().map(|(_, prefix)| prefix.clone()).collect())),
                 }
             })
             .await
     }
+}
+
+/// Revokes a key, and gives its first characters.
+async fn revoke(connection: &mut AsyncPgConnection, id: ApiKeyId) -> QueryResult<String> {
+    let (project, name, prefix): (ProjectId, Option<String>, String) = diesel::update(api_keys::table.find(id))
+        .set(api_keys::revoked_at.eq(diesel::dsl::now))
+        .returning((api_keys::project_id, api_keys::name, api_keys::prefix))
+        .get_result(connection)
+        .await?;
+    note(connection, project, Action::KeyRevoked, &called(name.as_deref(), &prefix)).await?;
+    Ok(prefix)
+}
+
+async fn note(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    action: Action,
+    subject: &str,
+) -> QueryResult<()> {
+    audit::write(connection, &Deed { project, actor: By::CommandLine, action, subject }).await
 }
 
 /// Makes `text` match only itself in a LIKE pattern (keys contain `_`).

@@ -7,11 +7,10 @@ use diesel::upsert::excluded;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use strum::{AsRefStr, Display, EnumString};
 
-use super::audit::{self, Action};
+use super::audit::{self, Action, By};
 use super::jobs::JobState;
 use super::schema::{jobs, lanes};
 use super::{Store, StoreError};
-use crate::people::Email;
 use crate::queue::Lane;
 
 /// Whether a lane's jobs run.
@@ -99,30 +98,24 @@ impl Store {
         Ok(settings)
     }
 
-    /// Sets a lane's state for the whole fleet, and gives the one before. Workers read it within a second.
-    pub async fn set_lane(&self, lane: Lane, state: LaneState) -> Result<LaneState, StoreError> {
+    /// Sets a lane's state for the whole fleet, with a line in the log of the installation, and gives the one before. Workers
+    /// read it within a second. A state that nobody can ask for changes nothing.
+    pub async fn set_lane(&self, by: By<'_>, lane: Lane, state: LaneState) -> Result<LaneState, StoreError> {
         let before = self.lane_settings().await?.of(lane).state;
-        let mut connection = self.connection().await?;
-        write(&mut connection, lane, state).await?;
-        Ok(before)
-    }
-
-    /// The same, with a line in the log of the installation. A state that nobody can ask for changes nothing.
-    pub async fn set_lane_as(&self, actor: &Email, lane: Lane, state: LaneState) -> Result<(), StoreError> {
         let action = match state {
             LaneState::Open => Action::LaneResumed,
             LaneState::Paused => Action::LanePaused,
             LaneState::Draining => Action::LaneDrained,
-            LaneState::Unknown => return Ok(()),
+            LaneState::Unknown => return Ok(before),
         };
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 write(connection, lane, state).await?;
-                audit::write_of_all(connection, actor, action, lane.as_str()).await
+                audit::write_of_all(connection, by, action, lane.as_str()).await
             })
-            .await
-            .map_err(StoreError::from)
+            .await?;
+        Ok(before)
     }
 
     /// How many open jobs of `lane` were handed to Redis: none, and the lane is empty, whatever Redis has forgotten.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Action, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::schema::{members, projects, users};
 use super::{Store, StoreError};
 use crate::ids::{ProjectId, UserId};
@@ -75,20 +75,21 @@ impl Store {
                 let project = super::projects::insert(connection, name).await?;
                 add_member(connection, project, actor.user, Role::Owner).await?;
                 let action = Action::ProjectCreated;
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: name }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: name })
+                    .await?;
                 Ok(project)
             })
             .await
     }
 
     /// Makes a user an owner of a project: for the command line.
-    pub async fn add_owner(&self, actor: Actor<'_>, project: ProjectId) -> Result<(), StoreError> {
+    pub async fn add_owner(&self, owner: Actor<'_>, project: ProjectId) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                add_member(connection, project, actor.user, Role::Owner).await?;
-                let (action, subject) = (Action::MemberJoined, Role::Owner.to_string());
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await
+                add_member(connection, project, owner.user, Role::Owner).await?;
+                let (action, subject) = (Action::MemberAdded, format!("{} ({})", owner.email, Role::Owner));
+                audit::write(connection, &Deed { project, actor: By::CommandLine, action, subject: &subject }).await
             })
             .await
             .map_err(StoreError::from)
@@ -101,7 +102,7 @@ impl Store {
             .transaction(async |connection| {
                 diesel::update(projects::table.find(project)).set(projects::name.eq(name)).execute(connection).await?;
                 let action = Action::ProjectRenamed;
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: name }).await
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: name }).await
             })
             .await
             .map_err(StoreError::from)
@@ -127,6 +128,18 @@ impl Store {
             .select((users::id, users::email, members::role, members::created_at))
             .load(&mut connection)
             .await?)
+    }
+
+    /// A project's member; `None` if the user is none.
+    pub async fn member(&self, project: ProjectId, user: UserId) -> Result<Option<Member>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(members::table
+            .inner_join(users::table)
+            .filter(members::project_id.eq(project).and(members::user_id.eq(user)))
+            .select((users::id, users::email, members::role, members::created_at))
+            .first(&mut connection)
+            .await
+            .optional()?)
     }
 
     /// Lets a member do more, or less; `None` removes them.
@@ -161,7 +174,8 @@ impl Store {
                     diesel::delete(member).execute(connection).await?;
                     (Action::MemberRemoved, email.to_string())
                 };
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(MemberChange::Done)
             })
             .await

@@ -5,14 +5,13 @@ use diesel::prelude::*;
 use diesel::result::Error as QueryError;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Action, Deed};
-use super::batches::{self, BatchFilter, NewBatch};
-use super::members::Actor;
+use super::audit::{self, Action, By, Deed};
+use super::batches::{self, BatchFilter, ChosenBatch, NewBatch};
 use super::schema::creators;
 use super::{Store, StoreError};
-use crate::ids::{BatchId, ProjectId};
+use crate::ids::{BatchId, CreatorId, ProjectId};
 
 /// A batch in a list: settled creators by how, without those that are at work now.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
@@ -74,7 +73,7 @@ impl Store {
     pub async fn open_batch_as(
         &self,
         project: ProjectId,
-        actor: Actor<'_>,
+        by: By<'_>,
         filter: &BatchFilter,
         trace: Option<&str>,
     ) -> Result<NewBatch, StoreError> {
@@ -82,11 +81,37 @@ impl Store {
         connection
             .transaction(async |connection| {
                 let new = batches::open(connection, project, filter, trace).await?;
-                let (action, subject) = (Action::ResyncBegun, format!("{} creators", new.total));
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                note(connection, project, by, new).await?;
                 Ok::<_, QueryError>(new)
             })
             .await
             .map_err(StoreError::from)
     }
+
+    /// Accepts a batch of these creators, as far as the filter lets them, makes its jobs at once, and notes who did it.
+    pub async fn open_batch_of(
+        &self,
+        project: ProjectId,
+        by: By<'_>,
+        ids: &[CreatorId],
+        filter: &BatchFilter,
+        trace: Option<&str>,
+    ) -> Result<ChosenBatch, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let chosen = batches::open_of(connection, project, ids, filter, trace).await?;
+                if let ChosenBatch::New(new) = chosen {
+                    note(connection, project, by, new).await?;
+                }
+                Ok::<_, QueryError>(chosen)
+            })
+            .await
+            .map_err(StoreError::from)
+    }
+}
+
+async fn note(connection: &mut AsyncPgConnection, project: ProjectId, actor: By<'_>, new: NewBatch) -> QueryResult<()> {
+    let (action, subject) = (Action::ResyncBegun, format!("{} creators", new.total));
+    audit::write(connection, &Deed { project, actor, action, subject: &subject }).await
 }

@@ -7,13 +7,13 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Action, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::dead_jobs::{self, Discard, JobFilter, JobRow, MOST_COLLISIONS, Retry, RetryOne};
 use super::jobs::{JobKind, JobState};
 use super::schema::{batch_jobs, creators, jobs};
 use super::{Store, StoreError};
 use crate::ids::{BatchId, JobId, ProjectId};
-use crate::people::Email;
+use crate::queue::Lane;
 
 /// A count stops here: who sees that there are more needs no exact number, and a page must not wait for one.
 pub const MOST_COUNTED: i64 = 1000;
@@ -51,11 +51,11 @@ pub struct StateCount {
     pub number: i64,
 }
 
-/// Who does something, and where: in one project, or as an operator in all.
+/// Who does something, and where: in one project, or as an operator or from the command line in all.
 #[derive(Debug, Clone, Copy)]
 pub struct Doer<'a> {
-    /// The user's address.
-    pub email: &'a Email,
+    /// Who.
+    pub by: By<'a>,
     /// `None`: in all projects.
     pub within: Option<ProjectId>,
 }
@@ -155,14 +155,15 @@ impl Store {
             .await?)
     }
 
-    /// As [`Store::retry_one`], and notes who did it.
-    pub async fn retry_one_as(&self, doer: Doer<'_>, id: JobId) -> Result<RetryOne, StoreError> {
+    /// Makes a dead job open again, in its lane and with all its tries before it. The caller pushes it; what it does not
+    /// push the sweeper finds. Batches count it as open again (a trigger).
+    pub async fn retry_one(&self, doer: Doer<'_>, id: JobId) -> Result<RetryOne, StoreError> {
         let mut connection = self.connection().await?;
         let outcome = connection
             .transaction(async |connection| {
                 let outcome = dead_jobs::retry(connection, doer.within, id).await?;
                 if matches!(outcome, RetryOne::Retried { .. }) {
-                    note(connection, doer.email, Action::JobRetried, id).await?;
+                    note(connection, doer.by, Action::JobRetried, id).await?;
                 }
                 Ok(outcome)
             })
@@ -170,25 +171,24 @@ impl Store {
         dead_jobs::settled(outcome)
     }
 
-    /// As [`Store::retry_dead`] in one project, and notes who did it and how many there were.
-    pub async fn retry_dead_as(
+    /// Tries at most `limit` dead jobs again that were made before `before`, newest first; `None` starts at the newest.
+    /// Syncs go to the bulk lane, where they wait in Postgres: nobody waits for them. Gives what came of each. How many there
+    /// were has a line in the log of the project, or of the installation if they are of all.
+    pub async fn retry_dead(
         &self,
-        email: &Email,
-        project: ProjectId,
+        by: By<'_>,
+        filter: &JobFilter,
         before: Option<JobId>,
         limit: i64,
     ) -> Result<Vec<(JobId, Retry)>, StoreError> {
-        let filter = JobFilter { project: Some(project), ..JobFilter::default() };
         let mut connection = self.connection().await?;
         for _ in 0..MOST_COLLISIONS {
             let judged = connection
                 .transaction(async |connection| {
-                    let judged = dead_jobs::retry_some(connection, &filter, before, limit).await?;
+                    let judged = dead_jobs::retry_some(connection, filter, before, limit).await?;
                     let number = judged.iter().filter(|(_, verdict)| *verdict == Retry::Retried).count();
                     if number > 0 {
-                        let (action, subject) = (Action::DeadJobsRetried, number.to_string());
-                        let deed = Deed { project, actor: email, action, subject: &subject };
-                        audit::write(connection, &deed).await?;
+                        note_retries(connection, by, filter.project, number).await?;
                     }
                     Ok(judged)
                 })
@@ -201,15 +201,15 @@ impl Store {
         Err(dead_jobs::others_are_faster())
     }
 
-    /// Puts a dead job away, as [`Store::discard_job`] does, and notes who did it. An open one is left alone: who saw it dead may
-    /// be late, and somebody may have tried it again.
-    pub async fn discard_job_as(&self, doer: Doer<'_>, id: JobId) -> Result<Discard, StoreError> {
+    /// Puts a dead job away: it is `cancelled`, and batches count it as skipped. An open one of these lanes is ended likewise,
+    /// and else left alone: who saw it dead may be late, and somebody may have tried it again.
+    pub async fn discard_job(&self, doer: Doer<'_>, id: JobId, also_open: &[Lane]) -> Result<Discard, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let outcome = dead_jobs::discard(connection, doer.within, id, &[]).await?;
+                let outcome = dead_jobs::discard(connection, doer.within, id, also_open).await?;
                 if matches!(outcome, Discard::Discarded { .. }) {
-                    note(connection, doer.email, Action::JobDiscarded, id).await?;
+                    note(connection, doer.by, Action::JobDiscarded, id).await?;
                 }
                 Ok::<_, QueryError>(outcome)
             })
@@ -222,7 +222,7 @@ impl Store {
 const NEWEST: JobId = JobId::latest();
 
 /// Writes a line about a job into its project's log, in the words that people have for it.
-async fn note(connection: &mut AsyncPgConnection, email: &Email, action: Action, id: JobId) -> QueryResult<()> {
+async fn note(connection: &mut AsyncPgConnection, actor: By<'_>, action: Action, id: JobId) -> QueryResult<()> {
     let (project, kind, creator): (ProjectId, String, Option<String>) = jobs::table
         .left_join(creators::table.on(creators::id.eq(jobs::creator_id)))
         .filter(jobs::id.eq(id))
@@ -230,5 +230,18 @@ async fn note(connection: &mut AsyncPgConnection, email: &Email, action: Action,
         .first(connection)
         .await?;
     let subject = format!("{kind} of {}", creator.unwrap_or_else(|| "a creator who is gone".to_owned()));
-    audit::write(connection, &Deed { project, actor: email, action, subject: &subject }).await
+    audit::write(connection, &Deed { project, actor, action, subject: &subject }).await
+}
+
+async fn note_retries(
+    connection: &mut AsyncPgConnection,
+    actor: By<'_>,
+    project: Option<ProjectId>,
+    number: usize,
+) -> QueryResult<()> {
+    let (action, subject) = (Action::DeadJobsRetried, number.to_string());
+    match project {
+        Some(project) => audit::write(connection, &Deed { project, actor, action, subject: &subject }).await,
+        None => audit::write_of_all(connection, actor, action, &subject).await,
+    }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Action, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::keys::NewKey;
 use super::members::Actor;
 use super::schema::api_keys;
@@ -120,7 +120,8 @@ impl Store {
                 }
                 insert(connection, project, Some(name), key).await?;
                 let (action, subject) = (Action::KeyCreated, called(Some(name), key.prefix));
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(Made::Done)
             })
             .await
@@ -174,7 +175,8 @@ impl Store {
                 ended.execute(connection).await?;
                 let subject = format!("{} → {prefix}", called(old.name.as_deref(), &old.prefix));
                 let action = Action::KeyRerolled;
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(Reroll::Done(old))
             })
             .await
@@ -200,7 +202,8 @@ impl Store {
                         .optional()?;
                 let Some((name, prefix)) = revoked else { return Ok(false) };
                 let (action, subject) = (Action::KeyRevoked, called(name.as_deref(), &prefix));
-                audit::write(connection, &Deed { project, actor: actor.email, action, subject: &subject }).await?;
+                audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
+                    .await?;
                 Ok(true)
             })
             .await
@@ -256,6 +259,6 @@ async fn insert(
 }
 
 /// How the log calls a key.
-fn called(name: Option<&str>, prefix: &str) -> String {
+pub(super) fn called(name: Option<&str>, prefix: &str) -> String {
     name.map_or_else(|| prefix.to_owned(), |name| format!("{name} ({prefix})"))
 }

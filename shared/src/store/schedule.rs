@@ -11,6 +11,7 @@ use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamptz, Uuid 
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::audit::{self, Action, By, Deed};
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
@@ -33,6 +34,18 @@ pub struct CreatorChange {
     pub every: Option<ResyncEvery>,
     /// The client's own name for it.
     pub external_ref: RefChange,
+}
+
+impl CreatorChange {
+    /// What is changed, for the log; `None`: nothing.
+    fn words(&self) -> Option<&'static str> {
+        match (self.every.is_some(), self.external_ref != RefChange::Keep) {
+            (true, true) => Some("how often it is synced, externalRef"),
+            (true, false) => Some("how often it is synced"),
+            (false, true) => Some("externalRef"),
+            (false, false) => None,
+        }
+    }
 }
 
 /// What becomes of the client's own name for a creator.
@@ -202,12 +215,14 @@ impl Store {
         id: CreatorId,
         every: ResyncEvery,
     ) -> Result<Option<Creator>, StoreError> {
-        self.change_creator(project, id, &CreatorChange { every: Some(every), ..CreatorChange::default() }).await
+        let change = CreatorChange { every: Some(every), ..CreatorChange::default() };
+        self.change_creator(By::CommandLine, project, id, &change).await
     }
 
-    /// Changes what a client may change of a creator. `None` if the project has no such creator.
+    /// Changes what a client may change of a creator, with a line in the log. `None` if the project has no such creator.
     pub async fn change_creator(
         &self,
+        by: By<'_>,
         project: ProjectId,
         id: CreatorId,
         change: &CreatorChange,
@@ -223,14 +238,20 @@ impl Store {
                     RefChange::Remove => set_ref(connection, project, id, None).await?,
                     RefChange::Set(name) => set_ref(connection, project, id, Some(name)).await?,
                 }
-                Ok(creators::table
+                let changed: Option<Creator> = creators::table
                     .find(id)
                     .filter(creators::project_id.eq(project))
                     .filter(creators::disconnecting_at.is_null())
                     .select(Creator::as_select())
                     .first(connection)
                     .await
-                    .optional()?)
+                    .optional()?;
+                if let (Some(creator), Some(what)) = (&changed, change.words()) {
+                    let name = creator.username.as_deref().unwrap_or(&creator.external_id);
+                    let (action, subject) = (Action::CreatorChanged, format!("{name}: {what}"));
+                    audit::write(connection, &Deed { project, actor: by, action, subject: &subject }).await?;
+                }
+                Ok(changed)
             })
             .await
     }

@@ -87,6 +87,7 @@ diesel::table! {
         action -> Text,
         subject -> Text,
         at -> Timestamptz,
+        user_id -> Nullable<Uuid>,
     }
 }
 
@@ -99,6 +100,7 @@ diesel::table! {
         pkce_verifier -> Nullable<Text>,
         expires_at -> Timestamptz,
         external_ref -> Nullable<Text>,
+        begun_by -> Nullable<Text>,
     }
 }
 

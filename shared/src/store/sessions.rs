@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
+use super::audit::{self, Action};
+use super::members::Actor;
 use super::schema::{sessions, users};
 use super::time::ago;
 use super::{Store, StoreError};
@@ -65,21 +67,22 @@ pub struct SessionListing {
 }
 
 impl Store {
-    /// Begins a session, and forgets those that have ended by themselves. `false`: the user has another password by now, and
+    /// Begins a session, with a line in the account's log, and forgets those that have ended by themselves. `false`: the user has another password by now, and
     /// nothing was begun.
     pub async fn add_session(&self, session: &NewSession<'_>) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 // Who changes the password waits for us and then ends this session too, or is seen here.
-                let known: Option<Option<String>> = users::table
+                let known: Option<(Option<String>, Email)> = users::table
                     .find(session.user)
-                    .select(users::password)
+                    .select((users::password, users::email))
                     .for_share()
                     .first(connection)
                     .await
                     .optional()?;
-                if known.flatten().as_deref() != Some(session.password) {
+                let Some((Some(password), email)) = known else { return Ok(false) };
+                if password != session.password {
                     return Ok(false);
                 }
                 let ended = sessions::seen_at.lt(ago(IDLE_LIFETIME)).or(sessions::created_at.lt(ago(LIFETIME)));
@@ -103,6 +106,8 @@ impl Store {
                     .limit(MAX_SESSIONS);
                 let theirs = sessions::table.filter(sessions::user_id.eq(session.user));
                 diesel::delete(theirs.filter(sessions::id.ne_all(latest))).execute(connection).await?;
+                let actor = Actor { user: session.user, email: &email };
+                audit::write_of_account(connection, actor, Action::SignedIn, session.address).await?;
                 Ok(true)
             })
             .await
@@ -141,16 +146,42 @@ impl Store {
     }
 
     /// Ends one of a user's sessions; says whether there was one.
-    pub async fn end_session(&self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
+    pub async fn end_session(&self, actor: Actor<'_>, id: SessionId) -> Result<bool, StoreError> {
+        self.end(actor, id, Action::SessionEnded).await
+    }
+
+    /// Ends the session that its user is at.
+    pub async fn sign_out(&self, actor: Actor<'_>, id: SessionId) -> Result<bool, StoreError> {
+        self.end(actor, id, Action::SignedOut).await
+    }
+
+    async fn end(&self, actor: Actor<'_>, id: SessionId, action: Action) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let session = sessions::table.filter(sessions::id.eq(id).and(sessions::user_id.eq(user)));
-        Ok(diesel::delete(session).execute(&mut connection).await? > 0)
+        connection
+            .transaction(async |connection| {
+                let session = sessions::table.filter(sessions::id.eq(id).and(sessions::user_id.eq(actor.user)));
+                let ended = diesel::delete(session).returning(sessions::address);
+                let address: Option<String> = ended.get_result(connection).await.optional()?;
+                let Some(address) = address else { return Ok(false) };
+                audit::write_of_account(connection, actor, action, &address).await?;
+                Ok(true)
+            })
+            .await
     }
 
     /// Ends a user's sessions but one.
-    pub async fn end_other_sessions(&self, user: UserId, keep: SessionId) -> Result<usize, StoreError> {
+    pub async fn end_other_sessions(&self, actor: Actor<'_>, keep: SessionId) -> Result<usize, StoreError> {
         let mut connection = self.connection().await?;
-        let others = sessions::table.filter(sessions::user_id.eq(user).and(sessions::id.ne(keep)));
-        Ok(diesel::delete(others).execute(&mut connection).await?)
+        connection
+            .transaction(async |connection| {
+                let others = sessions::table.filter(sessions::user_id.eq(actor.user).and(sessions::id.ne(keep)));
+                let ended = diesel::delete(others).execute(connection).await?;
+                if ended > 0 {
+                    let (action, subject) = (Action::OtherSessionsEnded, ended.to_string());
+                    audit::write_of_account(connection, actor, action, &subject).await?;
+                }
+                Ok(ended)
+            })
+            .await
     }
 }

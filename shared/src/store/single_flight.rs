@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Deed};
+use super::audit::{self, Action, By, Deed};
 use super::jobs::{JobKind, JobState};
 use super::schema::jobs;
 use super::{Store, StoreError};
@@ -50,16 +50,18 @@ impl Store {
     /// The same by somebody's hand: whoever gets a job has a line in the log, in the same transaction.
     pub async fn open_sync_by(
         &self,
-        deed: &Deed<'_>,
+        by: By<'_>,
+        project: ProjectId,
         creator: CreatorId,
         trace: Option<&str>,
     ) -> Result<OpenSync, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                let opened = open(connection, deed.project, creator, trace).await?;
+                let opened = open(connection, project, creator, trace).await?;
                 if matches!(opened, OpenSync::New(_) | OpenSync::Shared { .. }) {
-                    audit::write(connection, deed).await?;
+                    let (action, subject) = (Action::CreatorSynced, audit::creator_name(connection, creator).await?);
+                    audit::write(connection, &Deed { project, actor: by, action, subject: &subject }).await?;
                 }
                 Ok(opened)
             })

@@ -7,7 +7,7 @@ use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{self, Deed};
+use super::audit::{self, By, Deed};
 use super::schema::oauth_states;
 use super::time::{from_now, present};
 use super::{Store, StoreError};
@@ -33,11 +33,21 @@ pub struct PendingConsent {
     pub external_ref: Option<String>,
 }
 
+/// A consent that has begun, and who began it, as the log calls them; `None`: an older version has not noted it.
+pub type Begun = (PendingConsent, Option<String>);
+/// The same, when it ends, and when it was taken.
+type Taken = (PendingConsent, Option<String>, DateTime<Utc>, DateTime<Utc>);
+
 impl Store {
-    /// Remembers a consent under the SHA-256 of its state.
-    pub async fn add_state(&self, state_hash: &[u8; 32], pending: &PendingConsent) -> Result<(), StoreError> {
+    /// Remembers a consent under the SHA-256 of its state, and who has begun it.
+    pub async fn add_state(
+        &self,
+        by: By<'_>,
+        state_hash: &[u8; 32],
+        pending: &PendingConsent,
+    ) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
-        Ok(insert(&mut connection, state_hash, pending).await?)
+        Ok(insert(&mut connection, by, state_hash, pending).await?)
     }
 
     /// The same by somebody's hand: it has a line in the log, in the same transaction.
@@ -50,33 +60,33 @@ impl Store {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                insert(connection, state_hash, pending).await?;
+                insert(connection, deed.actor, state_hash, pending).await?;
                 audit::write(connection, deed).await
             })
             .await
             .map_err(StoreError::from)
     }
 
-    /// Takes a consent: who comes second, or too late, gets `None`.
-    pub async fn take_state(&self, state_hash: &[u8; 32]) -> Result<Option<PendingConsent>, StoreError> {
+    /// Takes a consent, with who has begun it, as the log calls them: who comes second, or too late, gets `None`.
+    pub async fn take_state(&self, state_hash: &[u8; 32]) -> Result<Option<Begun>, StoreError> {
         let mut connection = self.connection().await?;
-        let taken: Option<(PendingConsent, DateTime<Utc>, DateTime<Utc>)> =
-            diesel::delete(oauth_states::table.find(state_hash.as_slice()))
-                .returning((
-                    (
-                        oauth_states::project_id,
-                        oauth_states::platform,
-                        oauth_states::redirect_url,
-                        oauth_states::pkce_verifier,
-                        oauth_states::external_ref,
-                    ),
-                    oauth_states::expires_at,
-                    present(),
-                ))
-                .get_result(&mut connection)
-                .await
-                .optional()?;
-        Ok(taken.and_then(|(pending, expires_at, present)| (expires_at > present).then_some(pending)))
+        let taken: Option<Taken> = diesel::delete(oauth_states::table.find(state_hash.as_slice()))
+            .returning((
+                (
+                    oauth_states::project_id,
+                    oauth_states::platform,
+                    oauth_states::redirect_url,
+                    oauth_states::pkce_verifier,
+                    oauth_states::external_ref,
+                ),
+                oauth_states::begun_by,
+                oauth_states::expires_at,
+                present(),
+            ))
+            .get_result(&mut connection)
+            .await
+            .optional()?;
+        Ok(taken.and_then(|(pending, by, expires_at, present)| (expires_at > present).then_some((pending, by))))
     }
 
     /// Whether a consent is under way: neither taken nor too late.
@@ -102,13 +112,16 @@ impl Store {
 
 async fn insert(
     connection: &mut AsyncPgConnection,
+    by: By<'_>,
     state_hash: &[u8; 32],
     pending: &PendingConsent,
 ) -> QueryResult<()> {
+    let begun_by = by.name(connection).await?;
     diesel::insert_into(oauth_states::table)
         .values((
             oauth_states::state_hash.eq(state_hash.as_slice()),
             pending,
+            oauth_states::begun_by.eq(begun_by),
             oauth_states::expires_at.eq(from_now(STATE_LIFETIME)),
         ))
         .execute(connection)

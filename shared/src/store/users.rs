@@ -7,6 +7,8 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::audit::{self, Action, By};
+use super::members::Actor;
 use super::schema::{password_links, sessions, users};
 use super::time::{from_now, present};
 use super::{Store, StoreError};
@@ -41,7 +43,7 @@ pub enum FirstOperator {
 
 impl Store {
     /// The user with this address, made if there is none, and a link, known by its SHA-256, with which they set a
-    /// password. The links before it work no longer.
+    /// password. The links before it work no longer. For the command line.
     pub async fn add_password_link(&self, email: &Email, hash: &[u8; 32]) -> Result<UserId, StoreError> {
         let mut connection = self.connection().await?;
         connection
@@ -64,32 +66,49 @@ impl Store {
                     ))
                     .execute(connection)
                     .await?;
+                audit::write_of_all(connection, By::CommandLine, Action::PasswordLinkMade, email.as_ref()).await?;
                 Ok(user)
             })
             .await
     }
 
-    /// Lets a user see and steer the whole installation, or no longer.
+    /// Lets a user see and steer the whole installation, or no longer. For the command line.
     pub async fn set_operator(&self, user: UserId, is_operator: bool) -> Result<(), StoreError> {
+        let action = if is_operator { Action::OperatorMade } else { Action::OperatorUnmade };
         let mut connection = self.connection().await?;
-        let user = diesel::update(users::table.find(user));
-        user.set(users::operator.eq(is_operator)).execute(&mut connection).await?;
-        Ok(())
+        connection
+            .transaction(async |connection| {
+                let other = users::table.find(user).filter(users::operator.ne(is_operator));
+                let changed = diesel::update(other).set(users::operator.eq(is_operator)).returning(users::email);
+                let email: Option<Email> = changed.get_result(connection).await.optional()?;
+                let Some(email) = email else { return Ok(()) };
+                audit::write_of_all(connection, By::CommandLine, action, email.as_ref()).await
+            })
+            .await
+            .map_err(StoreError::from)
     }
 
     /// The same for the first user of all, who has no password yet. Nobody else becomes one unasked, also where there is
     /// none: a new link for who has forgotten the password gives no rights.
     pub async fn make_first_operator(&self, user: UserId) -> Result<FirstOperator, StoreError> {
         let mut connection = self.connection().await?;
-        let others = diesel::alias!(users as others);
-        let others = others.filter(others.field(users::id).ne(user)).select(others.field(users::id));
-        let first = users::table.find(user).filter(users::password.is_null()).filter(not(exists(others)));
-        if diesel::update(first).set(users::operator.eq(true)).execute(&mut connection).await? > 0 {
-            return Ok(FirstOperator::Made);
-        }
-        let operators = users::table.filter(users::operator);
-        let is_one = diesel::select(exists(operators)).get_result(&mut connection).await?;
-        Ok(if is_one { FirstOperator::ThereIsOne } else { FirstOperator::Nobody })
+        connection
+            .transaction(async |connection| {
+                let others = diesel::alias!(users as others);
+                let others = others.filter(others.field(users::id).ne(user)).select(others.field(users::id));
+                let first = users::table.find(user).filter(users::password.is_null()).filter(not(exists(others)));
+                let made = diesel::update(first).set(users::operator.eq(true)).returning(users::email);
+                let email: Option<Email> = made.get_result(connection).await.optional()?;
+                if let Some(email) = email {
+                    let action = Action::OperatorMade;
+                    audit::write_of_all(connection, By::CommandLine, action, email.as_ref()).await?;
+                    return Ok(FirstOperator::Made);
+                }
+                let operators = users::table.filter(users::operator);
+                let is_one = diesel::select(exists(operators)).get_result(connection).await?;
+                Ok(if is_one { FirstOperator::ThereIsOne } else { FirstOperator::Nobody })
+            })
+            .await
     }
 
     /// Whose password this link sets, if it works.
@@ -117,7 +136,7 @@ impl Store {
                         .optional()?;
                 match taken {
                     Some((user, expires_at, present)) if expires_at > present => {
-                        set_password(connection, user, password, None).await?;
+                        set_password(connection, user, password, None, "by a link").await?;
                         Ok(Some(user))
                     }
                     _ => Ok(None),
@@ -130,7 +149,9 @@ impl Store {
     pub async fn change_password(&self, user: UserId, password: &str, keep: SessionId) -> Result<(), StoreError> {
         let mut connection = self.connection().await?;
         connection
-            .transaction(async |connection| set_password(connection, user, password, Some(keep)).await)
+            .transaction(async |connection| {
+                set_password(connection, user, password, Some(keep), "by the old one").await
+            })
             .await
             .map_err(StoreError::from)
     }
@@ -152,12 +173,14 @@ async fn set_password(
     user: UserId,
     password: &str,
     keep: Option<SessionId>,
+    how: &str,
 ) -> QueryResult<()> {
-    diesel::update(users::table.find(user)).set(users::password.eq(password)).execute(connection).await?;
+    let set = diesel::update(users::table.find(user)).set(users::password.eq(password)).returning(users::email);
+    let email: Email = set.get_result(connection).await?;
     let mut ended = diesel::delete(sessions::table.filter(sessions::user_id.eq(user))).into_boxed();
     if let Some(keep) = keep {
         ended = ended.filter(sessions::id.ne(keep));
     }
     ended.execute(connection).await?;
-    Ok(())
+    audit::write_of_account(connection, Actor { user, email: &email }, Action::PasswordChanged, how).await
 }

@@ -119,6 +119,8 @@ pub struct NewGrant<'a> {
     pub exchanged: Instant,
     /// The client's own name for the creator.
     pub external_ref: Option<&'a str>,
+    /// Who began the consent, as the log calls them.
+    pub begun_by: Option<&'a str>,
 }
 
 impl Tokens {
@@ -210,6 +212,7 @@ impl Tokens {
             granted_at: self.0.store.now().await? - new.exchanged.elapsed(),
             missing_scopes: new.requested.missing_from(&new.grant.scopes).to_string(),
             external_ref: new.external_ref.map(str::to_owned),
+            begun_by: new.begun_by.map(str::to_owned),
             lease_owner,
         };
         // It only makes the transaction that follows shorter. The code is spent by now: this must not fail the consent.

@@ -95,6 +95,7 @@ pub fn connection(project: ProjectId, external_id: &str, granted_at: DateTime<Ut
         granted_at,
         missing_scopes: String::new(),
         external_ref: None,
+        begun_by: None,
         lease_owner: Uuid::new_v4(),
     }
 }

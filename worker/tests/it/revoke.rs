@@ -179,6 +179,7 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
         requested: &requested,
         exchanged: Instant::now(),
         external_ref: None,
+        begun_by: None,
     };
     let new = system.tokens.connect(&new, None).await.expect("connected");
     assert_eq!(system.last_word(revoke).await, Final::Done, "it was done before the connection");

@@ -213,6 +213,7 @@ impl System {
             requested: &requested,
             exchanged: std::time::Instant::now(),
             external_ref: None,
+            begun_by: None,
         };
         let connected = self.tokens.connect(&new, None).await.expect("connected");
         if let Some(id) = connected.sync {

@@ -216,6 +216,7 @@ async fn connecting_waits_for_who_works_on_the_accounts_tokens() {
         requested: &requested,
         exchanged: Instant::now(),
         external_ref: None,
+        begun_by: None,
     };
     let mut connecting = Box::pin(system.tokens.connect(&new, None));
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut connecting).await.is_err(), "it waits");

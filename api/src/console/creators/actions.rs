@@ -12,15 +12,17 @@ use shared::store::audit::{Action, Deed};
 use shared::store::creators::Creator;
 use shared::store::states::PendingConsent;
 
-use super::creator;
 use super::list::list_page;
+use super::{creator, platform_name};
 use crate::app::Api;
 use crate::console::PATH;
+use crate::console::confirm::{ConfirmPage, is_confirmed};
 use crate::console::error::ConsoleError;
 use crate::console::form::Form;
-use crate::console::page::{Layout, html, query, see_other};
+use crate::console::numbers::Numbers;
+use crate::console::page::{Layout, html, path_id, query, see_other};
 use crate::console::who::Member;
-use crate::dispatch::{self, ByHand};
+use crate::dispatch::{self, Asker};
 use crate::external_ref;
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
@@ -60,7 +62,7 @@ pub async fn connect(
         external_ref: Some(own_id.to_owned()).filter(|id| !id.is_empty()),
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
     };
-    let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };
+    let deed = Deed { project, actor: member.who.by(), action: Action::ConsentBegun, subject: "TikTok" };
     api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
@@ -72,9 +74,13 @@ pub async fn connect(
 
 /// `GET /console/projects/{project}/creators/connected`: where the callback sends the browser.
 pub async fn connected(member: Member, request: HttpRequest) -> Result<HttpResponse, ConsoleError> {
-    let list = format!("{PATH}/projects/{}/creators", member.project());
-    let is_connected = query(&request, "status") == "connected";
-    Ok(see_other(&if is_connected { format!("{list}?done=connected") } else { list }))
+    // As the script says it of a popup.
+    let done = match (query(&request, "status").as_str(), query(&request, "reason").as_str()) {
+        ("connected", _) => "connected",
+        (_, "access_denied") => "declined",
+        _ => "connect-failed",
+    };
+    Ok(see_other(&format!("{PATH}/projects/{}/creators?done={done}", member.project())))
 }
 
 /// `POST /console/projects/{project}/creators/{creator}/sync`: queues one, or joins the one that is open.
@@ -85,7 +91,8 @@ pub async fn sync(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (id, by) = found(&member, &request, &api).await?;
+    let id: CreatorId = path_id(&request, "creator")?;
+    let by = Asker::Member(member.who.email.clone());
     let page = format!("{PATH}/projects/{}/creators/{id}", member.project());
     match dispatch::sync(&api, member.project(), id, trace, Some(by)).await {
         Ok(_) => {}
@@ -96,21 +103,58 @@ pub async fn sync(
     Ok(see_other(&format!("{page}?done=syncing")))
 }
 
+/// `GET /console/projects/{project}/creators/{creator}/disconnect`: what would be lost, before it is.
+pub async fn ask_disconnect(
+    member: Member,
+    request: HttpRequest,
+    api: Data<Api>,
+) -> Result<HttpResponse, ConsoleError> {
+    member.require(Role::Developer)?;
+    let creator = creator(&member, &request, &api).await?;
+    disconnect_page(&member, &creator, Numbers::of(&request)).ask()
+}
+
+fn disconnect_page(member: &Member, creator: &Creator, numbers: Numbers) -> ConfirmPage {
+    let page = format!("{PATH}/projects/{}/creators/{}", member.project(), creator.id);
+    let since = creator.connected_at.format("%-d %B %Y");
+    let videos = match creator.video_count {
+        Some(1) => "the one video".to_owned(),
+        Some(count) => format!("all {} videos", numbers.exact(count)),
+        None => "all videos".to_owned(),
+    };
+    // As the log calls it.
+    let name = creator.username.as_deref().unwrap_or(&creator.external_id);
+    let platform = platform_name(creator.platform);
+    ConfirmPage {
+        layout: Layout::project(member, &format!("Disconnect {name}?"), "creators"),
+        question: format!("Disconnect {name} from {platform}?"),
+        meaning: vec![
+            format!(
+                "The profile, {videos} and every number recorded since {since} are deleted here. This can’t be undone."
+            ),
+            format!("The authorization on {platform} is revoked, unless another project here holds the same account."),
+            "Programs that ask for this creator by its id get 404 from now on.".to_owned(),
+            "The creator can connect again, as a new one whose past begins then.".to_owned(),
+        ],
+        button: format!("Disconnect {name}"),
+        back: (page, "No, keep the creator"),
+    }
+}
+
 /// `POST /console/projects/{project}/creators/{creator}/disconnect`.
 pub async fn disconnect(
     member: Member,
     request: HttpRequest,
     trace: TraceContext,
+    form: Form,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
-    let (id, by) = found(&member, &request, &api).await?;
-    dispatch::disconnect(&api, member.project(), id, trace, Some(by)).await?;
+    if !is_confirmed(&form) {
+        let creator = creator(&member, &request, &api).await?;
+        return disconnect_page(&member, &creator, Numbers::of(&request)).ask_again();
+    }
+    let id: CreatorId = path_id(&request, "creator")?;
+    dispatch::disconnect(&api, member.project(), id, trace, Asker::Member(member.who.email.clone())).await?;
     Ok(see_other(&format!("{PATH}/projects/{}/creators?done=disconnected", member.project())))
-}
-
-/// The creator that the path names; who does something to it, and what the log calls it.
-async fn found(member: &Member, request: &HttpRequest, api: &Api) -> Result<(CreatorId, ByHand), ConsoleError> {
-    let Creator { id, username, external_id, .. } = creator(member, request, api).await?;
-    Ok((id, ByHand { actor: member.who.email.clone(), subject: username.unwrap_or(external_id) }))
 }

@@ -15,7 +15,7 @@ use shared::platforms::Platform;
 use shared::store::creator_list::SyncNow;
 use shared::store::creators::Creator;
 
-pub use self::actions::{connect, connected, disconnect, sync};
+pub use self::actions::{ask_disconnect, connect, connected, disconnect, sync};
 pub use self::export::export;
 pub use self::list::list;
 pub use self::show::show;

@@ -7,8 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use shared::ids::ApiKeyId;
 use shared::platforms::Platform;
 use shared::platforms::tiktok::Pkce;
+use shared::store::audit::By;
 use shared::store::states::PendingConsent;
 use utoipa::ToSchema;
 
@@ -81,13 +83,18 @@ pub async fn connect_tiktok(
         pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
         external_ref: body.text("externalRef")?.map(external_ref::parse).transpose()?.map(str::to_owned),
     };
-    let work = begin(Data::clone(&api), pending, pkce);
+    let work = begin(Data::clone(&api), caller.key(), pending, pkce);
     idempotency.answer_once(&api, caller, &body, About::Consent, Box::pin(work)).await
 }
 
-async fn begin(api: Data<Api>, pending: PendingConsent, pkce: Option<Pkce>) -> Result<HttpResponse, ApiError> {
+async fn begin(
+    api: Data<Api>,
+    key: ApiKeyId,
+    pending: PendingConsent,
+    pkce: Option<Pkce>,
+) -> Result<HttpResponse, ApiError> {
     let state = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; STATE_BYTES]>());
-    api.within(api.store.add_state(&state_hash(&state), &pending)).await?;
+    api.within(api.store.add_state(By::Key(key), &state_hash(&state), &pending)).await?;
     let auth_url = api.tiktok.authorize_url(&state, pkce.as_ref()).to_string();
     Ok(ok(Consent { auth_url, state }))
 }

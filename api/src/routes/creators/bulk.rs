@@ -4,7 +4,8 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use serde::Serialize;
 use serde_json::Value;
-use shared::ids::{BatchId, CreatorId, ProjectId};
+use shared::ids::{BatchId, CreatorId};
+use shared::store::audit::By;
 use shared::store::batches::{BatchFilter, ChosenBatch, NewBatch};
 use utoipa::ToSchema;
 
@@ -73,13 +74,13 @@ pub async fn sync_creators(
     LongJsonBody(body): LongJsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let work = open_batch(Data::clone(&api), caller.project(), filter(&body)?, ids(&body)?, trace);
+    let work = open_batch(Data::clone(&api), caller, filter(&body)?, ids(&body)?, trace);
     idempotency.answer_once(&api, caller, &body, About::Batch, Box::pin(work)).await
 }
 
 async fn open_batch(
     api: Data<Api>,
-    project: ProjectId,
+    caller: Caller,
     filter: BatchFilter,
     ids: Option<Vec<CreatorId>>,
     trace: TraceContext,
@@ -88,11 +89,11 @@ async fn open_batch(
     // Goes on if the client hangs up: half a batch is none, and the client may ask which there are.
     let NewBatch { id, total } = api
         .detached(async move {
-            let trace = Some(trace.as_str());
+            let (project, by, trace) = (caller.project(), By::Key(caller.key()), Some(trace.as_str()));
             let Some(ids) = ids else {
-                return work.within(work.store.open_traced_batch(project, &filter, trace)).await;
+                return work.within(work.store.open_batch_as(project, by, &filter, trace)).await;
             };
-            match work.within(work.store.open_batch_of(project, &ids, &filter, trace)).await? {
+            match work.within(work.store.open_batch_of(project, by, &ids, &filter, trace)).await? {
                 ChosenBatch::New(batch) => Ok(batch),
                 ChosenBatch::Unknown(id) => Err(unknown(&id.to_string())),
             }

@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, patch};
 use serde_json::Value;
 use shared::cadence::ResyncEvery;
 use shared::settings::resync_every;
+use shared::store::audit::By;
 use shared::store::schedule::{CreatorChange, RefChange};
 use utoipa::ToSchema;
 
@@ -53,7 +54,7 @@ pub async fn change_creator(
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let change = CreatorChange { every: every(&body)?, external_ref: name(&body)? };
-    let found = api.within(api.store.change_creator(caller.project(), id.0, &change)).await?;
+    let found = api.within(api.store.change_creator(By::Key(caller.key()), caller.project(), id.0, &change)).await?;
     found.map(|creator| ok(CreatorView::from(creator))).ok_or(ApiError::NotFound("creator"))
 }
 

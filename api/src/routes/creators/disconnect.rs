@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::body::JsonBody;
-use crate::dispatch;
+use crate::dispatch::{self, Asker};
 use crate::envelope::{Success, ok};
 use crate::error::ApiError;
 use crate::openapi::DisconnectErrors;
@@ -66,7 +66,7 @@ pub async fn disconnect_creator(
 ) -> Result<HttpResponse, ApiError> {
     // What a slow Redis costs is part of the wait that the client asked for.
     let deadline = Instant::now() + prefer.wait(api.settings.sync_wait);
-    let queued = dispatch::disconnect(&api, caller.project(), id.0, trace, None).await?;
+    let queued = dispatch::disconnect(&api, caller.project(), id.0, trace, Asker::Key(caller.key())).await?;
     let response = match wait_for(&api, caller.project(), queued, deadline).await {
         // A revocation is cancelled only by what has erased the creator already.
         Ending::Last(Final::Done | Final::Cancelled) => {

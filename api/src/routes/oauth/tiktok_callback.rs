@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, get};
 use shared::ids::{CreatorId, ProjectId};
 use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
-use shared::store::states::PendingConsent;
+use shared::store::states::{Begun, PendingConsent};
 use shared::tokens::{NewGrant, TokenError};
 
 use crate::app::Api;
@@ -75,8 +75,8 @@ async fn finish(
     trace: &TraceContext,
 ) -> (Option<PendingConsent>, ConsentOutcome) {
     let parameter = |name| params.first(name).filter(|text| !text.is_empty() && text.len() <= MAX_PARAMETER);
-    let pending = match take_state(api, address, parameter("state")).await {
-        Ok(pending) => pending,
+    let (pending, begun_by) = match take_state(api, address, parameter("state")).await {
+        Ok(taken) => taken,
         Err(outcome) => return (None, outcome),
     };
     let outcome = match (parameter("error"), parameter("code")) {
@@ -84,19 +84,19 @@ async fn finish(
         // RFC 6749, section 4.1.2.1: the server's own trouble, for which a redirect has no status.
         (Some("server_error" | "temporarily_unavailable"), _) => ConsentOutcome::PlatformFailed,
         (Some(_), _) | (None, None) => ConsentOutcome::Refused,
-        (None, Some(code)) => connect(api, &pending, code, trace).await,
+        (None, Some(code)) => connect(api, &pending, begun_by.as_deref(), code, trace).await,
     };
     (Some(pending), outcome)
 }
 
-/// What the state stands for. Anybody can make one up, and each costs a query: so they are counted.
-async fn take_state(api: &Api, address: Option<IpAddr>, state: Option<&str>) -> Result<PendingConsent, ConsentOutcome> {
+/// What the state stands for, and who began it. Anybody can make one up, and each costs a query: so they are counted.
+async fn take_state(api: &Api, address: Option<IpAddr>, state: Option<&str>) -> Result<Begun, ConsentOutcome> {
     let Some(state) = state else { return Err(ConsentOutcome::UnknownState) };
     let admission = api.limits.admit(address).await.map_err(|_| ConsentOutcome::TooMany)?;
     match api.within(api.store.take_state(&state_hash(state))).await {
-        Ok(Some(pending)) if pending.platform == Platform::Tiktok => {
+        Ok(Some(taken)) if taken.0.platform == Platform::Tiktok => {
             admission.known();
-            Ok(pending)
+            Ok(taken)
         }
         Ok(_) => {
             admission.unknown().map_err(|_| ConsentOutcome::TooMany)?;
@@ -106,7 +106,13 @@ async fn take_state(api: &Api, address: Option<IpAddr>, state: Option<&str>) -> 
     }
 }
 
-async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceContext) -> ConsentOutcome {
+async fn connect(
+    api: &Api,
+    pending: &PendingConsent,
+    begun_by: Option<&str>,
+    code: &str,
+    trace: &TraceContext,
+) -> ConsentOutcome {
     let grant = match api.tiktok.exchange_code(code, pending.pkce_verifier.as_deref()).await {
         Ok(grant) => grant,
         // The client has logged it.
@@ -127,6 +133,7 @@ async fn connect(api: &Api, pending: &PendingConsent, code: &str, trace: &TraceC
         requested,
         exchanged: Instant::now(),
         external_ref: pending.external_ref.as_deref(),
+        begun_by,
     };
     let connected = match api.tokens.connect(&new, Some(trace.as_str())).await {
         Ok(connected) => connected,

@@ -88,6 +88,16 @@ impl Browser {
         self.post(path, &fields).await
     }
 
+    /// Goes to where something that can't be undone is asked about, and says that it is meant.
+    pub async fn confirm(&mut self, path: &str) -> Answer {
+        self.submit(path, path, &[("confirmed", "yes")]).await
+    }
+
+    /// Says so without having been asked.
+    pub async fn confirm_unasked(&mut self, path: &str) -> Answer {
+        self.submit("/console/account", path, &[("confirmed", "yes")]).await
+    }
+
     /// Sends these fields and no others.
     pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let request = self.request(Method::POST, path).header("sec-fetch-site", "same-origin").form(fields);

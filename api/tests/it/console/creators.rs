@@ -208,7 +208,7 @@ async fn a_sync_is_queued_once_and_a_disconnect_hides_at_once() {
     let open = sql.query("SELECT 1 FROM jobs WHERE kind = 'sync' AND state = 'enqueued'", &[]).await.expect("jobs");
     assert_eq!(open.len(), 1, "one job for both");
     assert!(developer.get(&list).await.text.contains("Sync queued"));
-    let gone = developer.submit(&page, &format!("{page}/disconnect"), &[]).await;
+    let gone = developer.confirm(&format!("{page}/disconnect")).await;
     assert_eq!(gone.header("location"), Some(format!("{list}?done=disconnected").as_str()));
     assert_eq!(developer.get(&page).await.status, 404);
     assert_eq!(developer.submit(account, &format!("{page}/sync"), &[]).await.status, 404);
@@ -238,11 +238,28 @@ async fn a_consent_begins_here_and_comes_back_here() {
     let state = between(&url, "state=", "&");
     let declined = format!("/oauth/tiktok/callback?error=access_denied&state={state}");
     let declined = send(world.client.bare(Method::GET, &declined)).await;
-    let back = format!("http://127.0.0.1:9{list}/connected?status=failed");
+    let back = format!("http://127.0.0.1:9{list}/connected?status=failed&reason=access_denied");
     assert!(declined.text.replace("&#38;", "&").contains(&back), "{}", declined.text);
-    let came_back = developer.get(&format!("{list}/connected?status=connected&creatorId=x")).await;
-    assert_eq!(came_back.header("location"), Some(format!("{list}?done=connected").as_str()));
-    assert!(developer.get(&format!("{list}?done=connected")).await.text.contains("The creator is connected."));
+    for (answer, done, words) in [
+        ("status=connected&creatorId=x", "connected", "good\" role=\"status\">The creator is connected."),
+        (
+            "status=failed&reason=access_denied",
+            "declined",
+            "warn\" role=\"status\">Nobody was connected: the creator said no",
+        ),
+        (
+            "status=failed&reason=platform_error",
+            "connect-failed",
+            "warn\" role=\"status\">Nobody was connected: the platform",
+        ),
+        ("", "connect-failed", "Nobody was connected"),
+    ] {
+        let came_back = developer.get(&format!("{list}/connected?{answer}")).await;
+        let place = format!("{list}?done={done}");
+        assert_eq!(came_back.header("location"), Some(place.as_str()));
+        let page = developer.get(&place).await.text;
+        assert!(page.contains(words), "{words}: {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +297,7 @@ async fn what_is_not_written_down_is_not_done() {
     let refuse = "ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (false) NOT VALID";
     sql.batch_execute(refuse).await.expect("a log that takes nothing");
     for path in [format!("{page}/sync"), format!("{page}/disconnect"), format!("{list}/connect")] {
-        assert_eq!(developer.submit(&page, &path, &[]).await.status, 500, "{path}");
+        assert_eq!(developer.submit(&page, &path, &[("confirmed", "yes")]).await.status, 500, "{path}");
     }
     assert_eq!(developer.get(&page).await.status, 200, "the creator is there");
     let open = "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM oauth_states)";

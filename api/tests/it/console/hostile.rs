@@ -16,7 +16,7 @@ use crate::harness::{World, send};
 
 /// Every route below a project, with something of that project's in its place. A route that is missing here fails the test
 /// below that reads the source.
-const PROJECT_ROUTES: [(&str, &str); 32] = [
+const PROJECT_ROUTES: [(&str, &str); 36] = [
     ("GET", ""),
     ("GET", "/creators"),
     ("POST", "/creators/connect"),
@@ -25,11 +25,13 @@ const PROJECT_ROUTES: [(&str, &str); 32] = [
     ("GET", "/creators/{creator}/export"),
     ("GET", "/creators/{creator}/progress"),
     ("POST", "/creators/{creator}/sync"),
+    ("GET", "/creators/{creator}/disconnect"),
     ("POST", "/creators/{creator}/disconnect"),
     ("GET", "/jobs"),
     ("POST", "/jobs/retry-dead"),
     ("GET", "/jobs/{job}"),
     ("POST", "/jobs/{job}/retry"),
+    ("GET", "/jobs/{job}/discard"),
     ("POST", "/jobs/{job}/discard"),
     ("GET", "/batches"),
     ("POST", "/batches"),
@@ -39,11 +41,13 @@ const PROJECT_ROUTES: [(&str, &str); 32] = [
     ("POST", "/keys"),
     ("GET", "/keys/{key}"),
     ("POST", "/keys/{key}/reroll"),
+    ("GET", "/keys/{key}/revoke"),
     ("POST", "/keys/{key}/revoke"),
     ("POST", "/docs-key"),
     ("GET", "/members"),
     ("POST", "/members/invite"),
     ("POST", "/members/{user}/role"),
+    ("GET", "/members/{user}/remove"),
     ("POST", "/members/{user}/remove"),
     ("POST", "/invitations/{invitation}/withdraw"),
     ("GET", "/settings"),
@@ -107,6 +111,7 @@ async fn another_projects_things_do_not_exist() {
                     ("expires", "never"),
                     ("role", "owner"),
                     ("overlap", "0"),
+                    ("confirmed", "yes"),
                 ];
                 stranger.post(&address, &fields).await
             };
@@ -237,6 +242,8 @@ async fn every_page_has_a_strict_policy_and_nothing_inline() {
         .map(|path| format!("{base}/{path}"))
         .to_vec();
     paths.push(format!("{base}/creators/{creator}"));
+    paths.push(format!("{base}/creators/{creator}/disconnect"));
+    paths.push("/console/account/log".to_owned());
     paths.extend(["/console/account", "/console/projects", "/console/none", "/console/join/x"].map(str::to_owned));
     for path in paths {
         let page = owner.get(&path).await;

@@ -120,7 +120,7 @@ async fn a_dead_job_is_tried_again_once_and_by_who_may() {
     assert_eq!(world.queue.depth(Lane::Sync).await.expect("a depth").ready, 1, "it is on its way");
     let again = developer.submit("/console/account", &format!("{page}/retry"), &[]).await;
     assert!(again.status == 409 && again.text.contains("not dead any more"), "{}", again.text);
-    let open = developer.submit("/console/account", &format!("{page}/discard"), &[]).await;
+    let open = developer.confirm_unasked(&format!("{page}/discard")).await;
     assert!(open.status == 409 && open.text.contains("not dead any more"), "{}", open.text);
     let log = developer.get(&format!("{project}/audit")).await.text;
     assert_eq!(log.matches("tried again the <strong>sync of open-1").count(), 1, "{log}");
@@ -150,10 +150,12 @@ async fn a_dead_job_is_discarded_but_never_a_disconnect() {
     let revoke = dead_job(&world, world.project, creator, "revoke", "revoke").await;
     let page = format!("{jobs}/{revoke}");
     assert!(!developer.get(&page).await.text.contains("/discard"));
-    let kept = developer.submit(&page, &format!("{page}/discard"), &[]).await;
+    let asked = developer.get(&format!("{page}/discard")).await;
+    assert_eq!(asked.header("location"), Some(page.as_str()), "there is nothing to ask");
+    let kept = developer.confirm_unasked(&format!("{page}/discard")).await;
     assert!(kept.status == 409 && kept.text.contains("never given up"), "{}", kept.text);
     let page = format!("{jobs}/{sync}");
-    let discarded = developer.submit(&page, &format!("{page}/discard"), &[]).await;
+    let discarded = developer.confirm(&format!("{page}/discard")).await;
     assert_eq!(discarded.header("location"), Some(format!("{page}?done=discarded").as_str()));
     assert_eq!([state(&world, sync).await, state(&world, revoke).await], ["cancelled", "failed"]);
     let log = developer.get(&format!("/console/projects/{}/audit", world.project)).await.text;
@@ -167,13 +169,13 @@ async fn a_dead_job_is_discarded_but_never_a_disconnect() {
     for open in ["waiting", "enqueued", "running", "retrying"] {
         let tried_again = format!("UPDATE jobs SET state = '{open}', finished_at = NULL WHERE id = '{bulk}'");
         world.sql().await.batch_execute(&tried_again).await.expect("an open job");
-        let late = developer.submit(&page, &format!("{jobs}/{bulk}/discard"), &[]).await;
+        let late = developer.confirm_unasked(&format!("{jobs}/{bulk}/discard")).await;
         assert!(late.status == 409 && late.text.contains("not dead any more"), "{}", late.text);
         assert_eq!(state(&world, bulk).await, open);
     }
     let unknown = JobId::new();
     for what in ["retry", "discard"] {
-        let answer = developer.submit("/console/account", &format!("{jobs}/{unknown}/{what}"), &[]).await;
+        let answer = developer.confirm_unasked(&format!("{jobs}/{unknown}/{what}")).await;
         assert_eq!(answer.status, 404);
     }
 }

@@ -127,11 +127,12 @@ async fn a_rerolled_key_overlaps_and_a_revoked_one_stops() {
     stops(&world, &second).await;
     assert_eq!(browser.submit(&keys, &format!("{page}/reroll"), &[("overlap", "0")]).await.status, 404, "once");
     let page = format!("{keys}/{}", id_of(&world, &third).await);
-    let revoked = browser.submit(&page, &format!("{page}/revoke"), &[]).await;
+    let revoked = browser.confirm(&format!("{page}/revoke")).await;
     assert_eq!(revoked.header("location"), Some(format!("{keys}?done=revoked").as_str()));
     stops(&world, &third).await;
     assert!(browser.get(&format!("{keys}?done=revoked")).await.text.contains("The key is revoked"));
-    assert_eq!(browser.submit(&keys, &format!("{page}/revoke"), &[]).await.status, 404);
+    assert_eq!(browser.get(&format!("{page}/revoke")).await.status, 404);
+    assert_eq!(browser.confirm_unasked(&format!("{page}/revoke")).await.status, 404);
     let log = browser.get(&format!("/console/projects/{}/audit", world.project)).await;
     for line in ["made the key", "rerolled the key", "revoked the key"] {
         assert!(log.text.contains(line), "{line}: {}", log.text);
@@ -175,7 +176,7 @@ async fn a_key_is_replaced_once_as_long_as_its_replacement_works() {
     assert!(shown.contains(&second[..12]) && !shown.contains("name=\"overlap\""), "{shown}");
     // Who never saw the new one revokes it, and may ask again.
     let lost = format!("{keys}/{}", id_of(&world, &second).await);
-    assert_eq!(browser.submit(&lost, &format!("{lost}/revoke"), &[]).await.status, 303);
+    assert_eq!(browser.confirm(&format!("{lost}/revoke")).await.status, 303);
     let third = browser.submit(&page, &reroll, &[("overlap", "1d")]).await;
     assert_eq!(third.status, 201, "{}", third.text);
     let third = key_of(&third.text);

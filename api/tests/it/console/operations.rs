@@ -17,14 +17,17 @@ use super::jobs::dead_job;
 use crate::harness::{Options, World, send};
 
 /// Every route. One that is missing here fails the test below that reads the source.
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 11] = [
     ("GET", ""),
     ("GET", "/fragment"),
     ("GET", "/lanes/{lane}"),
     ("POST", "/lanes/{lane}"),
+    ("GET", "/log"),
     ("GET", "/jobs"),
+    ("POST", "/jobs/retry-dead"),
     ("GET", "/jobs/{job}"),
     ("POST", "/jobs/{job}/retry"),
+    ("GET", "/jobs/{job}/discard"),
     ("POST", "/jobs/{job}/discard"),
 ];
 
@@ -80,7 +83,7 @@ async fn a_lane_is_held_and_let_go_with_a_line_in_the_log() {
     let world = World::start().await;
     let mut operator = Browser::operator(&world).await;
     let (all, page) = ("/console/operations", "/console/operations/lanes/bulk");
-    assert!(operator.get(all).await.text.contains("Nobody has held a lane from here yet"));
+    assert!(!operator.get(all).await.text.contains("the lane <strong>"));
     let state = async || world.store.lane_settings().await.expect("the lanes").of(Lane::Bulk).state;
     for (field, expected, words) in [
         ("paused", LaneState::Paused, "paused the lane <strong>bulk"),
@@ -192,7 +195,9 @@ async fn an_operator_deals_with_the_dead_jobs_of_all_projects() {
     let job = format!("{list}/{theirs}");
     let gone = operator.submit(&job, &format!("{job}/retry"), &[]).await;
     assert!(gone.status == 409 && gone.text.contains("was disconnected"), "{}", gone.text);
-    assert_eq!(operator.submit(&job, &format!("{job}/discard"), &[]).await.status, 303);
+    let unconfirmed = operator.submit(&job, &format!("{job}/discard"), &[]).await;
+    assert!(unconfirmed.status == 422 && operator.get(list).await.text.contains(&theirs.to_string()), "it is there");
+    assert_eq!(operator.confirm(&format!("{job}/discard")).await.status, 303);
     assert!(operator.get(list).await.text.contains("No job was given up"));
 }
 

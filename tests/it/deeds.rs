@@ -1,0 +1,69 @@
+//! What the command line does has its lines in the audit log.
+
+use std::collections::BTreeSet;
+
+use shared::ids::{CreatorId, JobId};
+
+use crate::support::System;
+
+/// Makes a job of the project that was given up; of a creator that is connected, if there is one.
+async fn dead_job(system: &System, creator: &str) -> String {
+    let id = JobId::new();
+    let insert = format!(
+        "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts, error_code, finished_at)
+        SELECT '{id}', 'sync', 'bulk', '{creator}', id, 'failed', 8, 'internal', now() FROM projects ORDER BY id LIMIT 1"
+    );
+    system.sql().await.batch_execute(&insert).await.expect("a dead job");
+    id.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_leaves_its_lines() {
+    let system = System::builder().workers(0).start().await;
+    let sql = system.sql().await;
+    let creator = system.connect(&system.sandbox.user(1).await).await;
+    let ended = "UPDATE jobs SET state = 'done', finished_at = now() WHERE finished_at IS NULL";
+    sql.batch_execute(ended).await.expect("the first sync is over");
+    let project: String =
+        sql.query_one("SELECT id::text FROM projects ORDER BY id LIMIT 1", &[]).await.expect("a project").get(0);
+    let key = system.run(&["keys", "create", "--project", &project]).await;
+    system.run(&["keys", "revoke", &key.trim()[..12]]).await;
+    for word in ["pause", "resume", "drain"] {
+        system.run(&["queue", word, "bulk"]).await;
+    }
+    let gone = CreatorId::new().to_string();
+    system.run(&["jobs", "discard", &dead_job(&system, &gone).await]).await;
+    dead_job(&system, &creator).await;
+    system.run(&["jobs", "retry", "--dead", "--project", &project]).await;
+    sql.batch_execute(ended).await.expect("it is over");
+    dead_job(&system, &creator).await;
+    system.run(&["jobs", "retry", "--dead"]).await;
+    sql.batch_execute(ended).await.expect("it is over");
+    system.run(&["jobs", "retry", &dead_job(&system, &creator).await]).await;
+    system.run(&["resync", "--project", &project]).await;
+    system.run(&["users", "create", "ada@example.com", "--project", &project]).await;
+    system.run(&["users", "create", "ada@example.com", "--no-operator"]).await;
+    let lines = "SELECT DISTINCT action, project_id IS NOT NULL FROM audit_log WHERE actor = 'command line'";
+    let lines = sql.query(lines, &[]).await.expect("the log");
+    let seen: BTreeSet<(String, bool)> = lines.iter().map(|line| (line.get(0), line.get(1))).collect();
+    let expected = [
+        ("dead_jobs_retried", false),
+        ("dead_jobs_retried", true),
+        ("job_discarded", true),
+        ("job_retried", true),
+        ("key_created", true),
+        ("key_revoked", true),
+        ("lane_drained", false),
+        ("lane_paused", false),
+        ("lane_resumed", false),
+        ("member_added", true),
+        ("operator_made", false),
+        ("operator_unmade", false),
+        ("password_link_made", false),
+        ("resync_begun", true),
+    ];
+    assert_eq!(seen, expected.map(|(action, in_project)| (action.to_owned(), in_project)).into());
+    let told = "SELECT string_agg(actor || action || subject, ' ') FROM audit_log";
+    let told: String = sql.query_one(told, &[]).await.expect("the log").get(0);
+    assert!(!told.contains(key.trim()), "its first characters alone");
+}
