@@ -183,8 +183,10 @@ impl Store {
     /// Where the syncs of these creators stand, of whom there is something to say.
     pub async fn syncs_now(&self, creators: &[CreatorId]) -> Result<HashMap<CreatorId, SyncNow>, StoreError> {
         let mut connection = self.connection().await?;
-        let found: Vec<SyncNow> =
-            sql_query(include_str!("syncs_now.sql")).bind::<Array<SqlUuid>, _>(creators.to_vec()).load(&mut connection).await?;
+        let found: Vec<SyncNow> = sql_query(include_str!("syncs_now.sql"))
+            .bind::<Array<SqlUuid>, _>(creators.to_vec())
+            .load(&mut connection)
+            .await?;
         Ok(found.into_iter().map(|sync| (sync.creator, sync)).collect())
     }
 
