@@ -19,8 +19,12 @@ use crate::error::ApiError;
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The documentation's style.
-pub static DOCS_CSS: Asset = Asset::new("docs.css", CSS, include_bytes!("../static/docs.css"));
+/// The documentation's style, after the colours that it shares with the dashboard.
+pub static DOCS_CSS: Asset = Asset::new(
+    "docs.css",
+    CSS,
+    concat!(include_str!("../static/colours.css"), include_str!("../static/docs.css")).as_bytes(),
+);
 
 /// What the documentation does where there is JavaScript.
 pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("../static/docs.js"));
@@ -28,8 +32,12 @@ pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("..
 pub static FLEET_PNG: Asset = Asset::new("fleet.png", "image/png", include_bytes!("../../docs/images/fleet.png"));
 /// The sign in a browser's tab.
 pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
-/// The dashboard's style.
-pub static CONSOLE_CSS: Asset = Asset::new("metriqlab.css", CSS, include_bytes!("../static/metriqlab.css"));
+/// The dashboard's style, after the colours that it shares with the documentation.
+pub static CONSOLE_CSS: Asset = Asset::new(
+    "metriqlab.css",
+    CSS,
+    concat!(include_str!("../static/colours.css"), include_str!("../static/metriqlab.css")).as_bytes(),
+);
 /// What the dashboard's pages do better with JavaScript.
 pub static CONSOLE_JS: Asset = Asset::new("console.js", JAVASCRIPT, include_bytes!("../static/console.js"));
 
