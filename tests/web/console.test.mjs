@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { looks } from './looks.mjs';
-import { startBrowser, startSystem, watchedContext } from './system.mjs';
+import { follow, startBrowser, startSystem, watchedContext } from './system.mjs';
 
 const PASSWORD = 'correct horse battery';
 const EMAIL = 'ada@example.com';
@@ -84,7 +84,7 @@ async function readsTheNumbers(page, followers, looks) {
 
 /** Makes a key on the page of keys, and gives it back. */
 async function makeKey(page, name) {
-  await page.getByRole('link', { name: 'API keys' }).click();
+  await follow(page, 'API keys');
   await page.getByLabel('Name').fill(name);
   await page.getByRole('button', { name: 'Make the key' }).click();
   return page.locator('#key').textContent();
@@ -92,7 +92,7 @@ async function makeKey(page, name) {
 
 /** Rerolls the key of this name, whose old one works a while on; the new one. */
 async function reroll(page, name, key) {
-  await page.getByRole('link', { name: 'API keys' }).click();
+  await follow(page, 'API keys');
   await page.getByRole('link', { name }).click();
   await page.getByLabel('The old key').selectOption('1h');
   await page.getByRole('button', { name: 'Reroll' }).click();
@@ -133,7 +133,6 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   const { context, complaints } = await watchedContext(browser);
   const page = await context.newPage();
   await page.goto(system.invitation);
-  await looks(page);
   await page.getByLabel('Your email').fill(EMAIL);
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await page.getByLabel('The same again').fill(PASSWORD);
@@ -142,7 +141,6 @@ test('the first start makes an owner, who makes a key, connects a creator and le
 
   const key = await makeKey(page, 'Backend');
   assert.equal(await ask(key), 200);
-  await looks(page);
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.locator('[data-copy=key]').click();
   await page.getByRole('button', { name: 'Copied' }).waitFor();
@@ -161,9 +159,7 @@ test('the first start makes an owner, who makes a key, connects a creator and le
     return text.includes('>Active</span>');
   });
   await page.reload();
-  await looks(page);
   await page.locator('a.row').first().click();
-  await looks(page);
   await watchASync(page);
   await readsTheNumbers(page, 5_000_000, looks);
   // Under the pointer, the number itself.
@@ -180,7 +176,6 @@ test('the first start makes an owner, who makes a key, connects a creator and le
 
   await page.goto(`${base}/docs/quickstart`);
   await page.getByRole('link', { name: 'Get a key', exact: true }).click();
-  await looks(page);
   await page.getByRole('button', { name: 'Make a key for it' }).click();
   const short = await page.locator('#key').textContent();
   await page.getByRole('button', { name: 'Use it in the documentation' }).click();
@@ -189,16 +184,8 @@ test('the first start makes an owner, who makes a key, connects a creator and le
   await list.getByRole('button', { name: 'Run' }).click();
   await list.getByText('"success": true').waitFor();
   await page.goto(base);
-  await page.getByRole('link', { name: 'API keys' }).click();
-
-  for (const name of ['Members', 'Audit log', 'Settings', EMAIL]) {
-    await page.getByRole('link', { name, exact: true }).click();
-    await page.getByRole('heading', { level: 1 }).waitFor();
-    await looks(page);
-  }
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
-  await looks(page);
   assert.deepEqual(complaints, []);
   await context.close();
 });
@@ -212,7 +199,7 @@ test('without JavaScript the same is possible', async () => {
   await page.getByRole('button', { name: 'Sign in' }).click();
   const key = await makeKey(page, 'No scripts');
   assert.equal(await ask(key), 200);
-  await page.getByRole('link', { name: 'Creators' }).click();
+  await follow(page, 'Creators');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   await page.getByRole('button', { name: 'Authorize' }).click();
   await page.getByText('The creator is connected.').waitFor();
