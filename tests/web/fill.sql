@@ -68,9 +68,13 @@ FROM here, (SELECT row_number() OVER () AS n, id FROM creators) AS creators,
 INSERT INTO batches (id, project_id, total, fresh, refused, stale_before, expanded_at, created_at, finished_at)
 SELECT uuid_v7(), project, total, fresh, refused, now() - age, now(), now() - ago, now() - ended
 FROM here, (VALUES (987654, 980000, 7654, interval '31 days', interval '30 days', interval '28 days 22 hours'),
-    (30, 30, 0, NULL, interval '6 days', interval '5 days 23 hours 59 minutes'), (30, 21, 3, NULL, interval '9 minutes', NULL)
+    (30, 30, 0, NULL, interval '6 days', interval '5 days 23 hours 59 minutes'), (30, 23, 3, NULL, interval '9 minutes', NULL)
 ) AS batches (total, fresh, refused, age, ago, ended);
+-- Two jobs were discarded, and two have another try before them.
+UPDATE batches SET members = 4 WHERE finished_at IS NULL;
 INSERT INTO batch_counts SELECT id, 0, 0, 0, 2 FROM batches WHERE finished_at IS NULL;
+UPDATE jobs SET batched = true WHERE state = 'retrying';
+INSERT INTO batch_jobs (job_id, batch_id) SELECT jobs.id, batches.id FROM jobs, batches WHERE state = 'retrying' AND batches.finished_at IS NULL;
 
 INSERT INTO api_keys (id, project_id, hash, prefix, name, scopes, created_at, last_used_at, expires_at, revoked_at)
 SELECT uuid_v7(), project, sha256(name::bytea), 'mlk_' || left(md5(name), 8), name, scopes, now() - made, now() - used, now() + ends, now() - gone

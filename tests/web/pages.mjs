@@ -95,7 +95,7 @@ async function* full(page, system) {
   await page.goto(`${creators}?q=zerowaste_zoe`);
   await page.locator('a.row').click();
   yield 'creator';
-  await page.goto(`${page.url()}?period=365d&sort=views`);
+  await page.goto(`${page.url()}?period=1y&sort=views`);
   yield 'creator-year';
   await page.getByText('The same as a table').click();
   yield 'creator-table';
