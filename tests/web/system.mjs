@@ -76,6 +76,8 @@ export async function follow(page, name) {
 /** A context whose pages must say nothing on the console, break no policy and ask no other host. */
 export async function watchedContext(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 844 }, ...options });
+  // As everywhere in the tests: how fast the machine is decides nothing.
+  context.setDefaultTimeout(60_000);
   const complaints = [];
   context.on('page', (page) => {
     page.on('console', (message) => {
