@@ -1,5 +1,5 @@
 //! The files that pages load: styles, scripts, pictures. They are compiled into the program, so a deploy is one file, and
-//! a page never meets a style of another version.
+//! a page never meets a style of another version. Styles and scripts are sent without what is there for people alone.
 //!
 //! The URL carries a hash of the content. Who asks for it by that URL may keep it for ever; who asks without it, or with
 //! the hash of another version (two versions are side by side during a deploy), gets today's file and has to ask again.
@@ -11,6 +11,7 @@ use actix_web::web::{self, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -19,8 +20,12 @@ use crate::error::ApiError;
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The documentation's style.
-pub static DOCS_CSS: Asset = Asset::new("docs.css", CSS, include_bytes!("../static/docs.css"));
+/// The documentation's style, after the colours that it shares with the dashboard.
+pub static DOCS_CSS: Asset = Asset::new(
+    "docs.css",
+    CSS,
+    concat!(include_str!("../static/colours.css"), include_str!("../static/docs.css")).as_bytes(),
+);
 
 /// What the documentation does where there is JavaScript.
 pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("../static/docs.js"));
@@ -28,8 +33,12 @@ pub static DOCS_JS: Asset = Asset::new("docs.js", JAVASCRIPT, include_bytes!("..
 pub static FLEET_PNG: Asset = Asset::new("fleet.png", "image/png", include_bytes!("../../docs/images/fleet.png"));
 /// The sign in a browser's tab.
 pub static ICON: Asset = Asset::new("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg"));
-/// The dashboard's style.
-pub static CONSOLE_CSS: Asset = Asset::new("metriqlab.css", CSS, include_bytes!("../static/metriqlab.css"));
+/// The dashboard's style, after the colours that it shares with the documentation.
+pub static CONSOLE_CSS: Asset = Asset::new(
+    "metriqlab.css",
+    CSS,
+    concat!(include_str!("../static/colours.css"), include_str!("../static/metriqlab.css")).as_bytes(),
+);
 /// What the dashboard's pages do better with JavaScript.
 pub static CONSOLE_JS: Asset = Asset::new("console.js", JAVASCRIPT, include_bytes!("../static/console.js"));
 
@@ -41,14 +50,22 @@ static ALL: [&Asset; 6] = [&CONSOLE_CSS, &CONSOLE_JS, &DOCS_CSS, &DOCS_JS, &FLEE
 pub struct Asset {
     name: &'static str,
     content_type: &'static str,
-    content: &'static [u8],
-    /// What the content hashes to, once somebody has asked.
-    version: OnceLock<String>,
+    source: &'static [u8],
+    /// What is sent, once somebody has asked.
+    sent: OnceLock<Sent>,
+}
+
+/// A file as it is sent, and what it hashes to.
+#[derive(Debug)]
+struct Sent {
+    content: Bytes,
+    /// The first 72 bits of the content's SHA-256: enough to tell versions apart, which nobody chooses to be alike.
+    version: String,
 }
 
 impl Asset {
-    const fn new(name: &'static str, content_type: &'static str, content: &'static [u8]) -> Self {
-        Self { name, content_type, content, version: OnceLock::new() }
+    const fn new(name: &'static str, content_type: &'static str, source: &'static [u8]) -> Self {
+        Self { name, content_type, source, sent: OnceLock::new() }
     }
 
     /// Where a page finds it: `/static/NAME?v=HASH`. For templates.
@@ -56,11 +73,15 @@ impl Asset {
         format!("/static/{}?v={}", self.name, self.version())
     }
 
-    /// The first 72 bits of the content's SHA-256: enough to tell versions apart, which nobody chooses to be alike.
     fn version(&self) -> &str {
-        self.version.get_or_init(|| {
-            let hash = Sha256::digest(self.content);
-            URL_SAFE_NO_PAD.encode(hash.get(..9).unwrap_or_default())
+        &self.sent().version
+    }
+
+    fn sent(&self) -> &Sent {
+        self.sent.get_or_init(|| {
+            let content = lean(self.content_type, self.source);
+            let version = URL_SAFE_NO_PAD.encode(Sha256::digest(&content).get(..9).unwrap_or_default());
+            Sent { content, version }
         })
     }
 
@@ -69,7 +90,26 @@ impl Asset {
         let tag = EntityTag::new_strong(self.version().to_owned());
         let mut response = if has(request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response.insert_header((header::CACHE_CONTROL, kept)).insert_header(header::ETag(tag.clone()));
-        if has(request, &tag) { response.finish() } else { response.content_type(self.content_type).body(self.content) }
+        let content = || self.sent().content.clone();
+        if has(request, &tag) { response.finish() } else { response.content_type(self.content_type).body(content()) }
+    }
+}
+
+/// A style or a script without comments that are lines of their own, without what lines begin with, and a style without the spaces
+/// around its signs. Anything else as it is.
+fn lean(content_type: &str, source: &'static [u8]) -> Bytes {
+    let is_comment = |line: &&str| line.starts_with("//") || line.starts_with("/*") && line.ends_with("*/");
+    let lines = |text: &str| {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_comment(line));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    match (content_type, std::str::from_utf8(source)) {
+        (CSS, Ok(text)) => {
+            let signs = [(" { ", "{"), (" {", "{"), ("; ", ";"), (";}", "}"), (": ", ":"), (", ", ",")];
+            signs.iter().fold(lines(text), |text, (long, short)| text.replace(long, short)).into()
+        }
+        (JAVASCRIPT, Ok(text)) => lines(text).into(),
+        _ => Bytes::from_static(source),
     }
 }
 
@@ -133,6 +173,18 @@ mod tests {
         }
         let changed = ask(TestRequest::with_uri(&url).insert_header((header::IF_NONE_MATCH, "\"x\""))).await;
         assert_eq!(changed.0, StatusCode::OK);
+    }
+
+    #[test]
+    fn what_people_alone_read_is_not_sent() {
+        let style = b"/* Words. */\n:root { --a: #fff; --b: 1px }\n@media (max-width: 46rem) {\n  td :is(a, b)::before { content: \"a b\"; }\n}\n";
+        assert_eq!(
+            lean(CSS, style),
+            ":root{--a:#fff;--b:1px }\n@media (max-width:46rem){\ntd :is(a,b)::before{content:\"a b\"}\n}"
+        );
+        let script = b"// Words.\nfor (;;) {\n  // Words.\n  f('//x'); // Kept.\n}\n";
+        assert_eq!(lean(JAVASCRIPT, script), "for (;;) {\nf('//x'); // Kept.\n}");
+        assert_eq!(lean("image/png", b"// \xff"), &b"// \xff"[..]);
     }
 
     #[actix_web::test]

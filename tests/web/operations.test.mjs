@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { looks } from './looks.mjs';
-import { startBrowser, startSystem, watchedContext } from './system.mjs';
+import { follow, startBrowser, startSystem, watchedContext } from './system.mjs';
 
 const PASSWORD = 'correct horse battery';
 const EMAIL = 'ada@example.com';
@@ -41,12 +41,12 @@ async function reloadUntil(page, locator) {
 
 /** A dead job of the only creator, made by a sync that TikTok refuses; its page. */
 async function deadJob(page) {
-  await page.getByRole('link', { name: 'Creators' }).click();
+  await follow(page, 'Creators');
   await page.locator('a.row').first().click();
   await refuse(true);
   await page.getByRole('button', { name: 'Sync now' }).click();
   await page.getByText('The sync is queued.').waitFor();
-  await page.getByRole('link', { name: 'Jobs', exact: true }).click();
+  await follow(page, 'Jobs');
   await page.getByRole('link', { name: 'Dead' }).click();
   await reloadUntil(page, page.locator('a.row'));
 }
@@ -73,9 +73,8 @@ test('a refused sync is seen, tried again and done; all are synced again; a lane
   for (const name of ['Jobs', 'Batches']) {
     await page.getByRole('link', { name, exact: true }).click();
     await page.locator('.empty').waitFor();
-    await looks(page);
   }
-  await page.getByRole('link', { name: 'Creators' }).click();
+  await follow(page, 'Creators');
   const opened = page.waitForEvent('popup');
   await page.getByRole('button', { name: 'Connect a creator' }).click();
   const popup = await opened;
@@ -86,11 +85,9 @@ test('a refused sync is seen, tried again and done; all are synced again; a lane
 
   await deadJob(page);
   await page.getByText('More about it').waitFor();
-  await looks(page);
   await page.locator('a.row').first().click();
   await page.getByText('Why it was given up').waitFor();
   await page.getByText(REFUSAL).waitFor();
-  await looks(page);
   await refuse(false);
   await page.getByRole('button', { name: 'Try again' }).click();
   await page.getByText('The job is open again').waitFor();
@@ -98,18 +95,14 @@ test('a refused sync is seen, tried again and done; all are synced again; a lane
 
   await page.getByRole('link', { name: 'Batches' }).click();
   await page.getByRole('link', { name: 'Resync all' }).click();
-  await looks(page);
   await page.getByRole('button', { name: 'Resync them' }).click();
   await page.getByText('The resync is asked for.').waitFor();
   // By itself: nobody reloads the page.
   await page.getByText('Finished', { exact: true }).first().waitFor({ timeout: 60_000 });
   await page.getByText('1 done').waitFor();
   await looks(page);
-  await page.getByRole('link', { name: 'Batches' }).first().click();
-  await looks(page);
 
   await page.getByRole('link', { name: 'Operations' }).click();
-  await looks(page);
   const lane = page.getByRole('link', { name: 'bulk', exact: true });
   await lane.focus();
   const again = () => page.waitForResponse((response) => response.url().endsWith('/operations/fragment') && response.ok());
@@ -118,11 +111,8 @@ test('a refused sync is seen, tried again and done; all are synced again; a lane
   assert.ok(await lane.evaluate((link) => link === document.activeElement), 'the focus stays where it is');
   await looks(page);
   await page.getByRole('link', { name: 'Dead jobs of all projects' }).click();
-  await looks(page);
   await page.getByRole('link', { name: 'Operations' }).first().click();
   await holdBulk(page);
-  await page.getByRole('link', { name: 'bulk', exact: true }).click();
-  await looks(page);
   assert.deepEqual(complaints, []);
   await context.close();
 });
@@ -140,11 +130,11 @@ test('without JavaScript the same is possible', async () => {
   await page.getByRole('button', { name: 'Discard' }).click();
   await page.getByText('The job is put away').waitFor();
   await refuse(false);
-  await page.getByRole('link', { name: 'Batches' }).click();
+  await follow(page, 'Batches');
   await page.getByRole('link', { name: 'Resync all' }).click();
   await page.getByRole('button', { name: 'Resync them' }).click();
   await reloadUntil(page, page.getByText('Finished', { exact: true }));
-  await page.getByRole('link', { name: 'Operations' }).click();
+  await follow(page, 'Operations');
   await holdBulk(page);
   assert.deepEqual(complaints, []);
   await context.close();

@@ -1,7 +1,7 @@
 // What the browser tests share: the real program, `metriqlab up`, in a folder of its own, and browsers that are watched.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -14,7 +14,7 @@ const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 
 /**
  * Starts a system; `api` is its URL, `sandbox` its stand-in for TikTok's, `key` a key, `invitation` its first owner's link, `run` runs
- * a command of the program on it, `stop` ends it and removes its folder.
+ * a command of the program on it and gives what it prints, `fill` runs a file of SQL, `stop` ends it and removes its folder.
  */
 export async function startSystem() {
   const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
@@ -45,10 +45,17 @@ export async function startSystem() {
   try {
     const [api, key, invitation, sandbox] = await ready;
     const run = (...words) => {
-      const { status, stderr } = spawnSync(PROGRAM, words, { cwd: folder, env: environment, encoding: 'utf8' });
+      const { status, stdout, stderr } = spawnSync(PROGRAM, words, { cwd: folder, env: environment, encoding: 'utf8' });
       if (status !== 0) throw new Error(`${words.join(' ')}: ${stderr}`);
+      return stdout.trim();
     };
-    return { api, key, invitation, sandbox, run, stop };
+    const fill = (file) => {
+      const places = ['elsewhere/postgres/url', 'postgres/url'].map((place) => join(folder, '.metriqlab', place));
+      const url = readFileSync(places.find(existsSync), 'utf8');
+      const { status, stderr } = spawnSync('psql', ['-qX1', '-v', 'ON_ERROR_STOP=1', '-f', file, url], { encoding: 'utf8' });
+      if (status !== 0) throw new Error(`${file}: ${stderr}`);
+    };
+    return { api, key, invitation, sandbox, run, fill, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -59,9 +66,18 @@ export function startBrowser() {
   return chromium.launch({ executablePath: BROWSER, args: QUIET });
 }
 
+/** Follows a link of the dashboard's navigation, which a phone has behind a button. */
+export async function follow(page, name) {
+  const menu = page.getByRole('button', { name: 'Menu', exact: true });
+  if (await menu.isVisible()) await menu.click();
+  await page.locator('.side').getByRole('link', { name, exact: true }).click();
+}
+
 /** A context whose pages must say nothing on the console, break no policy and ask no other host. */
 export async function watchedContext(browser, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 520, height: 760 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 844 }, ...options });
+  // As everywhere in the tests: how fast the machine is decides nothing.
+  context.setDefaultTimeout(60_000);
   const complaints = [];
   context.on('page', (page) => {
     page.on('console', (message) => {

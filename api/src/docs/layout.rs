@@ -91,7 +91,9 @@ pub fn page(pages: &[Page], position: usize) -> String {
 
 /// What is shown where there is no page.
 pub fn not_found(pages: &[Page]) -> String {
-    Frame::new(pages, None, "Page not found", "There is no such page. The menu lists all there are.").html()
+    let mut frame = Frame::new(pages, None, "Page not found", "There is no such page. The menu lists all there are.");
+    frame.text = "<p><a href=\"/docs\">To the overview</a></p>";
+    frame.html()
 }
 
 /// What was found, in its frame.

@@ -147,6 +147,10 @@ impl Operation {
 }
 
 impl Parameter {
+    fn kind_html(&self) -> String {
+        inline(&self.kind)
+    }
+
     fn about_html(&self) -> String {
         inline(&self.about)
     }
