@@ -13,3 +13,4 @@ mod live;
 mod operations;
 mod people;
 mod sessions;
+mod walk;
