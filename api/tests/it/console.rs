@@ -6,6 +6,7 @@ mod creator;
 mod creators;
 mod docs_key;
 mod exports;
+mod forms;
 mod hostile;
 mod jobs;
 mod keys;
