@@ -1,4 +1,6 @@
-//! Every form: what a page did not send does nothing.
+//! Every form, and every other method: what a page did not send does nothing.
+
+use std::collections::BTreeMap;
 
 use reqwest::Method;
 use shared::people::Role;
@@ -47,4 +49,48 @@ async fn no_form_is_taken_from_another_site_or_without_its_sessions_token() {
     let path = "/console/operations/lanes/bulk";
     assert_eq!(owner.post(path, &[("csrf", &token), ("state", "paused")]).await.status, 303);
     assert_ne!(state(&world).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_a_page_does_not_have_is_answered_by_a_page_that_names_those_it_has() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let things = Things::make(&world, &mut owner).await;
+    let token = csrf(&owner.get("/console/account").await.text).expect("a token");
+    let before = state(&world).await;
+    let mut pages: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (method, path) in routes() {
+        pages.entry(path).or_default().push(method);
+    }
+    for (path, has) in pages {
+        let path = things.fill(&path);
+        let allow = has.join(", ").replace("GET", "GET, HEAD");
+        let brew = Method::from_bytes(b"BREW").expect("a method");
+        let mut others = vec![Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, brew];
+        others.extend([Method::GET, Method::POST].into_iter().filter(|method| !has.contains(&method.as_str())));
+        for method in others {
+            // A POST is a form, and one without its token is refused before anybody looks for the page.
+            let fields: &[_] = if method == Method::POST { &[("csrf", token.as_str())] } else { &[] };
+            let signed_in = owner.request(method.clone(), &path).form(fields);
+            let mut requests = vec![signed_in];
+            if method != Method::POST {
+                requests.push(world.client.bare(method.clone(), &path));
+            }
+            for request in requests {
+                let answer = send(request).await;
+                let what = format!("{method} {path}: {} {:?}", answer.status, answer.headers);
+                assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow.as_str())), "{what}");
+                assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{what}");
+                assert!(answer.text.contains("Nothing was changed"), "{what}: {}", answer.text);
+                let policy = answer.header("content-security-policy").expect("a policy");
+                assert!(policy.starts_with("default-src 'none'; script-src 'self'"), "{what}");
+            }
+        }
+    }
+    assert_eq!(state(&world).await, before, "nothing was changed");
+    for path in ["/console/none", "/console/projects/x/none", "/console/operations/none"] {
+        assert_eq!(send(owner.request(Method::PUT, path)).await.status, 404, "{path}");
+    }
+    let head = send(owner.request(Method::HEAD, "/console/sign-out")).await;
+    assert_eq!((head.status.as_u16(), head.header("allow"), head.text.as_str()), (405, Some("POST"), ""));
 }

@@ -162,7 +162,7 @@ async fn a_form_of_another_site_is_refused() {
     // Only forms: no other method, and no body of another kind, changes anything.
     for method in [Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
         let answer = send(owner.request(method.clone(), &settings)).await;
-        assert!(matches!(answer.status.as_u16(), 403 | 405), "{method} {}", answer.status);
+        assert_eq!(answer.status, 405, "{method}");
     }
     let json = owner.request(Method::POST, &settings).json(&serde_json::json!({"csrf": token, "name": "stolen"}));
     assert_eq!(send(json).await.status, 403);
