@@ -135,7 +135,7 @@ mod tests {
                 // What a caller says about itself changes nothing.
                 let said = [("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1"), ("host", "localhost")];
                 let request = TestRequest::with_uri(path).method(method.clone()).peer_addr(peer.parse().unwrap());
-                let request = said.into_iter().fold(request, |request, header| request.insert_header(header));
+                let request = said.into_iter().fold(request, TestRequest::insert_header);
                 let answer = call_service(&app, request.to_request()).await;
                 assert_eq!(answer.status() == StatusCode::OK, known, "{peer} {method} {path}: {}", answer.status());
                 if !known {
