@@ -17,7 +17,8 @@ test: servers pooler
 	cargo build --locked --workspace --all-targets
 	$(TARGET)/debug/examples/with-servers cargo test --locked --workspace
 
-# What needs a browser, Node or Python: the pages in a real Chromium, clients made of the document. Installs what is missing for it.
+# What needs a browser, Node or Python: the pages in a real Chromium, the README's requests, the demo, clients made of the document,
+# what the image and the composition name. Installs what is missing for it.
 test-web: servers
 	scripts/install-browser
 	cargo build --locked --workspace --all-targets

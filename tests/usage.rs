@@ -1,6 +1,7 @@
 //! Wrong usage and wrong settings: exit status 2, one line that names what is wrong, and nothing begun.
 #![expect(clippy::expect_used, reason = "a test fails by them")]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,49 +23,134 @@ fn one_line(output: &Output, status: i32) -> String {
     text
 }
 
+/// For every setting of the system a value that can't be used.
+const WRONG: [(&str, &str); 25] = [
+    ("DATABASE_URL", "mysql://user:hunter2@host/db"),
+    ("REDIS_URL", "http://:hunter2@host"),
+    ("REDIS_URL", "rediss+unix:///hunter2"),
+    ("METRIQLAB_BIND", "8080"),
+    ("METRIQLAB_PUBLIC_URL", "ftp://host"),
+    ("METRIQLAB_ENCRYPTION_KEY", "aHVudGVyMg=="),
+    ("METRIQLAB_SYNC_WAIT", "2m"),
+    ("METRIQLAB_API_RATE", "many"),
+    ("METRIQLAB_CORS_ORIGINS", "*"),
+    ("METRIQLAB_TRUSTED_PROXIES", "proxy"),
+    ("METRIQLAB_REDIS_PREFIX", "a{b}"),
+    ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
+    ("METRIQLAB_WORKER_CONCURRENCY", "0"),
+    ("METRIQLAB_METRICS_BIND", "on"),
+    ("METRIQLAB_RESYNC_EVERY", "daily"),
+    ("METRIQLAB_HISTORY_KEEP", "29days"),
+    ("METRIQLAB_LOG_FORMAT", "xml"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ("RUST_LOG", "a=b=c"),
+    ("TIKTOK_PKCE", "yes"),
+    ("TIKTOK_SCOPES", "a b"),
+    ("TIKTOK_AUTH_URL", "tiktok"),
+    ("TIKTOK_API_URL", "https://user:hunter2@tiktok"),
+    ("TIKTOK_RATE_PER_MINUTE", "-5"),
+    ("TIKTOK_RATE_WINDOW", "0s"),
+];
+
+/// The same for the stand-in.
+const WRONG_SANDBOX: [(&str, &str); 10] = [
+    ("METRIQLAB_SANDBOX_BIND", "8090"),
+    ("METRIQLAB_SANDBOX_REDIRECT_URIS", "http://app.example.com/"),
+    ("METRIQLAB_SANDBOX_APP", "phone"),
+    ("METRIQLAB_SANDBOX_SEED", "x"),
+    ("METRIQLAB_SANDBOX_CREATORS", "-1"),
+    ("METRIQLAB_SANDBOX_LATENCY", "some"),
+    ("METRIQLAB_SANDBOX_WEBHOOK_URL", "nowhere"),
+    ("METRIQLAB_SANDBOX_CONTROL", "maybe"),
+    ("TIKTOK_RATE_PER_MINUTE", "many"),
+    ("TIKTOK_RATE_WINDOW", "soon"),
+];
+
+/// What TikTok's portal gives may be any text.
+const ANY_TEXT: [&str; 2] = ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"];
+
+/// What a process of the system can't do without, each with a value that is well-formed and leads nowhere.
+const REQUIRED: [(&str, &str); 5] = [
+    ("DATABASE_URL", "postgres://nobody:hunter2@127.0.0.1:1/none"),
+    ("REDIS_URL", "redis://:hunter2@127.0.0.1:1"),
+    ("METRIQLAB_ENCRYPTION_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    ("TIKTOK_CLIENT_KEY", "key"),
+    ("TIKTOK_CLIENT_SECRET", "hunter2"),
+];
+
+/// The environment variables that a command's help lists.
+fn variables(folder: &Path, command: &[&str]) -> BTreeSet<String> {
+    let output = program(folder).args(command).arg("--help").output().expect("run it");
+    let text = String::from_utf8(output.stdout).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = |rest: &str| rest.split(['=', ']']).next().unwrap_or_default().to_owned();
+    let found: BTreeSet<String> = text.split("[env: ").skip(1).map(name).collect();
+    assert!(found.contains("RUST_LOG"), "{command:?} has settings: {text}");
+    found
+}
+
 #[test]
 fn a_wrong_setting_stops_the_start_and_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (variable, value) in [
-        ("DATABASE_URL", "mysql://user:hunter2@host/db"),
-        ("REDIS_URL", "http://:hunter2@host"),
-        ("REDIS_URL", "rediss+unix:///hunter2"),
-        ("METRIQLAB_BIND", "8080"),
-        ("METRIQLAB_PUBLIC_URL", "ftp://host"),
-        ("METRIQLAB_ENCRYPTION_KEY", "aHVudGVyMg=="),
-        ("METRIQLAB_SYNC_WAIT", "2m"),
-        ("METRIQLAB_API_RATE", "many"),
-        ("METRIQLAB_CORS_ORIGINS", "*"),
-        ("METRIQLAB_TRUSTED_PROXIES", "proxy"),
-        ("METRIQLAB_REDIS_PREFIX", "a{b}"),
-        ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
-        ("METRIQLAB_WORKER_CONCURRENCY", "0"),
-        ("METRIQLAB_METRICS_BIND", "on"),
-        ("METRIQLAB_LOG_FORMAT", "xml"),
-        ("RUST_LOG", "a=b=c"),
-        ("TIKTOK_CLIENT_SECRET", "hunter2"),
-        ("TIKTOK_PKCE", "yes"),
-        ("TIKTOK_SCOPES", "a b"),
-        ("TIKTOK_AUTH_URL", "tiktok"),
-        ("TIKTOK_API_URL", "https://user:hunter2@tiktok"),
-        ("TIKTOK_RATE_PER_MINUTE", "-5"),
-        ("TIKTOK_RATE_WINDOW", "0s"),
-    ] {
-        let output = program(folder.path()).arg("up").env(variable, value).output().expect("run it");
-        let text = one_line(&output, 2);
-        let named = variable == "TIKTOK_CLIENT_SECRET" && text.contains("TIKTOK_CLIENT_KEY") || text.contains(variable);
-        assert!(named, "{variable}: {text}");
-        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
+    for process in ["up", "api", "worker"] {
+        let known = variables(folder.path(), &[process]);
+        for (variable, value) in WRONG.into_iter().filter(|(variable, _)| known.contains(*variable)) {
+            let mut command = program(folder.path());
+            if process != "up" {
+                command.envs(REQUIRED);
+            }
+            let text = one_line(&command.arg(process).env(variable, value).output().expect("run it"), 2);
+            assert!(text.contains(variable), "{process} {variable}: {text}");
+            assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
+        }
+    }
+    // Half an app is none, and no sandbox either.
+    for (given, missing) in [(ANY_TEXT[0], ANY_TEXT[1]), (ANY_TEXT[1], ANY_TEXT[0])] {
+        let text = one_line(&program(folder.path()).arg("up").env(given, "hunter2").output().expect("run it"), 2);
+        assert!(text.contains(&format!("{missing} is not set")) && !text.contains("hunter2"), "{text}");
     }
     assert!(!folder.path().join(".metriqlab").exists(), "a start that is refused leaves nothing behind");
 }
 
 #[test]
+fn no_setting_is_left_out_of_these_tests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for command in ["up", "api", "worker", "sandbox", "migrate", "resync", "doctor", "rotate-encryption", "status"] {
+        known.extend(variables(folder.path(), &[command]));
+    }
+    for command in [["keys", "create"], ["users", "create"], ["jobs", "list"], ["queue", "pause"]] {
+        known.extend(variables(folder.path(), &command));
+    }
+    let tried = WRONG.iter().chain(&WRONG_SANDBOX).map(|(variable, _)| *variable).chain(ANY_TEXT);
+    assert_eq!(known, tried.map(str::to_owned).collect());
+}
+
+#[test]
 fn what_is_required_is_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
-    for arguments in [&["migrate"][..], &["keys", "list"], &["keys", "create", "--project", "a"]] {
-        let text = one_line(&program(folder.path()).args(arguments).output().expect("run it"), 2);
-        assert!(text.contains("DATABASE_URL is not set"), "{text}");
+    let all = REQUIRED.map(|(variable, _)| variable);
+    for (arguments, required) in [
+        (&["api"][..], &all[..]),
+        (&["worker"], &all),
+        (&["rotate-encryption"], &["DATABASE_URL", "METRIQLAB_ENCRYPTION_KEY"]),
+        (&["status"], &["DATABASE_URL", "REDIS_URL"]),
+        (&["queue", "pause", "bulk"], &["DATABASE_URL", "REDIS_URL"]),
+        (&["migrate"], &["DATABASE_URL"]),
+        (&["resync", "--all"], &["DATABASE_URL"]),
+        (&["jobs", "list"], &["DATABASE_URL"]),
+        (&["keys", "list"], &["DATABASE_URL"]),
+        (&["keys", "create", "--project", "a"], &["DATABASE_URL"]),
+        (&["users", "create", "ada@example.com"], &["DATABASE_URL"]),
+    ] {
+        for variable in required {
+            let mut command = program(folder.path());
+            command.args(arguments).envs(REQUIRED).env_remove(variable);
+            let absent = one_line(&command.output().expect("run it"), 2);
+            assert!(absent.starts_with(&format!("metriqlab: {variable} is not set: ")), "{arguments:?}: {absent}");
+            assert!(!absent.contains("hunter2"), "{absent}");
+            // An empty variable is an absent one.
+            assert_eq!(one_line(&command.env(variable, "").output().expect("run it"), 2), absent);
+        }
     }
 }
 
@@ -97,22 +183,10 @@ fn a_wrong_command_line_is_one_line() {
 #[test]
 fn the_sandboxs_settings_are_checked_and_named_too() {
     let folder = tempfile::tempdir().expect("a folder");
-    let settings = [
-        ("METRIQLAB_SANDBOX_BIND", "8090"),
-        ("METRIQLAB_SANDBOX_REDIRECT_URIS", "http://app.example.com/"),
-        ("METRIQLAB_SANDBOX_APP", "phone"),
-        ("METRIQLAB_SANDBOX_SEED", "x"),
-        ("METRIQLAB_SANDBOX_CREATORS", "-1"),
-        ("METRIQLAB_SANDBOX_LATENCY", "some"),
-        ("METRIQLAB_SANDBOX_WEBHOOK_URL", "nowhere"),
-        ("METRIQLAB_SANDBOX_CONTROL", "maybe"),
-        ("TIKTOK_RATE_PER_MINUTE", "many"),
-        ("TIKTOK_RATE_WINDOW", "soon"),
-    ];
-    for (variable, value) in settings {
+    for (variable, value) in WRONG_SANDBOX {
         let mut command = program(folder.path());
         // An empty variable is an absent one: only the wrong one is complained of.
-        command.arg("sandbox").envs(settings.map(|(other, _)| (other, ""))).env("TIKTOK_CLIENT_SECRET", "");
+        command.arg("sandbox").envs(WRONG_SANDBOX.map(|(other, _)| (other, ""))).env("TIKTOK_CLIENT_SECRET", "");
         if variable != "METRIQLAB_SANDBOX_BIND" {
             command.env("METRIQLAB_SANDBOX_BIND", "127.0.0.1:0");
         }

@@ -33,6 +33,7 @@ use crate::error::ApiError;
 use crate::error_docs::ErrorDocs;
 use crate::idempotency;
 use crate::limits::Limits;
+use crate::links;
 use crate::observe::observe;
 use crate::openapi::{self, Document};
 use crate::prefer;
@@ -142,6 +143,7 @@ pub fn build(
         .service(health::show_openapi)
         .split_for_parts();
     conventions::apply(&mut document);
+    links::apply(&mut document);
     app.app_data(Data::new(Document::new(&document)))
         .app_data(Data::new(Site::new(&document, &public_url)))
         .service(assets::resource())

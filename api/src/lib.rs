@@ -20,6 +20,7 @@ mod etag;
 mod external_ref;
 mod idempotency;
 mod limits;
+mod links;
 mod observe;
 mod openapi;
 mod overtaken;

@@ -104,3 +104,51 @@ pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartErro
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SandboxConfig;
+    use actix_web::http::{Method, StatusCode};
+    use actix_web::test::{TestRequest, call_service, init_service, read_body};
+
+    /// The address that a connection comes from is the test's to choose, so that it does not matter which ones this machine has.
+    #[actix_web::test]
+    async fn the_control_api_does_not_exist_but_for_callers_on_loopback() {
+        let config = SandboxConfig { control: true, ..SandboxConfig::default() };
+        let state = Data::new(State::new(config, "http://127.0.0.1:9".to_owned()));
+        let app = init_service(App::new().app_data(state).configure(|config| routes(config, true))).await;
+        let requests =
+            [(Method::GET, "/control/settings"), (Method::GET, "/control/users"), (Method::DELETE, "/control/faults")];
+        for (peer, known) in [
+            ("127.0.0.1:4999", true),
+            ("127.1.2.3:4999", true),
+            ("[::1]:4999", true),
+            ("192.0.2.7:4999", false),
+            ("10.0.0.1:4999", false),
+            ("0.0.0.0:4999", false),
+            ("[2001:db8::7]:4999", false),
+            ("[fe80::1]:4999", false),
+            ("[::ffff:192.0.2.7]:4999", false),
+        ] {
+            for (method, path) in &requests {
+                // What a caller says about itself changes nothing.
+                let said = [("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1"), ("host", "localhost")];
+                let request = TestRequest::with_uri(path).method(method.clone()).peer_addr(peer.parse().unwrap());
+                let request = said.into_iter().fold(request, TestRequest::insert_header);
+                let answer = call_service(&app, request.to_request()).await;
+                assert_eq!(answer.status() == StatusCode::OK, known, "{peer} {method} {path}: {}", answer.status());
+                if !known {
+                    assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{peer} {method} {path}");
+                    let text = read_body(answer).await;
+                    assert!(
+                        !text.is_empty() && !text.starts_with(b"{"),
+                        "the stand-in's word for any unknown path: {text:?}"
+                    );
+                }
+            }
+        }
+        let nobody = call_service(&app, TestRequest::with_uri("/control/settings").to_request()).await;
+        assert_eq!(nobody.status(), StatusCode::NOT_FOUND, "a peer that is not known is no loopback");
+    }
+}

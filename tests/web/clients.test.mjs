@@ -37,8 +37,8 @@ async function said(program, parameters, cwd) {
 }
 
 /** What the API answers. */
-async function ask(method, path, headers = {}) {
-  const response = await fetch(system.api + path, { method, headers: { 'x-api-key': system.key, ...headers } });
+async function ask(method, path, headers = {}, at = system) {
+  const response = await fetch(at.api + path, { method, headers: { 'x-api-key': at.key, ...headers } });
   return (await response.json()).data;
 }
 
@@ -74,13 +74,21 @@ test('a Python client does the walk', async () => {
   isWhole(await said(join(PYTHON, 'python'), ['walk.py'], place), 'python-walk');
 });
 
-/** A creator that is connected and synced, by the sandbox's consent page; its id. */
-async function connected() {
-  const { authUrl } = await ask('POST', '/api/v1/connect/tiktok');
+/** Connects the creator at this place of the sandbox's consent page; how many creators that page has. */
+async function connect(place, at = system) {
+  const { authUrl } = await ask('POST', '/api/v1/connect/tiktok', {}, at);
   const page = await (await fetch(authUrl)).text();
-  const form = new URLSearchParams({ creator: page.match(/name="creator" value="([^"]+)"/)[1], action: 'allow' });
+  const creators = [...page.matchAll(/name="creator" value="([^"]+)"/g)].map(([, creator]) => creator);
+  const form = new URLSearchParams({ creator: creators[place], action: 'allow' });
   for (const [, scope] of page.matchAll(/name="scope" value="([^"]+)"/g)) form.append('scope', scope);
-  await fetch(authUrl, { method: 'POST', body: form });
+  const answer = await fetch(authUrl, { method: 'POST', body: form });
+  assert.equal(answer.status, 200, await answer.text());
+  return creators.length;
+}
+
+/** A creator that is connected and synced; its id. */
+async function connected() {
+  await connect(0);
   const [creator] = await ask('GET', '/api/v1/creators');
   await ask('POST', `/api/v1/creators/${creator.id}/sync`, { prefer: 'wait=60' });
   return creator.id;
@@ -96,4 +104,28 @@ test('schemathesis finds nothing', async () => {
   mkdirSync(place);
   cpSync(join(HERE, 'schemathesis.toml'), join(place, 'schemathesis.toml'));
   await said(join(PYTHON, 'schemathesis'), ['run', `${system.api}/openapi.json`, '--no-color'], place);
+});
+
+test('schemathesis finds nothing on its way from answer to answer, disconnects included', async () => {
+  // A system of its own: what is walked through is not there any more.
+  const own = await startSystem();
+  try {
+    let pool = 1;
+    for (let place = 0; place < pool; place += 1) pool = await connect(place, own);
+    const creators = () => ask('GET', '/api/v1/creators', {}, own);
+    assert.equal((await creators()).length, pool);
+    const place = join(folder, 'stateful');
+    mkdirSync(place);
+    cpSync(join(HERE, 'schemathesis-stateful.toml'), join(place, 'schemathesis.toml'));
+    environment.METRIQLAB_API_KEY = own.key;
+    // Which ways a seed takes depends on the ids, too: the next seed is for one that came past no disconnect.
+    for (let seed = 1; (await creators()).length === pool; seed += 1) {
+      assert.ok(seed <= 5, 'no way leads to a disconnect');
+      const walk = ['run', `${own.api}/openapi.json`, '--no-color', '--seed', String(seed)];
+      await said(join(PYTHON, 'schemathesis'), walk, place);
+    }
+  } finally {
+    environment.METRIQLAB_API_KEY = system.key;
+    await own.stop();
+  }
 });

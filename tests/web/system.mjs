@@ -14,13 +14,14 @@ const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 
 /**
  * Starts a system; `api` is its URL, `sandbox` its stand-in for TikTok's, `key` a key, `invitation` its first owner's link, `run` runs
- * a command of the program on it and gives what it prints, `fill` runs a file of SQL, `stop` ends it and removes its folder.
+ * a command of the program on it and gives what it prints, `printed` is what it has said on standard output once a text is in it, `fill`
+ * runs a file of SQL, `stop` ends it and removes its folder.
  */
 export async function startSystem() {
   const folder = mkdtempSync(join(tmpdir(), 'metriqlab-web-'));
   const { METRIQLAB_BIND, METRIQLAB_PUBLIC_URL, DATABASE_URL, REDIS_URL, ...environment } = process.env;
   const system = spawn(PROGRAM, ['up'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
+  let [said, output] = ['', ''];
   const ready = new Promise((resolve, reject) => {
     const read = (chunk) => {
       said += chunk;
@@ -31,6 +32,7 @@ export async function startSystem() {
       if (url && found && link && sandbox) resolve([url, found, link, sandbox]);
     };
     system.stdout.on('data', read);
+    system.stdout.on('data', (chunk) => { output += chunk; });
     system.stderr.on('data', read);
     system.on('exit', () => reject(new Error(`the system ended: ${said}`)));
     setTimeout(() => reject(new Error(`the system is not ready: ${said}`)), 60_000).unref();
@@ -55,7 +57,11 @@ export async function startSystem() {
       const { status, stderr } = spawnSync('psql', ['-qX1', '-v', 'ON_ERROR_STOP=1', '-f', file, url], { encoding: 'utf8' });
       if (status !== 0) throw new Error(`${file}: ${stderr}`);
     };
-    return { api, key, invitation, sandbox, run, fill, stop };
+    const printed = async (text) => {
+      while (!output.includes(text)) await once(system.stdout, 'data', { signal: AbortSignal.timeout(60_000) });
+      return output.trim();
+    };
+    return { api, key, invitation, sandbox, run, printed, fill, stop };
   } catch (error) {
     await stop();
     throw error;

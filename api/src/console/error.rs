@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{LOCATION, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, LOCATION, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use askama::Template;
 use shared::store::StoreError;
@@ -22,6 +22,12 @@ pub enum ConsoleError {
     /// No such page, or one of a project that the user is no member of: from outside they look alike.
     #[error("not found")]
     NotFound,
+    /// A page that is there, but not with this method.
+    #[error("no such method")]
+    NoSuchMethod {
+        /// Those that it has, as `Allow` lists them.
+        allow: String,
+    },
     /// A member whose role does not allow this.
     #[error("the role does not allow this")]
     Forbidden,
@@ -74,6 +80,7 @@ impl ConsoleError {
         match self {
             Self::SignIn(_) => "Sign in first",
             Self::NotFound => "There is no such page",
+            Self::NoSuchMethod { .. } => "This page takes no such request",
             Self::Forbidden => "Your role does not allow this",
             Self::ForeignForm => "This form is out of date",
             Self::Malformed(_) | Self::Body(_) => "This could not be read",
@@ -89,6 +96,9 @@ impl ConsoleError {
         match self {
             Self::SignIn(_) => "You are not signed in.".into(),
             Self::NotFound => "It may have been deleted, or it belongs to a project that you are no member of.".into(),
+            Self::NoSuchMethod { allow } => {
+                format!("Nothing was changed. The methods of this address are: {allow}.")
+            }
             Self::Forbidden => "Nothing was changed. An owner of the project can give you another role.".into(),
             Self::ForeignForm => {
                 "Nothing was changed. You have signed in or out since the page was opened, or another site sent the form. \
@@ -129,6 +139,7 @@ impl ResponseError for ConsoleError {
         match self {
             Self::SignIn(_) => StatusCode::SEE_OTHER,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden | Self::ForeignForm => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::DeadLink => StatusCode::GONE,
@@ -144,6 +155,9 @@ impl ResponseError for ConsoleError {
         match self {
             Self::SignIn(path) => {
                 return response.insert_header((LOCATION, path.as_str())).finish();
+            }
+            Self::NoSuchMethod { allow } => {
+                response.insert_header((ALLOW, allow.as_str()));
             }
             Self::TooMany(wait) | Self::TooManyForms(wait) => {
                 response.insert_header((RETRY_AFTER, wait.as_secs().max(1).to_string()));

@@ -3,8 +3,8 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _};
@@ -33,11 +33,19 @@ pub async fn guard(
     };
     let jar = Jar::of(&api.settings.public_url);
     let mut new = None;
-    let mut response = match admit(&api, jar, &mut request).await {
+    let admitted = match *request.method() {
+        Method::GET | Method::POST => admit(&api, jar, &mut request).await.map(Some),
+        // No page has another method, and says so. To a handler that had one, whoever asks would be nobody.
+        _ => Ok(None),
+    };
+    let mut response = match admitted {
         Ok(visitor) => {
-            new = visitor.is_new.then(|| visitor.token.clone());
-            request.extensions_mut().insert(visitor);
-            next.call(request).await?.map_into_boxed_body()
+            if let Some(visitor) = visitor {
+                new = visitor.is_new.then(|| visitor.token.clone());
+                request.extensions_mut().insert(visitor);
+            }
+            let response = next.call(request).await?.map_into_boxed_body();
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED { no_such_method(response) } else { response }
         }
         Err(error) => request.error_response(error),
     };
@@ -48,7 +56,7 @@ pub async fn guard(
 /// Whose browser this is. A form has been read and checked when this is known.
 async fn admit(api: &Api, jar: Jar, request: &mut ServiceRequest) -> Result<Visitor, ConsoleError> {
     let sent = jar.read(request.headers());
-    let is_form = *request.method() != Method::GET;
+    let is_form = *request.method() == Method::POST;
     if is_form {
         let token = sent.as_ref().ok_or(ConsoleError::ForeignForm)?;
         let form = read_form(api, request, token).await?;
@@ -80,6 +88,14 @@ async fn read_form(api: &Api, request: &mut ServiceRequest, token: &SecretToken)
     let body = request.extract::<RawBody>().await?;
     let form = Form::parse(&body.0)?;
     if csrf::is_token(token, form.text(csrf::FIELD)) { Ok(form) } else { Err(ConsoleError::ForeignForm) }
+}
+
+/// A page instead of the router's bare answer, with the methods that it names, and HEAD, which is asked as the GET that it is about.
+fn no_such_method(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
+    let allow = allow.replace("GET", "GET, HEAD");
+    let (request, _) = response.into_parts();
+    ServiceResponse::from_err(ConsoleError::NoSuchMethod { allow }, request)
 }
 
 fn complete(headers: &mut HeaderMap, jar: Jar, new: Option<&SecretToken>) {

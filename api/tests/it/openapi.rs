@@ -250,3 +250,51 @@ async fn another_projects_key_finds_nothing_on_any_route() {
     }
     assert_eq!(state().await, before, "nothing was changed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_link_leads_to_an_operation_with_a_value_that_the_answer_has() {
+    let world = World::start().await;
+    let document = document(&world).await;
+    let all: Vec<&Value> = document["paths"].as_object().into_iter().flat_map(|paths| paths.values()).collect();
+    let all: Vec<&Value> = all.into_iter().flat_map(|item| item.as_object().expect("an item").values()).collect();
+    let mut links = 0;
+    for operation in &all {
+        for response in operation["responses"].as_object().expect("responses").values() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let target = all.iter().find(|one| one["operationId"] == link["operationId"]).expect("an operation");
+                let known = |owner: &Value, name: &str, place: &str| {
+                    owner["parameters"]
+                        .as_array()
+                        .expect("parameters")
+                        .iter()
+                        .any(|one| one["name"] == name && one["in"] == place)
+                };
+                for (parameter, value) in link["parameters"].as_object().expect("parameters") {
+                    assert!(known(target, parameter, "path"), "{name}: {parameter}");
+                    let value = value.as_str().expect("an expression");
+                    if let Some(pointer) = value.strip_prefix("$response.body#/") {
+                        let schema = &response["content"]["application/json"]["schema"];
+                        assert!(leads_somewhere(&document, schema, pointer), "{name}: {value} of {schema}");
+                    } else {
+                        let of = value.strip_prefix("$request.path.").expect("one of the two kinds");
+                        assert!(known(operation, of, "path"), "{name}: {value}");
+                    }
+                }
+                links += 1;
+            }
+        }
+    }
+    assert_eq!(links, 16);
+}
+
+/// Whether what a schema describes has a text there.
+fn leads_somewhere(document: &Value, schema: &Value, pointer: &str) -> bool {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return leads_somewhere(document, document.pointer(&reference[1..]).expect("it is there"), pointer);
+    }
+    let Some((first, rest)) = pointer.split_once('/') else {
+        return schema["properties"][pointer]["type"].to_string().contains("string");
+    };
+    let inner = if first == "0" { &schema["items"] } else { &schema["properties"][first] };
+    leads_somewhere(document, inner, rest)
+}

@@ -15,6 +15,7 @@ use crate::openapi::QueryErrors;
 use crate::params::{Params, TimeRange};
 use crate::path::{CreatorPath, VideoPath};
 use crate::views::{CreatorHistoryView, CreatorPointView, VideoHistoryView, VideoPointView};
+use crate::words::{InstantWord, IntervalWord};
 
 /// What is shown if nobody says from when.
 const DEFAULT_DAYS: Days = Days::new(30);
@@ -30,9 +31,9 @@ const MAX_LIMIT: i64 = 1000;
     security(("apiKey" = [])),
     params(
         ("id" = String, Path, description = "The creator's id"),
-        ("from" = Option<String>, Query, description = "From this time on: RFC 3339, or a date (UTC); 30 days before `to` if absent"),
-        ("to" = Option<String>, Query, description = "Before this time: RFC 3339, or a date (UTC); now if absent"),
-        ("interval" = Option<String>, Query, description = "day (if absent), week (from Monday), month, each of UTC; or raw: every sync that changed something"),
+        ("from" = inline(Option<InstantWord>), Query, description = "From this time on: RFC 3339, or a date (UTC); 30 days before `to` if absent"),
+        ("to" = inline(Option<InstantWord>), Query, description = "Before this time: RFC 3339, or a date (UTC); now if absent"),
+        ("interval" = inline(Option<IntervalWord>), Query, description = "day (if absent), week (from Monday), month, each of UTC; or raw: every sync that changed something"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "Items in a page; 500 if absent"),
         ("cursor" = Option<String>, Query, description = "The page before's nextCursor, with the same `to` and `interval`; empty for the first page"),
     ),
@@ -61,9 +62,9 @@ pub async fn show_creator_history(
     params(
         ("id" = String, Path, description = "The creator's id"),
         ("videoId" = String, Path, description = "The video's id"),
-        ("from" = Option<String>, Query, description = "From this time on: RFC 3339, or a date (UTC); 30 days before `to` if absent"),
-        ("to" = Option<String>, Query, description = "Before this time: RFC 3339, or a date (UTC); now if absent"),
-        ("interval" = Option<String>, Query, description = "day (if absent), week (from Monday), month, each of UTC; or raw: every sync that changed something"),
+        ("from" = inline(Option<InstantWord>), Query, description = "From this time on: RFC 3339, or a date (UTC); 30 days before `to` if absent"),
+        ("to" = inline(Option<InstantWord>), Query, description = "Before this time: RFC 3339, or a date (UTC); now if absent"),
+        ("interval" = inline(Option<IntervalWord>), Query, description = "day (if absent), week (from Monday), month, each of UTC; or raw: every sync that changed something"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "Items in a page; 500 if absent"),
         ("cursor" = Option<String>, Query, description = "The page before's nextCursor, with the same `to` and `interval`; empty for the first page"),
     ),

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::openapi::ListErrors;
 use crate::params::Params;
 use crate::views::CreatorView;
-use crate::words::{PlatformWord, StatusWord};
+use crate::words::{InstantWord, PlatformWord, StatusWord};
 
 const MAX_LIMIT: i64 = 500;
 /// Creators in memory at a time for each client that reads the whole list.
@@ -41,11 +41,11 @@ pub struct CreatorList {
     tag = "Creators",
     security(("apiKey" = [])),
     params(
-        ("externalId" = Option<String>, Query, description = "Only the account with this id (TikTok: open_id)"),
+        ("externalId" = Option<String>, Query, pattern = r"^[^\u0000\uFFFD]*$", description = "Only the account with this id (TikTok: open_id)"),
         ("platform" = inline(Option<PlatformWord>), Query, description = "Only this platform: TIKTOK, INSTAGRAM or YOUTUBE"),
-        ("externalRef" = Option<String>, Query, description = "Only those with your own name for them"),
+        ("externalRef" = Option<String>, Query, pattern = r"^[^\u0000\uFFFD]*$", description = "Only those with your own name for them"),
         ("status" = inline(Option<StatusWord>), Query, description = "Only those with this status: ACTIVE or REAUTHORIZATION_REQUIRED"),
-        ("updatedSince" = Option<String>, Query, description = "Only those of which something changed at this time or later, \
+        ("updatedSince" = inline(Option<InstantWord>), Query, description = "Only those of which something changed at this time or later, \
             a sync that found nothing new included: RFC 3339, or a date"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 500, description = "Creators in a page"),
         ("cursor" = Option<String>, Query, description = "The page before's nextCursor; empty for the first page"),

@@ -13,7 +13,7 @@ use crate::openapi::QueryErrors;
 use crate::params::{Params, TimeRange};
 use crate::path::CreatorPath;
 use crate::views::{VideoPageView, VideoView};
-use crate::words::{SortOrderWord, VideoSortWord};
+use crate::words::{InstantWord, SortOrderWord, VideoSortWord};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -28,8 +28,8 @@ const MAX_LIMIT: i64 = 100;
     params(
         ("id" = String, Path, description = "The creator's id"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Videos in a page; 20 if absent"),
-        ("from" = Option<String>, Query, description = "Only those published at this time or later: RFC 3339, or a date"),
-        ("to" = Option<String>, Query, description = "Only those published before this time: RFC 3339, or a date"),
+        ("from" = inline(Option<InstantWord>), Query, description = "Only those published at this time or later: RFC 3339, or a date"),
+        ("to" = inline(Option<InstantWord>), Query, description = "Only those published before this time: RFC 3339, or a date"),
         ("sort" = inline(Option<VideoSortWord>), Query, description = "publishedAt (if absent), views, likes, comments or shares"),
         ("order" = inline(Option<SortOrderWord>), Query, description = "desc (if absent) or asc; those without the counter come last"),
         ("cursor" = Option<String>, Query, description = "The page before's nextCursor, with the same sort and order; empty for the first page"),
