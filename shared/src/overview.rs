@@ -72,6 +72,8 @@ pub struct LaneView {
     pub lane: Lane,
     /// What operators said of it.
     pub setting: LaneSetting,
+    /// The endpoints whose outage holds it: no job of it runs but those that look whether they are back.
+    pub held_by: Vec<&'static str>,
     /// What of it is in Redis; `None` without Redis.
     pub depth: Option<Depth>,
     /// Jobs that wait in Postgres; `None` if they are not counted yet.
@@ -157,10 +159,11 @@ impl Looker {
             Err(problem) => (None, Some(problem)),
         };
         let in_reach = redis.is_some();
+        let quota = self.quotas(pace.quota, in_reach, counts.as_ref()).await;
         Ok(Overview {
             at: Utc::now(),
-            lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), Utc::now()),
-            quota: self.quotas(pace.quota, in_reach, counts.as_ref()).await,
+            lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), &quota, Utc::now()),
+            quota,
             held: if in_reach { self.held().await } else { Vec::new() },
             app_is_set: self.budget.is_some(),
             workers: redis.map(|redis| redis.workers),
@@ -257,8 +260,11 @@ fn lanes(
     settings: &LaneSettings,
     redis: Option<&InRedis>,
     counts: Option<&Counts>,
+    quota: &[QuotaView],
     now: DateTime<Utc>,
 ) -> Vec<LaneView> {
+    let is_held = |view: &&QuotaView| view.snapshot.is_some_and(|snapshot| snapshot.probe_in().is_some());
+    let held: Vec<&'static str> = quota.iter().filter(is_held).map(|view| view.endpoint).collect();
     let view = |(place, lane): (usize, Lane)| {
         let counted = counts.and_then(|counts| counts.lanes.iter().find(|counts| counts.lane == lane.as_str()));
         let depth = redis.and_then(|redis| redis.depths.get(place).copied());
@@ -270,6 +276,7 @@ fn lanes(
         LaneView {
             lane,
             setting: settings.of(lane),
+            held_by: if lane == Lane::Bulk { held.clone() } else { Vec::new() },
             depth,
             waiting: number(|counts| counts.waiting),
             dead: number(|counts| counts.dead),

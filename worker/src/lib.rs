@@ -4,6 +4,7 @@ mod health;
 mod jobs;
 mod lanes;
 mod measure;
+mod outage;
 mod pace;
 mod pruner;
 mod scheduler;
@@ -94,15 +95,17 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
             let liveness = pool.liveness();
             let (store, queue, slots) = (store.clone(), queue.clone(), settings.concurrency);
             let state = health::State::new(store, queue, liveness, metrics, slots);
-            Some(health::serve(address, state, tiktok).map_err(|source| StartError::Bind { address, source })?)
+            Some(health::serve(address, state, tiktok.clone()).map_err(|source| StartError::Bind { address, source })?)
         }
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
     background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
     let (held, lanes) = watch::channel(None);
-    background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates, held)));
-    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes);
+    background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates.clone(), held)));
+    let (holds, outage) = watch::channel(false);
+    background.spawn(stopping.clone().run_until_cancelled_owned(outage::run(tiktok.clone(), gates, holds)));
+    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes, outage);
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
     background.spawn(stopping.clone().run_until_cancelled_owned(pace::run(store.clone(), pace)));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store, settings.history_keep)));

@@ -44,18 +44,20 @@ enum TickError {
 }
 
 /// Schedules until it is dropped. `every` is how old data may get where nobody says otherwise; `lanes`, what operators have
-/// said of the lanes, as far as it is known.
+/// said of the lanes, as far as it is known; `outage`, whether one of the platform's holds the bulk lane.
 pub(crate) async fn run(
     store: Store,
     queue: Queue,
     every: Option<Duration>,
     lanes: watch::Receiver<Option<LaneSettings>>,
+    outage: watch::Receiver<bool>,
 ) {
     let mut scheduler = Scheduler {
         store,
         queue,
         every,
         lanes,
+        outage,
         pulled_in: every.is_none(),
         after: None,
         window: WINDOW.0,
@@ -90,6 +92,7 @@ struct Scheduler {
     queue: Queue,
     every: Option<Duration>,
     lanes: watch::Receiver<Option<LaneSettings>>,
+    outage: watch::Receiver<bool>,
     /// Whether every creator's next turn lies within `every`, which may have been longer in the life before.
     pulled_in: bool,
     /// The project that had the last turn.
@@ -132,6 +135,10 @@ impl Scheduler {
         let depth = self.queue.depth(Lane::Bulk).await?;
         // Suspects run one at a time, however many slots are free: they feed nobody.
         let ready = depth.ready.saturating_sub(depth.suspects);
+        if *self.outage.borrow() {
+            self.feed_a_look(ready).await?;
+            return Ok(false);
+        }
         self.window = window_for(self.window, ready);
         let room = room_for(self.window, ready, depth.delayed.saturating_add(depth.suspects));
         if room == 0 {
@@ -146,6 +153,15 @@ impl Scheduler {
         self.after = projects.last().copied().filter(|_| more);
         let is_fed = self.push(fed).await?;
         Ok(was_at_the_end || is_fed)
+    }
+
+    /// During an outage nothing goes on to Redis but what the next look at the platform needs: one job, if none is there.
+    async fn feed_a_look(&self, ready: u64) -> Result<(), TickError> {
+        if ready > 0 {
+            return Ok(());
+        }
+        let fed = self.store.feed(None, 1, 1).await?;
+        self.push(fed).await.map(|_| ())
     }
 
     /// A project with few jobs does not wait until the window that another one has filled is empty.

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::claims::{ClaimId, Claims, Fetched, FetchedJob};
 use super::feed::{Feed, Job, Lease};
-use super::gates::Gates;
+use super::gates::{Gates, Passage};
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
 use super::{CHUNK, Delivery, Lane, Message, Outcome, Waiting, WorkerSettings};
 use crate::ids::JobId;
@@ -183,13 +183,12 @@ impl LaneState {
                 () = stop.cancelled() => return None,
                 slot = self.free_slot() => slot?,
             };
-            if !self.gates.is_open(self.lane()) {
+            let Some(slot) = self.through_gate(slot) else {
                 // Closed while we waited for the slot. A suspect's permit is not kept from the other lanes meanwhile.
                 suspect = None;
-                drop(slot);
                 self.wait_at_gate(stop).await;
                 continue;
-            }
+            };
             match self.fetch_once(slot, suspect.take()).await {
                 Ok(fetched) => {
                     backoff = SHORTEST_BACKOFF;
@@ -212,6 +211,15 @@ impl LaneState {
                     backoff = (backoff * 2).min(LONGEST_BACKOFF);
                 }
             }
+        }
+    }
+
+    /// As many of these slots as the gate lets through.
+    fn through_gate(&self, mut slot: Slot) -> Option<Slot> {
+        match self.gates.passage(self.lane()) {
+            Passage::All => Some(slot),
+            Passage::One => slot.split(),
+            Passage::Nothing => None,
         }
     }
 
@@ -250,6 +258,9 @@ impl LaneState {
         let mut fetched = self.claims.fetch(first, slot.count(), suspect.is_some()).await?;
         *lock(&self.last_fetch) = Instant::now();
         let jobs = std::mem::take(&mut fetched.jobs);
+        if !jobs.is_empty() {
+            self.gates.went_through(self.lane());
+        }
         self.hand_over(jobs, slot, suspect);
         Ok(fetched)
     }

@@ -129,7 +129,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
-pub use gates::Gates;
+pub use gates::{Gates, Passage};
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use progress::{Following, Heard, Progress, ProgressEar, ProgressVoice, Step, Telling};

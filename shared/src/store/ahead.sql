@@ -16,9 +16,9 @@ counted AS (
     FROM (
         SELECT project_id, (
             SELECT count(*) FROM (
-                -- In the index's order, so that no more than these are read (as in feed.sql).
-                SELECT FROM jobs WHERE state = 'waiting' AND jobs.project_id BETWEEN known.project_id AND known.project_id
-                ORDER BY jobs.project_id, id
+                -- In the index's order, so that no more than these are read.
+                SELECT FROM jobs WHERE state = 'waiting' AND jobs.project_id = known.project_id
+                ORDER BY id
                 LIMIT CASE WHEN known.project_id = $1 THEN $3 ELSE $3 / (SELECT count(*) FROM known) END
             ) AS waiting
         ) AS jobs

@@ -12,11 +12,9 @@ share AS (SELECT CASE WHEN $4 THEN $3 ELSE GREATEST(1, $3 / GREATEST(1, count(pr
 picked AS (
     SELECT job.id
     FROM turn CROSS JOIN LATERAL (
-        -- By the index of what waits, and its order: given `=`, Postgres may read the jobs by their ids instead, the oldest first,
-        -- of which most are done.
         SELECT id FROM jobs
-        WHERE state = 'waiting' AND project_id BETWEEN turn.project_id AND turn.project_id
-        ORDER BY project_id, id LIMIT (SELECT jobs FROM share)
+        WHERE state = 'waiting' AND project_id = turn.project_id
+        ORDER BY id LIMIT (SELECT jobs FROM share)
         FOR UPDATE SKIP LOCKED
     ) AS job
     WHERE turn.project_id IS NOT NULL
@@ -25,8 +23,7 @@ picked AS (
             SELECT project_id FROM jobs WHERE state IN ('enqueued', 'running', 'retrying') AND lane = 'bulk'
         ))
 )
--- An array: Postgres takes it for a few ids and looks each up, where of a subquery it expects as many as half of what waits, and
--- reads the whole table.
 UPDATE jobs SET state = 'enqueued', run_at = now()
-WHERE jobs.id = ANY (ARRAY(SELECT id FROM picked))
+FROM picked
+WHERE jobs.id = picked.id
 RETURNING jobs.id, jobs.project_id, jobs.kind, jobs.trace

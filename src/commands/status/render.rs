@@ -74,6 +74,7 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
     lines.push(String::new());
     lines.push(paint.dim("LANE    STATE        READY   DELAYED   RUNNING     WAITING      DEAD    OLDEST"));
     lines.extend(overview.lanes.iter().map(|lane| lane_line(lane, paint)));
+    lines.extend(overview.lanes.iter().flat_map(held).map(|line| paint.red(&line)));
     lines.push(String::new());
     lines.extend(workers(overview.workers.as_deref(), paint));
     lines.push(String::new());
@@ -94,8 +95,10 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
 }
 
 fn lane_line(view: &LaneView, paint: Paint) -> String {
-    let state = format!("{:<9}", view.setting.state.as_ref());
+    let is_held = view.setting.state == LaneState::Open && !view.held_by.is_empty();
+    let state = format!("{:<9}", if is_held { "held" } else { view.setting.state.as_ref() });
     let state = match view.setting.state {
+        LaneState::Open if is_held => paint.red(&state),
         LaneState::Open => paint.green(&state),
         LaneState::Paused | LaneState::Draining => paint.yellow(&state),
         LaneState::Unknown => paint.red(&state),
@@ -112,6 +115,15 @@ fn lane_line(view: &LaneView, paint: Paint) -> String {
         grouped(positive(view.waiting.unwrap_or(0))),
         view.oldest.map_or_else(|| "–".to_owned(), age),
     )
+}
+
+/// What holds a lane that no operator holds.
+fn held(view: &LaneView) -> Option<String> {
+    if view.held_by.is_empty() {
+        return None;
+    }
+    let endpoints = view.held_by.join(" and ");
+    Some(format!("{:<8}held: TikTok fails at {endpoints}; it goes on by itself", view.lane.as_str()))
 }
 
 fn workers(workers: Option<&[WorkerInfo]>, paint: Paint) -> Vec<String> {
@@ -286,6 +298,7 @@ mod tests {
         let lane = |lane| LaneView {
             lane,
             setting: LaneSetting { state: LaneState::Draining, changed_at: None },
+            held_by: vec!["user_info", "video_list"],
             depth: Some(depth),
             waiting: Some(many),
             dead: Some(many),
@@ -375,6 +388,18 @@ mod tests {
             snapshot.breaker = BreakerState::Open { probe_in: Duration::from_secs(12) };
         };
         assert_eq!(said(open), ["held: TikTok fails (next look in 12s)"]);
+    }
+
+    #[test]
+    fn a_lane_that_an_outage_holds_says_so_and_why() {
+        let mut overview = overview(5);
+        for lane in &mut overview.lanes {
+            lane.setting.state = LaneState::Open;
+            lane.held_by.retain(|endpoint| lane.lane == Lane::Bulk && *endpoint == "user_info");
+        }
+        let text = lines(&overview, Paint { on: false }).join("\n");
+        assert!(text.contains("\nsync    open ") && text.contains("\nbulk    held "), "{text}");
+        assert!(text.contains("\nbulk    held: TikTok fails at user_info; it goes on by itself\n"), "{text}");
     }
 
     #[test]

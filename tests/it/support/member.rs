@@ -28,10 +28,10 @@ impl Member {
         Self { project, client: system.client.clone(), cookie: format!("metriqlab={}", token.expose()) }
     }
 
-    /// A page of the project, or of nobody's if it begins with `/console` or `/docs`.
+    /// A page of the project, or of nobody's if it begins with `/console`.
     pub fn page(&self, path: &str) -> RequestBuilder {
-        let is_whole = ["/console", "/docs"].iter().any(|root| path.starts_with(root));
-        let below = if is_whole { String::new() } else { format!("/console/projects/{}", self.project) };
+        let below =
+            if path.starts_with("/console") { String::new() } else { format!("/console/projects/{}", self.project) };
         let url = format!("{}{below}{path}", self.client.base);
         self.client.http.get(url).header("cookie", &self.cookie)
     }
