@@ -179,12 +179,12 @@ async fn the_feeder_gives_each_project_its_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_with_nothing_in_redis_gets_in_though_another_has_filled_the_window() {
+async fn each_project_gets_its_part_in_though_another_has_filled_the_window() {
     let (database, large) = with_creators(50).await;
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
     assert_eq!(database.store.feed(None, 10, 20).await.unwrap().len(), 20);
-    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "the large one is in");
+    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "the large one has more");
     let small = database.project("small").await;
     add_creators(&database, small, "other", 5).await;
     execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE project_id = '{small}'")).await;
@@ -198,10 +198,14 @@ async fn a_project_with_nothing_in_redis_gets_in_though_another_has_filled_the_w
         ),
     )
     .await;
-    let fed = database.store.feed_newcomers(10, 2).await.unwrap();
+    let fed = database.store.top_up(10, 100, 2).await.unwrap();
     assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small]);
     assert!(fed.iter().all(|job| job.message.group == Some(small.into())));
-    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "now both are in");
+    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "now both are in");
+    let fed = database.store.top_up(10, 100, 4).await.unwrap();
+    assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small], "topped up");
+    execute(&database, "UPDATE jobs SET state = 'retrying' WHERE state = 'enqueued'").await;
+    assert!(database.store.top_up(10, 100, 4).await.unwrap().is_empty(), "what waits for its next try is there, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

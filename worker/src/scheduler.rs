@@ -27,12 +27,13 @@ const WINDOW: (u64, u64) = (64, 1000);
 const MOST_IN_REDIS: u64 = 5000;
 /// Projects that take turns in one tick; the next tick goes on after the last of them.
 const PROJECTS: i32 = 200;
-/// While there is no room, a project that has nothing in Redis gets in all the same, with so many jobs; the lane sees to it
-/// that they have their turns. So Redis holds at most so many more for each project.
-const NEWCOMERS_JOBS: i64 = 8;
-/// How often they are looked for, and among how many projects that have something waiting.
-const NEWCOMERS_EVERY: Duration = Duration::from_secs(1);
-const NEWCOMERS_AMONG: i32 = 1000;
+/// What others have there keeps no project out: while there is no room, each gets in all the same, up to so many jobs that
+/// it has in Redis; the lane sees to it that they have their turns. So Redis holds at most so many more for each project.
+const MOST_EACH: i64 = 200;
+/// How often they are topped up, how many projects that have something waiting, and with about how many jobs in all.
+const TOP_UP_EVERY: Duration = Duration::from_secs(1);
+const TOP_UP_PROJECTS: i32 = 1000;
+const TOP_UP_ROOM: i64 = 1000;
 
 /// Why a tick broke off.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ pub(crate) async fn run(
         pulled_in: every.is_none(),
         after: None,
         window: WINDOW.0,
-        newcomers_at: None,
+        topped_up_at: None,
     };
     let mut broken = false;
     let mut pause = BUSY;
@@ -99,8 +100,8 @@ struct Scheduler {
     after: Option<ProjectId>,
     /// How many ready jobs Redis gets.
     window: u64,
-    /// When newcomers were last looked for.
-    newcomers_at: Option<Instant>,
+    /// When the projects were last topped up.
+    topped_up_at: Option<Instant>,
 }
 
 impl Scheduler {
@@ -142,7 +143,7 @@ impl Scheduler {
         self.window = window_for(self.window, ready);
         let room = room_for(self.window, ready, depth.delayed.saturating_add(depth.suspects));
         if room == 0 {
-            self.let_newcomers_in().await?;
+            self.top_up().await?;
             return Ok(ready > 0);
         }
         let fed = self.store.feed(self.after, PROJECTS, i64::try_from(room).unwrap_or(CHUNK)).await?;
@@ -164,13 +165,13 @@ impl Scheduler {
         self.push(fed).await.map(|_| ())
     }
 
-    /// A project with few jobs does not wait until the window that another one has filled is empty.
-    async fn let_newcomers_in(&mut self) -> Result<(), TickError> {
-        if self.newcomers_at.is_some_and(|at| at.elapsed() < NEWCOMERS_EVERY) {
+    /// A project does not wait until there is room again that another one's jobs have taken.
+    async fn top_up(&mut self) -> Result<(), TickError> {
+        if self.topped_up_at.is_some_and(|at| at.elapsed() < TOP_UP_EVERY) {
             return Ok(());
         }
-        self.newcomers_at = Some(Instant::now());
-        let fed = self.store.feed_newcomers(NEWCOMERS_AMONG, NEWCOMERS_JOBS).await?;
+        self.topped_up_at = Some(Instant::now());
+        let fed = self.store.top_up(TOP_UP_PROJECTS, TOP_UP_ROOM, MOST_EACH).await?;
         self.push(fed).await.map(|_| ())
     }
 
