@@ -255,6 +255,24 @@ async fn a_stop_ends_though_redis_is_away() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_fetches_are_refused_says_so_while_redis_answers() {
+    let redis = OwnRedis::start().await;
+    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
+    let seen = Seen::default();
+    let pool = worker(&queue, quick(), &seen, DONE);
+    let job = message("noop");
+    queue.push(Lane::Sync, &job, None).await.unwrap();
+    until("it works", async || seen.count(job.id) == 1).await;
+    let mut refuse = redis::cmd("ACL");
+    refuse.arg("SETUSER").arg("default").arg("-@scripting");
+    let () = refuse.query_async(&mut raw(&redis.url()).await).await.unwrap();
+    // Longer than the longest pause between two tries.
+    until("it says so", async || pool.last_fetch_age() > Duration::from_secs(6)).await;
+    queue.ping().await.unwrap();
+    drop(pool);
+}
+
+#[tokio::test]
 async fn a_full_redis_refuses_pushes_but_not_the_work_that_is_there() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
