@@ -1,8 +1,10 @@
 //! One lane in one worker process: what it holds, and the task that fetches for it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -242,8 +244,13 @@ impl LaneState {
         while self.unconfirmed.load(Ordering::Acquire) > UNCONFIRMED {
             self.confirmed.notified().await;
         }
+        let mut acquiring = pin!(self.slots.acquire(self.lane()));
+        // Who finds one at once has waited for none: a fetch that failed and is tried again is none the younger for it.
+        if let Poll::Ready(slot) = futures::poll!(acquiring.as_mut()) {
+            return slot;
+        }
         self.full.store(true, Ordering::Release);
-        let slot = self.slots.acquire(self.lane()).await;
+        let slot = acquiring.await;
         *lock(&self.last_fetch) = Instant::now();
         self.full.store(false, Ordering::Release);
         slot
