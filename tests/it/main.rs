@@ -15,6 +15,7 @@ mod support;
 
 mod cluster;
 mod dashboard;
+mod deaf;
 mod doctor;
 mod faults;
 mod history;
