@@ -40,6 +40,7 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
         ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
         ("METRIQLAB_WORKER_CONCURRENCY", "0"),
         ("METRIQLAB_METRICS_BIND", "on"),
+        ("METRIQLAB_WORKER_DEAF_AFTER", "5s"),
         ("METRIQLAB_LOG_FORMAT", "xml"),
         ("RUST_LOG", "a=b=c"),
         ("TIKTOK_CLIENT_SECRET", "hunter2"),

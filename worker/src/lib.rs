@@ -9,6 +9,7 @@ mod pace;
 mod pruner;
 mod scheduler;
 mod sweeper;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use tokio_util::task::TaskTracker;
 /// How long a stop waits for the renewals of tokens that are under way: a call to the platform, which takes 12 s with its
 /// turn, and a write.
 const SETTLE: Duration = Duration::from_secs(15);
+
+/// How long a deaf worker's stop may take beyond the grace before its process is ended the hard way.
+const TO_STOP: Duration = Duration::from_secs(30);
 
 /// What a worker works with.
 pub struct WorkerConfig {
@@ -58,6 +62,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no thread left.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// A running worker.
@@ -69,6 +76,8 @@ pub struct Worker {
     stopping: CancellationToken,
     background: TaskTracker,
     health: Option<health::Server>,
+    /// Cancelled when the worker is found deaf; none, if nobody looks.
+    deaf: Option<CancellationToken>,
 }
 
 /// Starts a worker. It needs neither Postgres nor Redis to start: it goes to work when they are there.
@@ -100,6 +109,10 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
+    let watched = |after| {
+        watchdog::start(after, pool.liveness(), &queue, stopping.clone(), grace.saturating_add(TO_STOP))
+    };
+    let deaf = settings.deaf_after.map(watched).transpose()?;
     background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
     let (held, lanes) = watch::channel(None);
     background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates.clone(), held)));
@@ -109,13 +122,22 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
     background.spawn(stopping.clone().run_until_cancelled_owned(pace::run(store.clone(), pace)));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store, settings.history_keep)));
-    Ok(Worker { pool, tokens, grace, stopping, background, health })
+    Ok(Worker { pool, tokens, grace, stopping, background, health, deaf })
 }
 
 impl Worker {
     /// The address of metrics and health, if they are served.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.health.as_ref().map(health::Server::addr)
+    }
+
+    /// Waits until the worker is found deaf, if that is looked for: it lives, and fetches nothing although Redis answers. Stop
+    /// it then, soon: after the grace and half a minute its process ends by itself.
+    pub async fn deaf(&self) {
+        match &self.deaf {
+            Some(deaf) => deaf.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Takes no new job, finishes what runs within the grace, gives the rest back, and saves every renewed token.

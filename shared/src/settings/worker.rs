@@ -17,6 +17,11 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const RESYNC_EVERY: &str = "METRIQLAB_RESYNC_EVERY";
 const DEFAULT_RESYNC_EVERY: &str = "24h";
 const OFF: &str = "off";
+const DEAF_AFTER: &str = "METRIQLAB_WORKER_DEAF_AFTER";
+const DEFAULT_DEAF_AFTER: &str = "3m";
+/// Twice the time between two looks at an idle lane.
+const SHORTEST_DEAF: Duration = Duration::from_secs(10);
+const LONGEST_DEAF: Duration = Duration::from_secs(86_400);
 const HISTORY_KEEP: &str = "METRIQLAB_HISTORY_KEEP";
 const FOREVER: &str = "forever";
 /// The shortest: what a history shows if nobody says from when.
@@ -34,6 +39,10 @@ pub struct WorkerArgs {
     /// Address of the worker's `/metrics`, `/healthz` and `/readyz`, or `off`.
     #[arg(long, value_name = "ADDRESS", env = METRICS_BIND, default_value = OFF)]
     pub metrics_bind: String,
+    /// Ends a worker that has fetched nothing for so long although Redis answers, so that whoever runs it starts it anew; or
+    /// `off`.
+    #[arg(long, value_name = "TIME", env = DEAF_AFTER, default_value = DEFAULT_DEAF_AFTER)]
+    pub worker_deaf_after: String,
     /// The schedule.
     #[command(flatten)]
     pub resync: ResyncArgs,
@@ -57,6 +66,8 @@ pub struct WorkerSettings {
     pub concurrency: usize,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` for nowhere.
     pub metrics_bind: Option<SocketAddr>,
+    /// How long it may fetch nothing, although Redis answers, until it is ended; `None`: for ever.
+    pub deaf_after: Option<Duration>,
     /// How old a creator's data may get before it is synced again, where nobody says otherwise; `None`: as old as it likes.
     pub resync_every: Option<Duration>,
     /// How long history is kept; `None`: for ever.
@@ -71,6 +82,8 @@ impl WorkerArgs {
         Ok(WorkerSettings {
             concurrency: number(CONCURRENCY, concurrency, 1, MAX_CONCURRENCY)?,
             metrics_bind: if metrics_bind == OFF { None } else { Some(address(METRICS_BIND, metrics_bind)?) },
+            deaf_after: deaf_after(or_default(&self.worker_deaf_after, DEFAULT_DEAF_AFTER))
+                .map_err(|problem| SettingsError::wrong(DEAF_AFTER, problem))?,
             resync_every: self.resync.check()?,
             history_keep: history_keep(or_default(&self.history_keep, FOREVER))
                 .map_err(|problem| SettingsError::wrong(HISTORY_KEEP, problem))?,
@@ -109,6 +122,17 @@ pub fn resync_every_text(seconds: i64) -> String {
     }
 }
 
+/// From ten seconds to a day, or `off`, which is `None`. The error says what would be right.
+fn deaf_after(text: &str) -> Result<Option<Duration>, String> {
+    if text == OFF {
+        return Ok(None);
+    }
+    match humantime::parse_duration(text) {
+        Ok(after) if (SHORTEST_DEAF..=LONGEST_DEAF).contains(&after) => Ok(Some(after)),
+        _ => Err(format!("{} is not from 10 seconds to a day; write `3m`, or `off`", quoted(text))),
+    }
+}
+
 /// How long history is kept: from 30 days to a century, or `forever`, which is `None`. The error says what would be right.
 fn history_keep(text: &str) -> Result<Option<Duration>, String> {
     if text == FOREVER {
@@ -134,6 +158,15 @@ mod tests {
         assert_eq!(resync_every_text(0), "off");
         for wrong in ["", "0s", "999ms", "-1h", "6", "never", "OFF", "367days", "99999999999999999999h"] {
             assert!(resync_every(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_deaf_after_a_while_or_never() {
+        assert_eq!(deaf_after("off"), Ok(None));
+        assert_eq!(deaf_after("3m"), Ok(Some(Duration::from_secs(180))));
+        for wrong in ["", "0s", "9s", "25h", "-3m", "3", "never"] {
+            assert!(deaf_after(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -129,6 +129,7 @@ impl System {
             settings: WorkerSettings {
                 concurrency: 4,
                 metrics_bind,
+                deaf_after: None,
                 resync_every: self.resync_every,
                 history_keep: self.history_keep,
             },
