@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::budget::{Budget, Quota, Snapshot};
+use crate::cadence::Cadence;
 use crate::platforms::tiktok::{ENDPOINTS, LIMITED_ENDPOINTS, TikTok};
 use crate::queue::{Depth, Lane, Queue, QueueError, WorkerInfo};
 use crate::store::lanes::{LaneSetting, LaneSettings};
@@ -125,22 +126,22 @@ pub struct Overview {
 }
 
 impl Looker {
-    /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `resync_every` hold where no
+    /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `cadence` hold where no
     /// worker has said what it goes by.
     pub fn new(
         store: Store,
         queue: Queue,
         budget: Option<Arc<Budget>>,
         quota: Quota,
-        resync_every: Option<Duration>,
+        cadence: Cadence,
     ) -> Self {
         let counting = Mutex::new(Counting { counted: None, next: Next::At(Instant::now()) });
-        Self { store, queue, budget, told: Pace { resync_every, quota }, counting }
+        Self { store, queue, budget, told: Pace { cadence, quota }, counting }
     }
 
     /// The same for a process that calls TikTok.
-    pub fn of(store: Store, queue: Queue, tiktok: &TikTok, resync_every: Option<Duration>) -> Self {
-        Self::new(store, queue, Some(tiktok.budget()), tiktok.quota(), resync_every)
+    pub fn of(store: Store, queue: Queue, tiktok: &TikTok, cadence: Cadence) -> Self {
+        Self::new(store, queue, Some(tiktok.budget()), tiktok.quota(), cadence)
     }
 
     /// One look at everything. It fails without Postgres alone. What was last counted too long ago is waited for, for
@@ -169,7 +170,7 @@ impl Looker {
             workers: redis.map(|redis| redis.workers),
             redis_problem,
             counts,
-            resync_every: pace.resync_every,
+            resync_every: pace.cadence.every,
             paces,
         })
     }
@@ -182,7 +183,7 @@ impl Looker {
             && Instant::now() >= due
         {
             is_old |= due.elapsed() >= COUNT_EVERY;
-            let count = tokio::spawn(count(self.store.clone(), pace.resync_every));
+            let count = tokio::spawn(count(self.store.clone(), pace.cadence));
             counting.next = Next::UnderWay(AbortOnDropHandle::new(count));
         }
         let Counting { counted, next } = &mut *counting;
@@ -243,13 +244,13 @@ impl Looker {
 }
 
 /// Counts, and says how long it took.
-async fn count(store: Store, resync_every: Option<Duration>) -> (Result<Counts, StoreError>, Duration) {
+async fn count(store: Store, cadence: Cadence) -> (Result<Counts, StoreError>, Duration) {
     let began = Instant::now();
     let counts = async {
         Ok(Counts {
             lanes: store.lane_counts().await?,
             creators: store.creator_counts().await?,
-            forecast: store.forecast(resync_every).await?,
+            forecast: store.forecast(cadence).await?,
             at: Utc::now(),
         })
     };
@@ -294,7 +295,7 @@ impl Overview {
             1 => None,
             _ => Some(
                 "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give \
-                 all of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE.",
+                 all of them the same METRIQLAB_RESYNC_EVERY, _RECENT and _DEEP and TIKTOK_RATE_PER_MINUTE.",
             ),
         }
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Utc};
 use proptest::strategy::{Strategy as _, ValueTree as _};
+use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
 use shared::platforms::{Platform, Profile, Video};
 use shared::store::Store;
@@ -71,6 +72,7 @@ impl World {
             changed: false,
             stale: false,
             resync_every: None,
+            recent: RECENT,
         };
         self.store().finish_sync(fence, &result).await.unwrap();
     }
@@ -156,6 +158,7 @@ async fn a_job_that_starts_again_and_goes_on_from_a_checkpoint_records_nothing_t
         changed: true,
         stale: false,
         resync_every: None,
+        recent: RECENT,
     };
     let resumed = world.database.start(world.first).await.fence();
     world.store().finish_sync(again, &result).await.unwrap_err();

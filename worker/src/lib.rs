@@ -90,11 +90,11 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         tokens: tokens.clone(),
         tiktok: tiktok.clone(),
         voice: ProgressVoice::start(&queue),
-        resync_every: settings.resync_every,
+        cadence: settings.cadence,
     });
     let pool_settings =
         shared::queue::WorkerSettings { concurrency: settings.concurrency, ..shared::queue::WorkerSettings::default() };
-    let pace = Pace { resync_every: settings.resync_every, quota: tiktok.quota() };
+    let pace = Pace { cadence: settings.cadence, quota: tiktok.quota() };
     let gates = Gates::closed();
     let pool = WorkerPool::start_gated(&queue, pool_settings, &gates, move |delivery| {
         jobs::handle(Arc::clone(&context), delivery)
@@ -118,7 +118,7 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
     background.spawn(stopping.clone().run_until_cancelled_owned(lanes::run(store.clone(), gates.clone(), held)));
     let (holds, outage) = watch::channel(false);
     background.spawn(stopping.clone().run_until_cancelled_owned(outage::run(tiktok.clone(), gates, holds)));
-    let scheduler = scheduler::run(store.clone(), queue, settings.resync_every, lanes, outage);
+    let scheduler = scheduler::run(store.clone(), queue, settings.cadence.every, lanes, outage);
     background.spawn(stopping.clone().run_until_cancelled_owned(scheduler));
     background.spawn(stopping.clone().run_until_cancelled_owned(pace::run(store.clone(), pace)));
     background.spawn(stopping.clone().run_until_cancelled_owned(pruner::run(store, settings.history_keep)));

@@ -14,7 +14,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
-use crate::cadence::{DEEP, DEEP_TURNS, PAUSED, ResyncEvery};
+use crate::cadence::{Cadence, PAUSED, ResyncEvery};
 use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::queue::Message;
 
@@ -249,7 +249,7 @@ impl Store {
             // As the workers have it. Who is on no schedule is looked at again all the same.
             ResyncEvery::Default => {
                 let pace = self.paces().await?.into_iter().next();
-                Some(pace.and_then(|pace| pace.resync_every).unwrap_or(PAUSED))
+                Some(pace.and_then(|pace| pace.cadence.every).unwrap_or(PAUSED))
             }
         };
         let mut connection = self.connection().await?;
@@ -272,12 +272,11 @@ impl Store {
     }
 
     /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.
-    pub async fn forecast(&self, default: Option<Duration>) -> Result<Forecast, StoreError> {
+    pub async fn forecast(&self, cadence: Cadence) -> Result<Forecast, StoreError> {
         let mut connection = self.connection().await?;
         Ok(sql_query(include_str!("forecast.sql"))
-            .bind::<BigInt, _>(seconds(default))
-            .bind::<BigInt, _>(i64::from(DEEP_TURNS))
-            .bind::<BigInt, _>(seconds(Some(DEEP)))
+            .bind::<BigInt, _>(seconds(cadence.every))
+            .bind::<BigInt, _>(seconds(Some(cadence.deep)))
             .get_result(&mut connection)
             .await?)
     }
