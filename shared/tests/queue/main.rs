@@ -13,3 +13,4 @@ mod progress;
 mod support;
 mod takeover;
 mod waiting;
+mod wire;
