@@ -97,8 +97,7 @@ impl Parts {
         });
         tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
-        let config =
-            ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, cadence };
+        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, cadence };
         let started = match listener {
             Some(listener) => api::start_on(listener, config).await,
             None => api::start(config).await,

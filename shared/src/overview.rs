@@ -128,13 +128,7 @@ pub struct Overview {
 impl Looker {
     /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `cadence` hold where no
     /// worker has said what it goes by.
-    pub fn new(
-        store: Store,
-        queue: Queue,
-        budget: Option<Arc<Budget>>,
-        quota: Quota,
-        cadence: Cadence,
-    ) -> Self {
+    pub fn new(store: Store, queue: Queue, budget: Option<Arc<Budget>>, quota: Quota, cadence: Cadence) -> Self {
         let counting = Mutex::new(Counting { counted: None, next: Next::At(Instant::now()) });
         Self { store, queue, budget, told: Pace { cadence, quota }, counting }
     }

@@ -564,7 +564,11 @@ async fn a_sync_that_has_listed_the_videos_says_how_many_are_young() {
 async fn what_the_workers_go_by_is_known_while_they_live_and_the_last_one_after() {
     let database = Database::create().await;
     let pace = |hours: u32, requests| Pace {
-        cadence: Cadence { every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()), recent: DAY * 30, deep: DAY },
+        cadence: Cadence {
+            every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()),
+            recent: DAY * 30,
+            deep: DAY,
+        },
         quota: Quota { requests, window: Duration::from_millis(2500) },
     };
     let paces = async || database.store.paces().await.unwrap();

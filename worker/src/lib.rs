@@ -109,9 +109,8 @@ pub fn start(config: WorkerConfig) -> Result<Worker, StartError> {
         None => None,
     };
     let (stopping, background) = (CancellationToken::new(), TaskTracker::new());
-    let watched = |after| {
-        watchdog::start(after, pool.liveness(), &queue, stopping.clone(), grace.saturating_add(TO_STOP))
-    };
+    let watched =
+        |after| watchdog::start(after, pool.liveness(), &queue, stopping.clone(), grace.saturating_add(TO_STOP));
     let deaf = settings.deaf_after.map(watched).transpose()?;
     background.spawn(stopping.clone().run_until_cancelled_owned(sweeper::run(store.clone(), queue.clone())));
     let (held, lanes) = watch::channel(None);

@@ -153,6 +153,7 @@ mod tests {
     }
 
     async fn store() -> Store {
+        shared::telemetry::init_tls();
         let server = variable("METRIQLAB_TEST_DATABASE_URL");
         let name = format!("sweeper_{}", Uuid::new_v4().simple());
         let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.expect("Postgres");
@@ -190,10 +191,12 @@ mod tests {
     #[tokio::test]
     async fn one_look_pushes_what_redis_has_forgotten_and_two_come_within_what_is_promised() {
         let store = store().await;
-        let queue = Queue::connect(&variable("METRIQLAB_TEST_REDIS_URL"), &format!("test-{}", Uuid::new_v4())).expect("a queue");
+        let queue = Queue::connect(&variable("METRIQLAB_TEST_REDIS_URL"), &format!("test-{}", Uuid::new_v4()))
+            .expect("a queue");
         let id = forgotten_job(&store).await;
         // It registers, and takes nothing.
-        let pool = WorkerPool::start_gated(&queue, WorkerSettings::default(), &Gates::closed(), async |_| Outcome::Gone);
+        let pool =
+            WorkerPool::start_gated(&queue, WorkerSettings::default(), &Gates::closed(), async |_| Outcome::Gone);
         let began = Instant::now();
         while queue.unknown(&[id]).await.expect("Redis") != Sweep::Unknown(vec![id]) {
             assert!(began.elapsed() < Duration::from_secs(60), "Redis does not say what it knows");

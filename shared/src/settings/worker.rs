@@ -203,7 +203,7 @@ mod tests {
         let plain = args(DEFAULT_RESYNC_EVERY, DEFAULT_RESYNC_RECENT, DEFAULT_RESYNC_DEEP);
         assert_eq!(plain.check(), Ok(Cadence::default()));
         assert_eq!(args("", "", "").check(), Ok(Cadence::default()), "empty is absent");
-        let days = |days| Duration::from_secs(days * 86_400);
+        let days = |days: u64| Duration::from_secs(days * 86_400);
         let wanted = Cadence { every: None, recent: days(30), deep: days(1) };
         assert_eq!(args("off", "30 days", "24h").check(), Ok(wanted));
         for wrong in ["0s", "11years", "off", "90", "-1d"] {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ids::JobId;
-use shared::queue::{
-    Delivery, Final, Gates, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool, WorkerSettings,
-};
+use shared::queue::{Delivery, Final, Gates, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool, WorkerSettings};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

@@ -175,6 +175,10 @@ mod tests {
         assert!(both.1.ends_with("every 6h with 600 requests in 1m; off with 600 requests in 1m"), "{}", both.1);
         let far = Pace { cadence: Cadence { recent: Duration::from_secs(30 * 86_400), ..six.cadence }, ..six };
         let both = said(&[six, far], None).expect("a check");
-        assert!(both.1.ends_with("every 6h (videos of 30d, older ones every 7d) with 600 requests in 1m"), "{}", both.1);
+        assert!(
+            both.1.ends_with("every 6h (videos of 30d, older ones every 7d) with 600 requests in 1m"),
+            "{}",
+            both.1
+        );
     }
 }

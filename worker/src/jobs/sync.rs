@@ -1,7 +1,6 @@
 //! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::cadence::{self, Cadence};

@@ -115,12 +115,16 @@ impl TikTok {
         Arc::clone(&self.budget)
     }
 
-    /// Whether an outage of TikTok's holds the endpoints that syncs call, and how long it is until the next look at them; of
-    /// several, until the last one is due. `None`: none is held.
+    /// Whether an outage of TikTok's holds the endpoints that every sync calls, and how long it is until the next look at
+    /// them; of several, until the last one is due. `None`: none is held.
     pub async fn outage(&self) -> Result<Option<Duration>, BudgetError> {
         let mut longest = None;
         for endpoint in LIMITED_ENDPOINTS {
             longest = longest.max(self.budget.snapshot(endpoint).await?.probe_in());
+        }
+        if longest.is_some() {
+            // A sync that has to renew its tokens first comes no further than there.
+            longest = longest.max(self.budget.snapshot(Endpoint::OauthToken.as_str()).await?.probe_in());
         }
         Ok(longest)
     }
