@@ -134,7 +134,7 @@ impl Queue {
             Place { keys, link }
         };
         let (revoke, sync, bulk) = (place(Lane::Revoke), place(Lane::Sync), place(Lane::Bulk));
-        Self { inner: Arc::new(Inner { revoke, sync, bulk, servers, channels }) }
+        Self { inner: Arc::new(Inner { servers, revoke, sync, bulk, channels }) }
     }
 
     /// Queues a message, to run at once or after `delay`. A job that the lane knows already, in whatever state, stays
