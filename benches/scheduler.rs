@@ -33,7 +33,7 @@ async fn main() {
     println!(
         "a tick: {DUE} creators claimed, their jobs made, batches looked at, Redis's depth, {DUE} jobs fed; p50 of {TICKS}"
     );
-    println!("newcomers: the look for projects that have nothing in Redis while there is no room");
+    println!("a top-up: of projects that have less than their part in Redis, while there is no room");
     let mut first = None;
     for (creators, projects) in [(1_000, 1), (100_000, 1), (1_000_000, 1), (1_000_000, 1_000)] {
         let mut system = Creators::with(&postgres.url, &redis.url, creators, projects).await;
@@ -42,7 +42,7 @@ async fn main() {
         println!("{creators:>9} creators of {projects:>5} projects: {}", beside(idle, base));
         system.accept().await;
         println!("  with all of them waiting: {}", beside(system.ticks().await, base));
-        println!("  newcomers: {:.2?}", system.newcomers().await);
+        println!("  a top-up: {:.2?}", system.top_up().await);
     }
 }
 
@@ -120,11 +120,11 @@ impl Creators {
         self.queue.push_many(Lane::Bulk, &messages).await.expect("pushed");
     }
 
-    /// The time of a look for newcomers where no project has anything in Redis, and all get in that it looks at.
-    async fn newcomers(&self) -> Duration {
+    /// The time of a top-up where no project has anything in Redis, and all get in that it looks at.
+    async fn top_up(&self) -> Duration {
         self.sql.batch_execute("UPDATE jobs SET state = 'waiting' WHERE state = 'enqueued'").await.expect("all wait");
         let start = Instant::now();
-        let fed = self.store.feed_newcomers(1000, 8).await.expect("fed");
+        let fed = self.store.top_up(1000, 1000, 200).await.expect("fed");
         let messages: Vec<Message> = fed.into_iter().map(|job| job.message).collect();
         self.queue.push_many(Lane::Bulk, &messages).await.expect("pushed");
         start.elapsed()

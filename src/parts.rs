@@ -8,6 +8,7 @@ use api::{ApiConfig, ApiServer};
 use futures::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::budget::{Budget, BudgetSettings};
+use shared::cadence::Cadence;
 use shared::crypto::KeyRing;
 use shared::platforms::tiktok::{TikTok, TikTokSettings as TikTokApp};
 use shared::queue::{Queue, Waiter};
@@ -78,14 +79,14 @@ impl Parts {
         Ok(Self { database_url: database.url, store, queue, tiktok, tokens, keyring })
     }
 
-    /// Starts the API, on `listener` if that is bound to its address already. `resync_every` is as the workers have it.
+    /// Starts the API, on `listener` if that is bound to its address already. `cadence` is as the workers have it.
     pub async fn start_api(
         self,
         settings: ApiSettings,
         listener: Option<TcpListener>,
         grace: Duration,
         metrics: Metrics,
-        resync_every: Option<Duration>,
+        cadence: Cadence,
     ) -> anyhow::Result<ApiServer> {
         let Self { database_url, queue, tiktok, tokens, keyring, .. } = self;
         let store = Store::open_with_timeout(&database_url, CONNECTIONS, API_STATEMENT_TIMEOUT)?;
@@ -96,8 +97,7 @@ impl Parts {
         });
         tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
-        let config =
-            ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, resync_every };
+        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, cadence };
         let started = match listener {
             Some(listener) => api::start_on(listener, config).await,
             None => api::start(config).await,

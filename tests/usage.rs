@@ -24,7 +24,7 @@ fn one_line(output: &Output, status: i32) -> String {
 }
 
 /// For every setting of the system a value that can't be used.
-const WRONG: [(&str, &str); 25] = [
+const WRONG: [(&str, &str); 28] = [
     ("DATABASE_URL", "mysql://user:hunter2@host/db"),
     ("REDIS_URL", "http://:hunter2@host"),
     ("REDIS_URL", "rediss+unix:///hunter2"),
@@ -39,7 +39,10 @@ const WRONG: [(&str, &str); 25] = [
     ("METRIQLAB_SHUTDOWN_GRACE", "soon"),
     ("METRIQLAB_WORKER_CONCURRENCY", "0"),
     ("METRIQLAB_METRICS_BIND", "on"),
+    ("METRIQLAB_WORKER_DEAF_AFTER", "5s"),
     ("METRIQLAB_RESYNC_EVERY", "daily"),
+    ("METRIQLAB_RESYNC_RECENT", "off"),
+    ("METRIQLAB_RESYNC_DEEP", "7"),
     ("METRIQLAB_HISTORY_KEEP", "29days"),
     ("METRIQLAB_LOG_FORMAT", "xml"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),

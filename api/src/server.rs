@@ -9,6 +9,7 @@ use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::web::Data;
+use shared::cadence::Cadence;
 use shared::crypto::KeyRing;
 use shared::overview::Looker;
 use shared::platforms::tiktok::TikTok;
@@ -60,8 +61,8 @@ pub struct ApiConfig {
     pub keyring: Arc<KeyRing>,
     /// The process's metrics.
     pub metrics: Metrics,
-    /// How old a creator's data may get where nobody says otherwise, as the workers have it: for the forecast.
-    pub resync_every: Option<Duration>,
+    /// The schedule, as the workers have it: for the forecast.
+    pub cadence: Cadence,
 }
 
 /// A running server.
@@ -107,7 +108,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
         console: Console::default(),
-        looker: Looker::of(config.store.clone(), config.queue.clone(), &config.tiktok, config.resync_every),
+        looker: Looker::of(config.store.clone(), config.queue.clone(), &config.tiktok, config.cadence),
         readiness: Probe::default(),
         error_docs: ErrorDocs::under(&config.settings.public_url),
         settings: config.settings,

@@ -16,16 +16,33 @@ const SHORTEST_PART: u32 = 16;
 const SHORTEST: Duration = Duration::from_secs(15 * 60);
 /// The part of the longest age that a new creator starts with.
 const FIRST_PART: u32 = 4;
-/// The deep tail is read after this many longest ages…
-pub const DEEP_TURNS: u32 = 7;
-/// …but at least this often, if the longest age allows.
-pub const DEEP: Duration = Duration::from_secs(7 * 24 * 3600);
-/// A videos' age up to which it is read at each turn: most of what moves is younger.
+/// How old a creator's data may get, if no setting says otherwise.
+pub const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// A video's age up to which it is read at each turn, likewise: most of what moves is younger.
 pub const RECENT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How old the other videos' numbers may get, likewise.
+pub const DEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// When a creator that is never synced by the schedule is looked at again, in case that its settings changed.
 pub const PAUSED: Duration = Duration::from_secs(24 * 3600);
 /// The longest gap that anybody can ask for. Beyond it is `off`.
 pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The schedule, as it is set for the whole fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cadence {
+    /// How old a creator's data may get where nobody says otherwise; `None`: as old as it likes.
+    pub every: Option<Duration>,
+    /// A video's age up to which it is read at each turn.
+    pub recent: Duration,
+    /// How old the numbers of the other videos, the deep tail, may get: then a turn reads all.
+    pub deep: Duration,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self { every: Some(EVERY), recent: RECENT, deep: DEEP }
+    }
+}
 
 /// How old a creator's data may get, as it can be set for a creator or a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +125,10 @@ pub fn time_to_turn(creator: CreatorId, now: DateTime<Utc>, gap: Duration) -> Du
     Duration::from_millis(half.saturating_add(to_place)).min(gap)
 }
 
-/// Whether a scheduled sync is to read all videos, not only the recent ones, by the time since all were read.
-pub fn is_deep_due(since_deep: Option<Duration>, longest: Option<Duration>) -> bool {
-    let longest = longest.unwrap_or(PAUSED);
-    let every = (longest * DEEP_TURNS).min(DEEP.max(longest));
-    since_deep.is_none_or(|since| since >= every)
+/// Whether a scheduled sync is to read all videos, not only the recent ones, by the time since all were read. A creator that
+/// is read more seldom than `deep` says is read as a whole at every turn.
+pub fn is_deep_due(since_deep: Option<Duration>, longest: Option<Duration>, deep: Duration) -> bool {
+    since_deep.is_none_or(|since| since >= deep.max(longest.unwrap_or(PAUSED)))
 }
 
 #[cfg(test)]
@@ -160,12 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_read_every_seventh_day_and_never_left() {
-        assert!(is_deep_due(None, Some(DAY)));
-        assert!(!is_deep_due(Some(DAY * 6), Some(DAY)));
-        assert!(is_deep_due(Some(DAY * 7), Some(DAY)));
-        assert!(is_deep_due(Some(DAY * 30), Some(DAY * 30)), "a slow creator's every turn is deep");
-        assert!(is_deep_due(Some(DAY), Some(Duration::from_secs(3600))));
+    fn the_tail_is_read_as_often_as_it_is_set_and_never_left() {
+        assert!(is_deep_due(None, Some(DAY), DEEP));
+        assert!(!is_deep_due(Some(DAY * 6), Some(DAY), DEEP));
+        assert!(is_deep_due(Some(DAY * 7), Some(DAY), DEEP));
+        assert!(is_deep_due(Some(DAY * 30), Some(DAY * 30), DEEP), "a slow creator's every turn is deep");
+        assert!(is_deep_due(Some(DAY), Some(DAY / 24), DAY) && !is_deep_due(Some(DAY / 2), Some(DAY / 24), DAY));
+        assert!(is_deep_due(Some(DAY), Some(DAY), Duration::ZERO), "every turn, if it is to be");
     }
 
     #[test]
@@ -183,6 +200,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_tail_gets_no_older_than_it_may_and_is_not_read_sooner(
+            longest in proptest::option::of(seconds(1..40_000_000)), deep in seconds(1..40_000_000),
+            turns in proptest::collection::vec(seconds(1..10_000_000), 1..60),
+        ) {
+            let age = deep.max(longest.unwrap_or(PAUSED));
+            let mut since = Duration::ZERO;
+            for turn in turns {
+                // A turn comes no later than the longest age.
+                let turn = turn.min(longest.unwrap_or(PAUSED));
+                since += turn;
+                prop_assert!(since < age + turn, "{since:?}");
+                if is_deep_due(Some(since), longest, deep) {
+                    prop_assert!(since >= age);
+                    since = Duration::ZERO;
+                }
+            }
+        }
+
         #[test]
         fn a_gap_stays_in_its_bounds(
             gap in proptest::option::of(seconds(1..10_000_000)), longest in seconds(1..40_000_000),

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::budget::{Budget, Quota, Snapshot};
+use crate::cadence::Cadence;
 use crate::platforms::tiktok::{ENDPOINTS, LIMITED_ENDPOINTS, TikTok};
 use crate::queue::{Depth, Lane, Queue, QueueError, WorkerInfo};
 use crate::store::lanes::{LaneSetting, LaneSettings};
@@ -72,6 +73,8 @@ pub struct LaneView {
     pub lane: Lane,
     /// What operators said of it.
     pub setting: LaneSetting,
+    /// The endpoints whose outage holds it: no job of it runs but those that look whether they are back.
+    pub held_by: Vec<&'static str>,
     /// What of it is in Redis; `None` without Redis.
     pub depth: Option<Depth>,
     /// Jobs that wait in Postgres; `None` if they are not counted yet.
@@ -123,22 +126,16 @@ pub struct Overview {
 }
 
 impl Looker {
-    /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `resync_every` hold where no
+    /// Looks through these. Without a budget, nothing is known of the quota's use. `quota` and `cadence` hold where no
     /// worker has said what it goes by.
-    pub fn new(
-        store: Store,
-        queue: Queue,
-        budget: Option<Arc<Budget>>,
-        quota: Quota,
-        resync_every: Option<Duration>,
-    ) -> Self {
+    pub fn new(store: Store, queue: Queue, budget: Option<Arc<Budget>>, quota: Quota, cadence: Cadence) -> Self {
         let counting = Mutex::new(Counting { counted: None, next: Next::At(Instant::now()) });
-        Self { store, queue, budget, told: Pace { resync_every, quota }, counting }
+        Self { store, queue, budget, told: Pace { cadence, quota }, counting }
     }
 
     /// The same for a process that calls TikTok.
-    pub fn of(store: Store, queue: Queue, tiktok: &TikTok, resync_every: Option<Duration>) -> Self {
-        Self::new(store, queue, Some(tiktok.budget()), tiktok.quota(), resync_every)
+    pub fn of(store: Store, queue: Queue, tiktok: &TikTok, cadence: Cadence) -> Self {
+        Self::new(store, queue, Some(tiktok.budget()), tiktok.quota(), cadence)
     }
 
     /// One look at everything. It fails without Postgres alone. What was last counted too long ago is waited for, for
@@ -157,16 +154,17 @@ impl Looker {
             Err(problem) => (None, Some(problem)),
         };
         let in_reach = redis.is_some();
+        let quota = self.quotas(pace.quota, in_reach, counts.as_ref()).await;
         Ok(Overview {
             at: Utc::now(),
-            lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), Utc::now()),
-            quota: self.quotas(pace.quota, in_reach, counts.as_ref()).await,
+            lanes: lanes(&settings, redis.as_ref(), counts.as_ref(), &quota, Utc::now()),
+            quota,
             held: if in_reach { self.held().await } else { Vec::new() },
             app_is_set: self.budget.is_some(),
             workers: redis.map(|redis| redis.workers),
             redis_problem,
             counts,
-            resync_every: pace.resync_every,
+            resync_every: pace.cadence.every,
             paces,
         })
     }
@@ -179,7 +177,7 @@ impl Looker {
             && Instant::now() >= due
         {
             is_old |= due.elapsed() >= COUNT_EVERY;
-            let count = tokio::spawn(count(self.store.clone(), pace.resync_every));
+            let count = tokio::spawn(count(self.store.clone(), pace.cadence));
             counting.next = Next::UnderWay(AbortOnDropHandle::new(count));
         }
         let Counting { counted, next } = &mut *counting;
@@ -240,13 +238,13 @@ impl Looker {
 }
 
 /// Counts, and says how long it took.
-async fn count(store: Store, resync_every: Option<Duration>) -> (Result<Counts, StoreError>, Duration) {
+async fn count(store: Store, cadence: Cadence) -> (Result<Counts, StoreError>, Duration) {
     let began = Instant::now();
     let counts = async {
         Ok(Counts {
             lanes: store.lane_counts().await?,
             creators: store.creator_counts().await?,
-            forecast: store.forecast(resync_every).await?,
+            forecast: store.forecast(cadence).await?,
             at: Utc::now(),
         })
     };
@@ -257,8 +255,11 @@ fn lanes(
     settings: &LaneSettings,
     redis: Option<&InRedis>,
     counts: Option<&Counts>,
+    quota: &[QuotaView],
     now: DateTime<Utc>,
 ) -> Vec<LaneView> {
+    let is_held = |view: &&QuotaView| view.snapshot.is_some_and(|snapshot| snapshot.probe_in().is_some());
+    let held: Vec<&'static str> = quota.iter().filter(is_held).map(|view| view.endpoint).collect();
     let view = |(place, lane): (usize, Lane)| {
         let counted = counts.and_then(|counts| counts.lanes.iter().find(|counts| counts.lane == lane.as_str()));
         let depth = redis.and_then(|redis| redis.depths.get(place).copied());
@@ -270,6 +271,7 @@ fn lanes(
         LaneView {
             lane,
             setting: settings.of(lane),
+            held_by: if lane == Lane::Bulk { held.clone() } else { Vec::new() },
             depth,
             waiting: number(|counts| counts.waiting),
             dead: number(|counts| counts.dead),
@@ -287,7 +289,7 @@ impl Overview {
             1 => None,
             _ => Some(
                 "The workers do not agree on cadence and quota: the forecast goes by the one that was started last. Give \
-                 all of them the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE.",
+                 all of them the same METRIQLAB_RESYNC_EVERY, _RECENT and _DEEP and TIKTOK_RATE_PER_MINUTE.",
             ),
         }
     }

@@ -12,6 +12,7 @@ mod support;
 
 use std::time::Duration;
 
+use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::platforms::{PageCursor, Profile, Scopes};
 use shared::store::checkpoints::Checkpoint;
@@ -31,6 +32,7 @@ fn result(listing: Option<Listed<'_>>, checkpoints: i32) -> SyncResult<'_> {
         changed: false,
         stale: false,
         resync_every: None,
+        recent: RECENT,
     }
 }
 

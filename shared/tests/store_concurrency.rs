@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
+use shared::cadence::RECENT;
 use shared::ids::JobId;
 use shared::platforms::Video;
 use shared::queue::{Final, Lane};
@@ -36,6 +37,7 @@ const NOTHING_LEFT: SyncResult<'static> = SyncResult {
     changed: false,
     stale: false,
     resync_every: None,
+    recent: RECENT,
 };
 
 fn failure() -> Failure {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
+use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile, Scopes, Video};
 use shared::queue::{Final, Lane};
@@ -131,6 +132,7 @@ fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [St
         changed: false,
         stale: false,
         resync_every: None,
+        recent: RECENT,
     }
 }
 

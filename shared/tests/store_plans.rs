@@ -46,8 +46,9 @@ async fn a_feed_reads_what_it_takes_however_much_waits() {
     with_a_backlog(&database, 50_000).await;
     let feed = include_str!("../src/store/feed.sql");
     let nobody = "'00000000-0000-0000-0000-000000000000'::uuid";
-    for newcomers in ["false", "true"] {
-        let plan = plan(&database, feed, &[nobody, "200", "100", newcomers]).await;
+    // As a feed asks, and as a look that tops up.
+    for (room, least, most) in [("100", "1", "NULL"), ("2000", "8", "200")] {
+        let plan = plan(&database, feed, &[nobody, "200", room, least, most]).await;
         let reads = reads_of_jobs(&plan);
         assert!(reads.iter().all(|read| !read.starts_with("Seq Scan")), "{plan}");
         // By their ids, those that were picked; and no others.

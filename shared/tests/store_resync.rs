@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use shared::budget::Quota;
-use shared::cadence::ResyncEvery;
+use shared::cadence::{Cadence, RECENT, ResyncEvery};
 use shared::ids::{BatchId, CreatorId, JobId, ProjectId, WorkerId};
 use shared::platforms::{Platform, Profile};
 use shared::store::audit::By;
@@ -97,6 +97,7 @@ fn nothing() -> SyncResult<'static> {
         changed: false,
         stale: false,
         resync_every: Some(DAY),
+        recent: RECENT,
     }
 }
 
@@ -180,12 +181,12 @@ async fn the_feeder_gives_each_project_its_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_with_nothing_in_redis_gets_in_though_another_has_filled_the_window() {
+async fn each_project_gets_its_part_in_though_another_has_filled_the_window() {
     let (database, large) = with_creators(50).await;
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
     assert_eq!(database.store.feed(None, 10, 20).await.unwrap().len(), 20);
-    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "the large one is in");
+    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "the large one has more");
     let small = database.project("small").await;
     add_creators(&database, small, "other", 5).await;
     execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE project_id = '{small}'")).await;
@@ -199,10 +200,14 @@ async fn a_project_with_nothing_in_redis_gets_in_though_another_has_filled_the_w
         ),
     )
     .await;
-    let fed = database.store.feed_newcomers(10, 2).await.unwrap();
+    let fed = database.store.top_up(10, 100, 2).await.unwrap();
     assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small]);
     assert!(fed.iter().all(|job| job.message.group == Some(small.into())));
-    assert!(database.store.feed_newcomers(10, 2).await.unwrap().is_empty(), "now both are in");
+    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "now both are in");
+    let fed = database.store.top_up(10, 100, 4).await.unwrap();
+    assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small], "topped up");
+    execute(&database, "UPDATE jobs SET state = 'retrying' WHERE state = 'enqueued'").await;
+    assert!(database.store.top_up(10, 100, 4).await.unwrap().is_empty(), "what waits for its next try is there, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -521,14 +526,19 @@ async fn ids_made_by_postgres_are_uuids_of_version_7_in_order() {
 async fn the_forecast_adds_up_the_cadences() {
     let (database, _) = with_creators(4).await;
     execute(&database, "UPDATE creators SET resync_gap = 60, video_count = 41").await;
-    let forecast = database.store.forecast(Some(DAY)).await.unwrap();
+    let daily = Cadence { every: Some(DAY), ..Cadence::default() };
+    let forecast = database.store.forecast(daily).await.unwrap();
     assert_eq!((forecast.creators, forecast.syncs_per_minute, forecast.pages_per_minute), (4, 4.0, 12.0));
-    assert_eq!(database.store.forecast(None).await.unwrap().creators, 0);
+    assert_eq!(database.store.forecast(Cadence { every: None, ..daily }).await.unwrap().creators, 0);
     // Five videos are young: one page at each turn, and the two others once a week.
     execute(&database, "UPDATE creators SET recent_videos = 5").await;
-    let pages = async || database.store.forecast(Some(DAY)).await.unwrap().pages_per_minute;
+    let pages_at = async |cadence| database.store.forecast(cadence).await.unwrap().pages_per_minute;
+    let pages = async || pages_at(daily).await;
     let expected = 4.0 * (1.0 + 2.0 / (7.0 * 24.0 * 60.0));
     assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+    // And twice as often, where the older ones may not get older than so.
+    let often = pages_at(Cadence { deep: DAY * 7 / 2, ..daily }).await;
+    assert!((often - 4.0 * (1.0 + 4.0 / (7.0 * 24.0 * 60.0))).abs() < 1e-6, "{often}");
     // A slow creator's every turn reads all.
     execute(&database, "UPDATE creators SET resync_gap = NULL, resync_every = 2592000").await;
     let expected = 4.0 * 3.0 / (30.0 * 24.0 * 60.0);
@@ -545,23 +555,30 @@ async fn a_sync_that_has_listed_the_videos_says_how_many_are_young() {
     };
     let videos = [aged("new", 1), aged("young", 89), aged("old", 91)];
     let ids = ["new", "young", "old"].map(str::to_owned);
+    let recent = std::cell::Cell::new(RECENT);
     let sync = async |listing| {
         let OpenSync::New(id) = database.store.open_sync(project, creator, None).await.unwrap() else { panic!("new") };
         let job = database.start(id).await;
-        let result = SyncResult { videos: &videos, listing, ..nothing() };
+        let result = SyncResult { videos: &videos, listing, recent: recent.get(), ..nothing() };
         database.store.finish_sync(job.fence(), &result).await.unwrap();
         database.count("SELECT COALESCE(recent_videos, -1) FROM creators").await
     };
     assert_eq!(sync(None).await, -1, "it may read the profile alone");
     assert_eq!(sync(Some(Listed { ids: &ids, down_to: None })).await, 2);
     assert_eq!(sync(Some(Listed { ids: &ids[..1], down_to: None })).await, 1, "what is not listed is not read");
+    recent.set(DAY * 92);
+    assert_eq!(sync(Some(Listed { ids: &ids, down_to: None })).await, 3, "by the age that was set");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_workers_go_by_is_known_while_they_live_and_the_last_one_after() {
     let database = Database::create().await;
     let pace = |hours: u32, requests| Pace {
-        resync_every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()),
+        cadence: Cadence {
+            every: Some(DAY / 24 * hours).filter(|every| !every.is_zero()),
+            recent: DAY * 30,
+            deep: DAY,
+        },
         quota: Quota { requests, window: Duration::from_millis(2500) },
     };
     let paces = async || database.store.paces().await.unwrap();
@@ -571,6 +588,13 @@ async fn what_the_workers_go_by_is_known_while_they_live_and_the_last_one_after(
         database.store.note_pace(worker, pace(24, 600)).await.unwrap();
     }
     assert_eq!(paces().await, [pace(24, 600)], "they agree");
+    // A worker of the version before says nothing of what it has no setting for.
+    execute(&database, "UPDATE worker_paces SET resync_recent = NULL, resync_deep = NULL").await;
+    let plain = Cadence { every: Some(DAY), ..Cadence::default() };
+    assert_eq!(paces().await, [Pace { cadence: plain, ..pace(24, 600) }]);
+    for worker in workers {
+        database.store.note_pace(worker, pace(24, 600)).await.unwrap();
+    }
     database.store.note_pace(workers[1], pace(0, 600)).await.unwrap();
     assert_eq!(paces().await, [pace(24, 600), pace(0, 600)], "the one that was started last goes first");
     execute(&database, "UPDATE worker_paces SET seen_at = now() - interval '2 min'").await;

@@ -33,7 +33,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         let problem = "METRIQLAB_BIND: any free port is none that TikTok can send browsers to; name one, or set METRIQLAB_PUBLIC_URL";
         return Err(UsageError(problem.into()).into());
     }
-    let (grace, resync_every) = (args.shutdown.check()?, args.resync.check()?);
+    let (grace, cadence) = (args.shutdown.check()?, args.resync.check()?);
     let common = Common {
         database: args.database.require()?,
         redis: args.redis.require()?,
@@ -43,7 +43,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let metrics = shared::telemetry::init_metrics()?;
     let parts = Parts::new(common, settings.public_url.with_path(CALLBACK_PATH))?;
     let public_url = settings.public_url.clone();
-    let server = parts.start_api(settings, None, grace, metrics, resync_every).await?;
+    let server = parts.start_api(settings, None, grace, metrics, cadence).await?;
     tracing::info!(address = %server.addr(), %public_url, "the API is ready");
     signals.stop().await;
     tracing::info!("stopping: requests under way are finished");

@@ -32,12 +32,20 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     };
     // Nobody would read them otherwise.
     let metrics = settings.metrics_bind.map(|_| shared::telemetry::init_metrics()).transpose()?;
-    let concurrency = settings.concurrency;
+    let (concurrency, deaf_after) = (settings.concurrency, settings.deaf_after);
     // A worker sends no browser anywhere.
     let worker = Parts::new(common, String::new())?.start_worker(settings, grace, metrics)?;
     tracing::info!(concurrency, "the worker is ready");
-    signals.stop().await;
+    let is_deaf = tokio::select! {
+        () = signals.stop() => false,
+        () = worker.deaf() => true,
+    };
     tracing::info!("stopping: what runs is finished or given back");
     worker.stop().await;
+    anyhow::ensure!(
+        !is_deaf,
+        "this worker has fetched nothing for {} although Redis answers: start it anew, and keep its log for a report",
+        humantime::format_duration(deaf_after.unwrap_or_default()),
+    );
     Ok(())
 }

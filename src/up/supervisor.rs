@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
 use shared::secret_token::SecretToken;
-use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings};
+use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings, WorkerSettings};
 use shared::store::Store;
 use shared::store::keys::NewKey;
 use url::Url;
@@ -90,9 +90,11 @@ async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(Syste
         key: SecretString::from(key.expose()),
         sandbox: sandbox.as_ref().map(Sandbox::base_url),
     };
-    let resync_every = plan.worker.resync_every;
-    let worker = parts.clone().start_worker(plan.worker, plan.grace, Some(metrics.clone()))?;
-    let api = parts.start_api(api, Some(listener), plan.grace, metrics, resync_every).await?;
+    let cadence = plan.worker.cadence;
+    // Nobody would start it anew.
+    let own = WorkerSettings { deaf_after: None, ..plan.worker };
+    let worker = parts.clone().start_worker(own, plan.grace, Some(metrics.clone()))?;
+    let api = parts.start_api(api, Some(listener), plan.grace, metrics, cadence).await?;
     home.keep_addresses(&greeting.url, greeting.sandbox.as_deref())?;
     Ok((System { api, worker, sandbox, postgres, redis }, greeting))
 }

@@ -15,6 +15,7 @@ mod support;
 
 mod cluster;
 mod dashboard;
+mod deaf;
 mod deeds;
 mod doctor;
 mod faults;

@@ -74,7 +74,7 @@ async fn the_wait_is_the_clients_to_choose() {
     let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;
     assert_eq!(seen.data(200)["status"], "queued");
     assert_eq!(seen.data(200)["creatorId"], id.as_str());
-    // A client that hangs up does not end its job.
+    // It goes on, though nobody waits for it any more.
     system.add_worker();
     system.settled().await;
     let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;

@@ -27,12 +27,13 @@ const WINDOW: (u64, u64) = (64, 1000);
 const MOST_IN_REDIS: u64 = 5000;
 /// Projects that take turns in one tick; the next tick goes on after the last of them.
 const PROJECTS: i32 = 200;
-/// While there is no room, a project that has nothing in Redis gets in all the same, with so many jobs; the lane sees to it
-/// that they have their turns. So Redis holds at most so many more for each project.
-const NEWCOMERS_JOBS: i64 = 8;
-/// How often they are looked for, and among how many projects that have something waiting.
-const NEWCOMERS_EVERY: Duration = Duration::from_secs(1);
-const NEWCOMERS_AMONG: i32 = 1000;
+/// What others have there keeps no project out: while there is no room, each gets in all the same, up to so many jobs that
+/// it has in Redis; the lane sees to it that they have their turns. So Redis holds at most so many more for each project.
+const MOST_EACH: i64 = 200;
+/// How often they are topped up, how many projects that have something waiting, and with about how many jobs in all.
+const TOP_UP_EVERY: Duration = Duration::from_secs(1);
+const TOP_UP_PROJECTS: i32 = 1000;
+const TOP_UP_ROOM: i64 = 1000;
 
 /// Why a tick broke off.
 #[derive(Debug, thiserror::Error)]
@@ -44,22 +45,24 @@ enum TickError {
 }
 
 /// Schedules until it is dropped. `every` is how old data may get where nobody says otherwise; `lanes`, what operators have
-/// said of the lanes, as far as it is known.
+/// said of the lanes, as far as it is known; `outage`, whether one of the platform's holds the bulk lane.
 pub(crate) async fn run(
     store: Store,
     queue: Queue,
     every: Option<Duration>,
     lanes: watch::Receiver<Option<LaneSettings>>,
+    outage: watch::Receiver<bool>,
 ) {
     let mut scheduler = Scheduler {
         store,
         queue,
         every,
         lanes,
+        outage,
         pulled_in: every.is_none(),
         after: None,
         window: WINDOW.0,
-        newcomers_at: None,
+        topped_up_at: None,
     };
     let mut broken = false;
     let mut pause = BUSY;
@@ -90,14 +93,15 @@ struct Scheduler {
     queue: Queue,
     every: Option<Duration>,
     lanes: watch::Receiver<Option<LaneSettings>>,
+    outage: watch::Receiver<bool>,
     /// Whether every creator's next turn lies within `every`, which may have been longer in the life before.
     pulled_in: bool,
     /// The project that had the last turn.
     after: Option<ProjectId>,
     /// How many ready jobs Redis gets.
     window: u64,
-    /// When newcomers were last looked for.
-    newcomers_at: Option<Instant>,
+    /// When the projects were last topped up.
+    topped_up_at: Option<Instant>,
 }
 
 impl Scheduler {
@@ -132,10 +136,14 @@ impl Scheduler {
         let depth = self.queue.depth(Lane::Bulk).await?;
         // Suspects run one at a time, however many slots are free: they feed nobody.
         let ready = depth.ready.saturating_sub(depth.suspects);
+        if *self.outage.borrow() {
+            self.feed_a_look(ready).await?;
+            return Ok(false);
+        }
         self.window = window_for(self.window, ready);
         let room = room_for(self.window, ready, depth.delayed.saturating_add(depth.suspects));
         if room == 0 {
-            self.let_newcomers_in().await?;
+            self.top_up().await?;
             return Ok(ready > 0);
         }
         let fed = self.store.feed(self.after, PROJECTS, i64::try_from(room).unwrap_or(CHUNK)).await?;
@@ -148,13 +156,22 @@ impl Scheduler {
         Ok(was_at_the_end || is_fed)
     }
 
-    /// A project with few jobs does not wait until the window that another one has filled is empty.
-    async fn let_newcomers_in(&mut self) -> Result<(), TickError> {
-        if self.newcomers_at.is_some_and(|at| at.elapsed() < NEWCOMERS_EVERY) {
+    /// During an outage nothing goes on to Redis but what the next look at the platform needs: one job, if none is there.
+    async fn feed_a_look(&self, ready: u64) -> Result<(), TickError> {
+        if ready > 0 {
             return Ok(());
         }
-        self.newcomers_at = Some(Instant::now());
-        let fed = self.store.feed_newcomers(NEWCOMERS_AMONG, NEWCOMERS_JOBS).await?;
+        let fed = self.store.feed(None, 1, 1).await?;
+        self.push(fed).await.map(|_| ())
+    }
+
+    /// A project does not wait until there is room again that another one's jobs have taken.
+    async fn top_up(&mut self) -> Result<(), TickError> {
+        if self.topped_up_at.is_some_and(|at| at.elapsed() < TOP_UP_EVERY) {
+            return Ok(());
+        }
+        self.topped_up_at = Some(Instant::now());
+        let fed = self.store.top_up(TOP_UP_PROJECTS, TOP_UP_ROOM, MOST_EACH).await?;
         self.push(fed).await.map(|_| ())
     }
 

@@ -130,3 +130,84 @@ async fn push(queue: &Queue, jobs: &[OpenJob]) -> Result<u64, SweepError> {
     }
     Ok(pushed)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use secrecy::SecretString;
+    use shared::platforms::Platform;
+    use shared::queue::{Gates, Outcome, WorkerPool, WorkerSettings};
+    use shared::store::connections::NewConnection;
+    use shared::store::credentials::{Account, SealedPair};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// DESIGN: what Redis has forgotten is pushed again within so long.
+    const PROMISED: Duration = Duration::from_secs(10);
+    /// After a flush the sweeper is told nothing until every worker must have said what it runs.
+    const SETTLES: Duration = Duration::from_secs(3);
+
+    fn variable(name: &str) -> String {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
+    }
+
+    async fn store() -> Store {
+        shared::telemetry::init_tls();
+        let server = variable("METRIQLAB_TEST_DATABASE_URL");
+        let name = format!("sweeper_{}", Uuid::new_v4().simple());
+        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.expect("Postgres");
+        tokio::spawn(connection);
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        let mut url = url::Url::parse(&server).expect("a URL");
+        url.set_path(&name);
+        let store = Store::open(&SecretString::from(url.to_string()), 4).expect("a store");
+        store.migrate().await.expect("migrated");
+        store
+    }
+
+    /// A connection whose first sync is written down, and never pushed.
+    async fn forgotten_job(store: &Store) -> JobId {
+        let pair = SealedPair {
+            access_token: b"sealed".to_vec(),
+            refresh_token: None,
+            scopes: "user.info.basic".into(),
+            access_expires_in: Duration::from_secs(7200),
+            refresh_expires_in: None,
+        };
+        let new = NewConnection {
+            project: store.add_key("project", &[1; 32], "mlk_test").await.expect("a project"),
+            account: Account { platform: Platform::Tiktok, app: "app".into(), external_id: "open-1".into() },
+            pair,
+            granted_at: Utc::now(),
+            missing_scopes: String::new(),
+            external_ref: None,
+            lease_owner: Uuid::new_v4(),
+        };
+        store.connect(&new, None).await.expect("a connection").sync.expect("a first sync")
+    }
+
+    /// Not by a clock, which a machine at its limits would make worth nothing: one look is enough, and they come often enough.
+    #[tokio::test]
+    async fn one_look_pushes_what_redis_has_forgotten_and_two_come_within_what_is_promised() {
+        let store = store().await;
+        let queue = Queue::connect(&variable("METRIQLAB_TEST_REDIS_URL"), &format!("test-{}", Uuid::new_v4()))
+            .expect("a queue");
+        let id = forgotten_job(&store).await;
+        // It registers, and takes nothing.
+        let pool =
+            WorkerPool::start_gated(&queue, WorkerSettings::default(), &Gates::closed(), async |_| Outcome::Gone);
+        let began = Instant::now();
+        while queue.unknown(&[id]).await.expect("Redis") != Sweep::Unknown(vec![id]) {
+            assert!(began.elapsed() < Duration::from_secs(60), "Redis does not say what it knows");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(sweep(&store, &queue, None).await.expect("a sweep"), None);
+        assert_eq!(queue.unknown(&[id]).await.expect("Redis"), Sweep::Unknown(Vec::new()));
+        assert_eq!(queue.depth(Lane::Sync).await.expect("Redis").ready, 1);
+        pool.stop(Duration::ZERO).await;
+        // One look may be on its way already, and have read before.
+        let look = PAUSE.1 + SLICE + MOMENT;
+        assert!(SETTLES + look * 2 <= PROMISED, "{look:?} from look to look");
+    }
+}

@@ -213,6 +213,7 @@ fn count(count: Option<u64>, numbers: Numbers) -> String {
 impl LaneLine {
     fn new(view: &LaneView, numbers: Numbers) -> Self {
         let (class, state) = match view.setting.state {
+            LaneState::Open if !view.held_by.is_empty() => ("bad", "Held: TikTok fails"),
             LaneState::Open => ("good", "Open"),
             LaneState::Paused => ("warn", "Paused"),
             LaneState::Draining => ("warn", "Draining"),

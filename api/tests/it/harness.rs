@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use shared::api_key::ApiKey;
 use shared::budget::{Budget, BudgetSettings};
+use shared::cadence::Cadence;
 use shared::crypto::KeyRing;
 use shared::ids::{CreatorId, ProjectId};
 use shared::key_scopes::KeyScope;
@@ -226,7 +227,7 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
     let keyring = Arc::new(keyring);
     let rows = store.clone();
     ApiConfig {
-        resync_every: Some(Duration::from_secs(86_400)),
+        cadence: Cadence::default(),
         settings: settings_of(options),
         grace: Duration::from_secs(5),
         store: store.clone(),

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use shared::ids::{CreatorId, JobId};
 use shared::queue::{Final, Lane};
 use shared::store::jobs::{Failure, Fence, Start};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::{Answer, Client, Options, World, eventually, send};
 
@@ -184,14 +186,49 @@ async fn what_is_promised_is_pushed_to_its_lane() {
     assert_eq!(ready(Lane::Revoke).await, 1);
 }
 
+/// Asks, and hangs up for good while the request waits for Postgres: a reset, which the server notices at once.
+async fn hang_up_while_it_waits(world: &World, method: &Method, path: &str) {
+    let mut stream = TcpStream::connect(world.api.addr()).await.expect("connected");
+    let key = &world.client.key;
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let sql = world.sql().await;
+    eventually("it waits for the lock", || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'jobs'::regclass \
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let row = sql.query_one(waiting, &[]).await.expect("a row");
+        (row.get::<_, i64>(0) > 0).then_some(())
+    })
+    .await;
+    stream.set_zero_linger().expect("set");
+    drop(stream);
+    // Connections go to the server's threads in turn: each has looked at its own again after these.
+    for _ in 0..64 {
+        let fresh = Client::new(&world.base, key);
+        assert_eq!(send(fresh.bare(Method::GET, "/healthz")).await.status, 200);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_does_not_end_its_job() {
+async fn a_client_that_hangs_up_ends_nothing_that_it_asked_for() {
     let world = World::start().await;
     let creator = world.creator("open-1").await;
-    let asking = in_background(&world.client, Method::POST, sync_path(creator));
-    let job = open_job(&world, creator, "sync").await;
-    asking.abort();
-    assert_eq!(world.client.get(&format!("/api/v1/jobs/{job}")).await.data(200)["status"], "queued");
+    let asked = [
+        (Method::POST, sync_path(creator), "sync", Lane::Sync),
+        (Method::DELETE, format!("/api/v1/creators/{creator}"), "revoke", Lane::Revoke),
+    ];
+    for (method, path, kind, lane) in asked {
+        let mut sql = world.sql().await;
+        let lock = sql.transaction().await.expect("a transaction");
+        lock.batch_execute("LOCK TABLE jobs IN EXCLUSIVE MODE").await.expect("locked");
+        hang_up_while_it_waits(&world, &method, &path).await;
+        lock.rollback().await.expect("unlocked");
+        open_job(&world, creator, kind).await;
+        eventually("it is pushed", || async {
+            (world.queue.depth(lane).await.expect("Redis").ready == 1).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
+use shared::cadence::RECENT;
 use shared::ids::{CreatorId, ProjectId};
 use shared::platforms::Video;
 use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Waiter, WorkerPool, WorkerSettings};
@@ -97,6 +98,7 @@ async fn finish(store: &Store, job: &Job, videos: &[Video]) -> Outcome {
         missing_scopes: "",
         changed: false,
         resync_every: None,
+        recent: RECENT,
         checkpoints: 0,
         stale: false,
     };

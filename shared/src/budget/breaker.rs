@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rand::Rng as _;
 use redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::Class;
 use super::connection::Connection;
@@ -56,6 +56,13 @@ impl Pauses {
     }
 }
 
+/// What admit.lua says: a request may be sent…
+const CLOSED: u8 = 0;
+/// …or is a look at an endpoint that is held…
+const LOOK: u8 = 1;
+/// …or may not be sent.
+const HELD: u8 = 2;
+
 /// How long Redis may take to answer. The permit that waits for it must not get old.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -93,6 +100,8 @@ pub(super) struct Breaker {
     failing: String,
     pauses: Pauses,
     connection: Mutex<Connection>,
+    /// Whether it is open, as far as this process has heard.
+    open: watch::Sender<bool>,
     /// How long Redis may take to answer.
     patience: Duration,
     /// Instead of Redis's own clock: so that a simulated hour takes seconds.
@@ -115,6 +124,7 @@ impl Breaker {
             state: key(base),
             failing: format!("{base}:failing"),
             connection: Mutex::new(connection),
+            open: watch::Sender::new(false),
             patience: PATIENCE,
             clock: None,
         }
@@ -130,27 +140,49 @@ impl Breaker {
 
     /// Whether a request may be sent; `Err`: not, and when to come back.
     pub(super) async fn admit(&self, class: Class) -> Result<Admission, Duration> {
-        let mut call = ADMIT.prepare_invoke();
-        call.key(&self.state).key(&self.failing).arg(or_empty(self.clock));
-        call.arg(u8::from(class == Class::Interactive)).arg(micros(self.pauses.interactive));
-        call.arg(micros(self.pauses.longest));
-        let (verdict, wait, news): (u8, u64, u8) = match self.invoke(&call).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::debug!(endpoint = self.endpoint, error, "the breaker can't be asked");
-                return Ok(Admission { success_is_news: false });
-            }
+        let Some((verdict, wait, news)) = self.ask(class, false).await else {
+            return Ok(Admission { success_is_news: false });
         };
-        self.show(verdict != 0);
-        if verdict == 2 {
-            counter!("metriqlab_breaker_held_total", "endpoint" => self.endpoint, "class" => class.as_str())
-                .increment(1);
-            return Err(jittered(Duration::from_micros(wait)));
+        if verdict == HELD {
+            return Err(self.hold(class, wait));
         }
-        if verdict == 1 {
+        if verdict == LOOK {
             counter!("metriqlab_breaker_probes_total", "endpoint" => self.endpoint).increment(1);
         }
         Ok(Admission { success_is_news: news == 1 })
+    }
+
+    /// Whether a request would be held now, and when to come back. Takes no look: a request that is not held is still to be
+    /// admitted. Costs nothing while the breaker is closed, as far as this process has heard.
+    pub(super) async fn held(&self, class: Class) -> Option<Duration> {
+        if !*self.open.borrow() {
+            return None;
+        }
+        let (verdict, wait, _) = self.ask(class, true).await?;
+        (verdict == HELD).then(|| self.hold(class, wait))
+    }
+
+    /// The script's answer; `None` without Redis.
+    async fn ask(&self, class: Class, only_asks: bool) -> Option<(u8, u64, u8)> {
+        let mut call = ADMIT.prepare_invoke();
+        call.key(&self.state).key(&self.failing).arg(or_empty(self.clock));
+        call.arg(u8::from(class == Class::Interactive)).arg(micros(self.pauses.interactive));
+        call.arg(micros(self.pauses.longest)).arg(u8::from(only_asks));
+        match self.invoke::<(u8, u64, u8)>(&call).await {
+            Ok(answer) => {
+                self.show(answer.0 != CLOSED);
+                Some(answer)
+            }
+            Err(error) => {
+                tracing::debug!(endpoint = self.endpoint, error, "the breaker can't be asked");
+                None
+            }
+        }
+    }
+
+    fn hold(&self, class: Class, wait: u64) -> Duration {
+        counter!("metriqlab_breaker_held_total", "endpoint" => self.endpoint, "class" => class.as_str()).increment(1);
+        jittered(Duration::from_micros(wait))
     }
 
     /// The endpoint gave an answer: good or bad news for the creator, but it works.
@@ -196,8 +228,15 @@ impl Breaker {
         }
     }
 
-    fn show(&self, open: bool) {
+    /// Notes what was heard of it.
+    pub(super) fn show(&self, open: bool) {
         show(self.endpoint, f64::from(u8::from(open)));
+        self.open.send_if_modified(|before| std::mem::replace(before, open) != open);
+    }
+
+    /// Whether it is open, as far as this process has heard.
+    pub(super) fn heard(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
     }
 
     /// Its connection, to the node that holds the endpoint's keys.

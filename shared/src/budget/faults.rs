@@ -186,9 +186,13 @@ async fn looks_come_one_at_a_time_at_growing_intervals_and_the_first_good_answer
         assert_eq!(stands.breaker, BreakerState::Open { probe_in });
         now += micros(probe_in);
         breaker.set_clock(now - 1);
+        breaker.held(Class::Bulk).await.expect("too early");
         breaker.admit(Class::Bulk).await.expect_err("too early");
         breaker.set_clock(now);
         other.set_clock(now);
+        for _ in 0..2 {
+            assert_eq!(breaker.held(Class::Bulk).await, None, "to ask takes no look");
+        }
         drop(breaker.admit(Class::Bulk).await.expect("a look"));
         other.admit(Class::Bulk).await.expect_err("one at a time");
         assert!(breaker.failed("any").await.is_some(), "it stays open");
@@ -199,7 +203,9 @@ async fn looks_come_one_at_a_time_at_growing_intervals_and_the_first_good_answer
     breaker.set_clock(now + 1_000_000);
     let look = breaker.admit(Class::Interactive).await.expect("a look");
     breaker.admit(Class::Interactive).await.expect_err("one a second");
+    assert!(*breaker.heard().borrow(), "it has met it");
     breaker.answered(look).await;
+    assert!(!*breaker.heard().borrow());
     drop(breaker.admit(Class::Bulk).await.expect("closed"));
     drop(other.admit(Class::Bulk).await.expect("for everybody"));
 }

@@ -250,6 +250,17 @@ impl Budget {
         self.breaker(endpoint).admit(class).await
     }
 
+    /// Whether a request to `endpoint` would be held now, and when to come back: asked before a permit is waited for, which
+    /// would be wasted. [`admit`](Self::admit) has the last word.
+    pub async fn held(&self, endpoint: &'static str, class: Class) -> Option<Duration> {
+        self.breaker(endpoint).held(class).await
+    }
+
+    /// Whether `endpoint` is held after an outage, as far as this process has heard by its own requests and looks.
+    pub(crate) fn heard_of_outage(&self, endpoint: &'static str) -> watch::Receiver<bool> {
+        self.breaker(endpoint).heard()
+    }
+
     /// An admitted request was answered, well or not, by a platform that works.
     pub async fn answered(&self, endpoint: &'static str, admission: Admission) {
         self.breaker(endpoint).answered(admission).await;

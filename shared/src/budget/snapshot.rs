@@ -46,10 +46,13 @@ impl Budget {
     pub async fn snapshot(&self, endpoint: &'static str) -> Result<Snapshot, BudgetError> {
         let base = self.base(endpoint);
         let breaker = self.breaker(endpoint);
-        look(&mut *breaker.connection().await, &base, self.settings.limits(), None).await.map_err(|error| {
+        let read = look(&mut *breaker.connection().await, &base, self.settings.limits(), None).await;
+        let snapshot = read.map_err(|error| {
             tracing::debug!(endpoint, %error, "the budget can't be read");
             BudgetError::Unavailable
-        })
+        })?;
+        breaker.show(snapshot.probe_in().is_some());
+        Ok(snapshot)
     }
 
     /// Reads how `endpoint` stands and sets its gauges.

@@ -117,21 +117,24 @@ impl Queue {
         }
         let servers = RedisServers::parse(url)?;
         measure::describe();
+        Ok(Self::over(servers, Channels::new(prefix), |lane| LaneKeys::new(prefix, lane)))
+    }
+
+    /// The same lanes over connections of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::over(self.servers().clone(), self.channels().clone(), |lane| self.keys(lane).clone())
+    }
+
+    fn over(servers: RedisServers, channels: Channels, keys: impl Fn(Lane) -> LaneKeys) -> Self {
         let one_server = (!servers.is_cluster()).then(|| Arc::new(Link::new(servers.clone(), "")));
         let place = |lane| {
-            let keys = LaneKeys::new(prefix, lane);
+            let keys = keys(lane);
             let link = one_server.clone().unwrap_or_else(|| Arc::new(Link::new(servers.clone(), &keys.jobs)));
             Place { keys, link }
         };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                revoke: place(Lane::Revoke),
-                sync: place(Lane::Sync),
-                bulk: place(Lane::Bulk),
-                servers,
-                channels: Channels::new(prefix),
-            }),
-        })
+        let (revoke, sync, bulk) = (place(Lane::Revoke), place(Lane::Sync), place(Lane::Bulk));
+        Self { inner: Arc::new(Inner { servers, revoke, sync, bulk, channels }) }
     }
 
     /// Queues a message, to run at once or after `delay`. A job that the lane knows already, in whatever state, stays

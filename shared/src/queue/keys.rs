@@ -149,12 +149,28 @@ mod tests {
             ("forget", include_str!("scripts/forget.lua")),
             ("unknown", include_str!("scripts/unknown.lua")),
             ("depth", include_str!("scripts/depth.lua")),
+            ("admit", include_str!("../budget/scripts/admit.lua")),
+            ("close", include_str!("../budget/scripts/close.lua")),
+            ("fail", include_str!("../budget/scripts/fail.lua")),
+            ("grant", include_str!("../budget/scripts/grant.lua")),
+            ("heal", include_str!("../budget/scripts/heal.lua")),
+            ("snapshot", include_str!("../budget/scripts/snapshot.lua")),
+            ("start", include_str!("../budget/scripts/start.lua")),
         ] {
+            // `local log, state = KEYS[1], KEYS[2]`
+            let names: Vec<&str> = script
+                .lines()
+                .filter_map(|line| line.strip_prefix("local ")?.split_once(" = KEYS["))
+                .flat_map(|(names, _)| names.split(", "))
+                .collect();
             for line in script.lines().filter(|line| line.contains("redis.call(")) {
                 for call in line.split("redis.call(").skip(1) {
                     let first: String = call.split(')').next().unwrap_or_default().to_owned();
-                    let declared =
-                        first.contains("KEYS[") || first == "'TIME'" || first.starts_with("'PUBLISH', ARGV[");
+                    let key = first.split(", ").nth(1).unwrap_or_default();
+                    let declared = first.contains("KEYS[")
+                        || names.contains(&key)
+                        || first == "'TIME'"
+                        || first.starts_with("'PUBLISH', ARGV[");
                     assert!(declared, "{name}: {line}");
                 }
                 for all in ["'KEYS'", "HGETALL", "SMEMBERS", "HKEYS", "HVALS", "LREM", "'SCAN'"] {

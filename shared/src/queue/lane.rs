@@ -1,8 +1,10 @@
 //! One lane in one worker process: what it holds, and the task that fetches for it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -11,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::claims::{ClaimId, Claims, Fetched, FetchedJob};
 use super::feed::{Feed, Job, Lease};
-use super::gates::Gates;
+use super::gates::{Gates, Passage};
 use super::slots::{Slot, Slots, SuspectPermit, SuspectSlot};
 use super::{CHUNK, Delivery, Lane, Message, Outcome, Waiting, WorkerSettings};
 use crate::ids::JobId;
@@ -183,13 +185,12 @@ impl LaneState {
                 () = stop.cancelled() => return None,
                 slot = self.free_slot() => slot?,
             };
-            if !self.gates.is_open(self.lane()) {
+            let Some(slot) = self.through_gate(slot) else {
                 // Closed while we waited for the slot. A suspect's permit is not kept from the other lanes meanwhile.
                 suspect = None;
-                drop(slot);
                 self.wait_at_gate(stop).await;
                 continue;
-            }
+            };
             match self.fetch_once(slot, suspect.take()).await {
                 Ok(fetched) => {
                     backoff = SHORTEST_BACKOFF;
@@ -215,6 +216,15 @@ impl LaneState {
         }
     }
 
+    /// As many of these slots as the gate lets through.
+    fn through_gate(&self, mut slot: Slot) -> Option<Slot> {
+        match self.gates.passage(self.lane()) {
+            Passage::All => Some(slot),
+            Passage::One => slot.split(),
+            Passage::Nothing => None,
+        }
+    }
+
     async fn wait_at_gate(&self, stop: &CancellationToken) {
         self.full.store(true, Ordering::Release);
         tokio::select! {
@@ -234,8 +244,13 @@ impl LaneState {
         while self.unconfirmed.load(Ordering::Acquire) > UNCONFIRMED {
             self.confirmed.notified().await;
         }
+        let mut acquiring = pin!(self.slots.acquire(self.lane()));
+        // Who finds one at once has waited for none: a fetch that failed and is tried again is none the younger for it.
+        if let Poll::Ready(slot) = futures::poll!(acquiring.as_mut()) {
+            return slot;
+        }
         self.full.store(true, Ordering::Release);
-        let slot = self.slots.acquire(self.lane()).await;
+        let slot = acquiring.await;
         *lock(&self.last_fetch) = Instant::now();
         self.full.store(false, Ordering::Release);
         slot
@@ -250,6 +265,9 @@ impl LaneState {
         let mut fetched = self.claims.fetch(first, slot.count(), suspect.is_some()).await?;
         *lock(&self.last_fetch) = Instant::now();
         let jobs = std::mem::take(&mut fetched.jobs);
+        if !jobs.is_empty() {
+            self.gates.went_through(self.lane());
+        }
         self.hand_over(jobs, slot, suspect);
         Ok(fetched)
     }

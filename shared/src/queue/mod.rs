@@ -71,7 +71,7 @@
 //! | f15, f16 nothing wakes a worker | `every_lane_is_served_and_the_trace_travels`, `an_idle_worker_starts_a_delayed_job_on_time_by_its_one_timer` (the safety poll is a minute in them) |
 //! | f17, f29 an undeclared key, names with `:` | `every_key_of_a_lane_has_the_lanes_hash_tag`; each script lists its KEYS |
 //! | f18, t9 answers time out after 500 ms, and Redis had claimed | `a_fetch_that_times_out_after_redis_claimed_is_made_good`, `a_claim_whose_answer_was_lost_is_given_back_and_runs` |
-//! | f19 the worker's clock; crashes are not counted | scripts use Redis's `TIME`; `a_job_that_kills_its_workers_runs_alone_and_is_declared_dead_in_the_end` |
+//! | f19 the worker's clock; crashes are not counted | scripts use Redis's `TIME` (`clocks.rs`); `a_job_that_kills_its_workers_runs_alone_and_is_declared_dead_in_the_end` |
 //! | f20 a lease costs O(backlog) | by construction: no `LREM` |
 //! | f21, t2 a fetch takes more than it can run, and is deaf meanwhile | `a_worker_takes_no_more_than_its_free_slots_and_reports_while_they_are_full` |
 //! | f22, t5 a payload that can't be read ends the worker | `what_cannot_be_read_harms_nobody` |
@@ -129,7 +129,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Depth, Queue, QueueError, Sweep, WorkerInfo};
-pub use gates::Gates;
+pub use gates::{Gates, Passage};
 pub use inspect::RedisFacts;
 pub use pool::{Liveness, WorkerPool, WorkerSettings};
 pub use progress::{Following, Heard, Progress, ProgressEar, ProgressVoice, Step, Telling};

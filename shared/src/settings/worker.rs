@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::SettingsError;
 use super::parse::{address, number, or_default, quoted};
-use crate::cadence::LONGEST;
+use crate::cadence::{Cadence, LONGEST};
 
 const CONCURRENCY: &str = "METRIQLAB_WORKER_CONCURRENCY";
 const METRICS_BIND: &str = "METRIQLAB_METRICS_BIND";
@@ -16,7 +16,18 @@ const MAX_CONCURRENCY: usize = 4096;
 const SHORTEST: Duration = Duration::from_secs(1);
 const RESYNC_EVERY: &str = "METRIQLAB_RESYNC_EVERY";
 const DEFAULT_RESYNC_EVERY: &str = "24h";
+const RESYNC_RECENT: &str = "METRIQLAB_RESYNC_RECENT";
+const DEFAULT_RESYNC_RECENT: &str = "90d";
+const RESYNC_DEEP: &str = "METRIQLAB_RESYNC_DEEP";
+const DEFAULT_RESYNC_DEEP: &str = "7d";
 const OFF: &str = "off";
+const DEAF_AFTER: &str = "METRIQLAB_WORKER_DEAF_AFTER";
+const DEFAULT_DEAF_AFTER: &str = "3m";
+/// Twice the time between two looks at an idle lane.
+const SHORTEST_DEAF: Duration = Duration::from_secs(10);
+const LONGEST_DEAF: Duration = Duration::from_secs(86_400);
+/// A reach that is longer says nothing: TikTok is younger, or will be for a while.
+const LONGEST_SPAN: Duration = Duration::from_secs(10 * 366 * 86_400);
 const HISTORY_KEEP: &str = "METRIQLAB_HISTORY_KEEP";
 const FOREVER: &str = "forever";
 /// The shortest: what a history shows if nobody says from when.
@@ -34,6 +45,10 @@ pub struct WorkerArgs {
     /// Address of the worker's `/metrics`, `/healthz` and `/readyz`, or `off`.
     #[arg(long, value_name = "ADDRESS", env = METRICS_BIND, default_value = OFF)]
     pub metrics_bind: String,
+    /// Ends a worker that has fetched nothing for so long although Redis answers, so that whoever runs it starts it anew; or
+    /// `off`.
+    #[arg(long, value_name = "TIME", env = DEAF_AFTER, default_value = DEFAULT_DEAF_AFTER)]
+    pub worker_deaf_after: String,
     /// The schedule.
     #[command(flatten)]
     pub resync: ResyncArgs,
@@ -48,6 +63,12 @@ pub struct ResyncArgs {
     /// How old a creator's data may get before it is synced again, or `off`.
     #[arg(long, value_name = "TIME", env = RESYNC_EVERY, default_value = DEFAULT_RESYNC_EVERY)]
     pub resync_every: String,
+    /// A video's age up to which it is read each time; older ones are read as often as the next option says.
+    #[arg(long, value_name = "TIME", env = RESYNC_RECENT, default_value = DEFAULT_RESYNC_RECENT)]
+    pub resync_recent: String,
+    /// How old the numbers of older videos may get before all are read.
+    #[arg(long, value_name = "TIME", env = RESYNC_DEEP, default_value = DEFAULT_RESYNC_DEEP)]
+    pub resync_deep: String,
 }
 
 /// A worker process.
@@ -57,8 +78,10 @@ pub struct WorkerSettings {
     pub concurrency: usize,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` for nowhere.
     pub metrics_bind: Option<SocketAddr>,
-    /// How old a creator's data may get before it is synced again, where nobody says otherwise; `None`: as old as it likes.
-    pub resync_every: Option<Duration>,
+    /// How long it may fetch nothing, although Redis answers, until it is ended; `None`: for ever.
+    pub deaf_after: Option<Duration>,
+    /// The schedule.
+    pub cadence: Cadence,
     /// How long history is kept; `None`: for ever.
     pub history_keep: Option<Duration>,
 }
@@ -71,7 +94,9 @@ impl WorkerArgs {
         Ok(WorkerSettings {
             concurrency: number(CONCURRENCY, concurrency, 1, MAX_CONCURRENCY)?,
             metrics_bind: if metrics_bind == OFF { None } else { Some(address(METRICS_BIND, metrics_bind)?) },
-            resync_every: self.resync.check()?,
+            deaf_after: deaf_after(or_default(&self.worker_deaf_after, DEFAULT_DEAF_AFTER))
+                .map_err(|problem| SettingsError::wrong(DEAF_AFTER, problem))?,
+            cadence: self.resync.check()?,
             history_keep: history_keep(or_default(&self.history_keep, FOREVER))
                 .map_err(|problem| SettingsError::wrong(HISTORY_KEEP, problem))?,
         })
@@ -79,10 +104,21 @@ impl WorkerArgs {
 }
 
 impl ResyncArgs {
-    /// The longest age: from a second to a year. `None` is `off`.
-    pub fn check(&self) -> Result<Option<Duration>, SettingsError> {
-        resync_every(or_default(&self.resync_every, DEFAULT_RESYNC_EVERY))
-            .map_err(|problem| SettingsError::wrong(RESYNC_EVERY, problem))
+    /// The schedule: a longest age from a second to a year, where `None` is `off`, and how far back it reads.
+    pub fn check(&self) -> Result<Cadence, SettingsError> {
+        let wrong = |variable| move |problem| SettingsError::wrong(variable, problem);
+        let every = resync_every(or_default(&self.resync_every, DEFAULT_RESYNC_EVERY)).map_err(wrong(RESYNC_EVERY))?;
+        let recent = span_of_days(or_default(&self.resync_recent, DEFAULT_RESYNC_RECENT), "90d");
+        let deep = span_of_days(or_default(&self.resync_deep, DEFAULT_RESYNC_DEEP), "7d");
+        Ok(Cadence { every, recent: recent.map_err(wrong(RESYNC_RECENT))?, deep: deep.map_err(wrong(RESYNC_DEEP))? })
+    }
+}
+
+/// How far back something reaches: from a second to ten years. The error says what would be right.
+fn span_of_days(text: &str, like: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if (SHORTEST..=LONGEST_SPAN).contains(&span) => Ok(span),
+        _ => Err(format!("{} is not from a second to ten years; write one like `{like}`", quoted(text))),
     }
 }
 
@@ -106,6 +142,17 @@ pub fn resync_every_text(seconds: i64) -> String {
         hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
         minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
         seconds => format!("{seconds}s"),
+    }
+}
+
+/// From ten seconds to a day, or `off`, which is `None`. The error says what would be right.
+fn deaf_after(text: &str) -> Result<Option<Duration>, String> {
+    if text == OFF {
+        return Ok(None);
+    }
+    match humantime::parse_duration(text) {
+        Ok(after) if (SHORTEST_DEAF..=LONGEST_DEAF).contains(&after) => Ok(Some(after)),
+        _ => Err(format!("{} is not from 10 seconds to a day; write `3m`, or `off`", quoted(text))),
     }
 }
 
@@ -134,6 +181,36 @@ mod tests {
         assert_eq!(resync_every_text(0), "off");
         for wrong in ["", "0s", "999ms", "-1h", "6", "never", "OFF", "367days", "99999999999999999999h"] {
             assert!(resync_every(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_deaf_after_a_while_or_never() {
+        assert_eq!(deaf_after("off"), Ok(None));
+        assert_eq!(deaf_after("3m"), Ok(Some(Duration::from_secs(180))));
+        for wrong in ["", "0s", "9s", "25h", "-3m", "3", "never"] {
+            assert!(deaf_after(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_schedule_is_configurable_and_plain_by_default() {
+        let args = |every: &str, recent: &str, deep: &str| ResyncArgs {
+            resync_every: every.to_owned(),
+            resync_recent: recent.to_owned(),
+            resync_deep: deep.to_owned(),
+        };
+        let plain = args(DEFAULT_RESYNC_EVERY, DEFAULT_RESYNC_RECENT, DEFAULT_RESYNC_DEEP);
+        assert_eq!(plain.check(), Ok(Cadence::default()));
+        assert_eq!(args("", "", "").check(), Ok(Cadence::default()), "empty is absent");
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let wanted = Cadence { every: None, recent: days(30), deep: days(1) };
+        assert_eq!(args("off", "30 days", "24h").check(), Ok(wanted));
+        for wrong in ["0s", "11years", "off", "90", "-1d"] {
+            let error = args("24h", wrong, "7d").check().unwrap_err().to_string();
+            assert!(error.starts_with(RESYNC_RECENT), "{error}");
+            let error = args("24h", "90d", wrong).check().unwrap_err().to_string();
+            assert!(error.starts_with(RESYNC_DEEP), "{error}");
         }
     }
 

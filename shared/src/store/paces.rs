@@ -11,6 +11,7 @@ use super::schedule::seconds;
 use super::schema::worker_paces;
 use super::{Store, StoreError};
 use crate::budget::Quota;
+use crate::cadence::{Cadence, DEEP, RECENT};
 use crate::ids::WorkerId;
 
 /// The most workers that are read.
@@ -19,10 +20,27 @@ const MOST: i64 = 1000;
 /// A worker's cadence and quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// How old a creator's data may get where nobody says otherwise; `None`: as old as it likes.
-    pub resync_every: Option<Duration>,
+    /// Its schedule.
+    pub cadence: Cadence,
     /// What each of TikTok's endpoints allows.
     pub quota: Quota,
+}
+
+/// How old data may get, how far back each turn reads, and how old the rest may get, as stored.
+type Reads = (i64, Option<i64>, Option<i64>);
+
+/// A worker of the version before has no setting for how far back it reads.
+fn cadence((every, recent, deep): Reads) -> Cadence {
+    let span = |seconds: i64| Duration::from_secs(positive(seconds));
+    Cadence {
+        every: Some(span(every)).filter(|every| !every.is_zero()),
+        recent: recent.map_or(RECENT, span),
+        deep: deep.map_or(DEEP, span),
+    }
+}
+
+fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 impl Store {
@@ -31,7 +49,9 @@ impl Store {
         let mut connection = self.connection().await?;
         let window = i64::try_from(pace.quota.window.as_millis()).unwrap_or(i64::MAX);
         let said = (
-            worker_paces::resync_every.eq(seconds(pace.resync_every)),
+            worker_paces::resync_every.eq(seconds(pace.cadence.every)),
+            worker_paces::resync_recent.eq(seconds(Some(pace.cadence.recent))),
+            worker_paces::resync_deep.eq(seconds(Some(pace.cadence.deep))),
             worker_paces::quota.eq(i64::from(pace.quota.requests)),
             worker_paces::window_ms.eq(window),
             worker_paces::seen_at.eq(now),
@@ -50,18 +70,18 @@ impl Store {
     /// first: one, if they agree. If none lives, what the last one went by; nothing, if there was none for a day.
     pub async fn paces(&self) -> Result<Vec<Pace>, StoreError> {
         let is_alive = worker_paces::seen_at.gt(now.into_sql::<Timestamptz>() - 1.minute());
+        let reads = (worker_paces::resync_every, worker_paces::resync_recent, worker_paces::resync_deep);
         let mut connection = self.connection().await?;
-        let rows: Vec<(bool, i64, i64, i64)> = worker_paces::table
+        let rows: Vec<(bool, Reads, i64, i64)> = worker_paces::table
             .order((is_alive.desc(), worker_paces::worker.desc()))
-            .select((is_alive, worker_paces::resync_every, worker_paces::quota, worker_paces::window_ms))
+            .select((is_alive, reads, worker_paces::quota, worker_paces::window_ms))
             .limit(MOST)
             .load(&mut connection)
             .await?;
         let mut paces = Vec::new();
-        for (is_alive, every, quota, window) in rows {
-            let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        for (is_alive, reads, quota, window) in rows {
             let pace = Pace {
-                resync_every: Some(Duration::from_secs(positive(every))).filter(|every| !every.is_zero()),
+                cadence: cadence(reads),
                 quota: Quota {
                     requests: u32::try_from(quota).unwrap_or(u32::MAX),
                     window: Duration::from_millis(positive(window)),

@@ -15,7 +15,7 @@ use super::audit::{self, Action, By, Deed};
 use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
-use crate::cadence::{DEEP, DEEP_TURNS, PAUSED, ResyncEvery};
+use crate::cadence::{Cadence, PAUSED, ResyncEvery};
 use crate::ids::{CreatorId, JobId, ProjectId};
 use crate::queue::Message;
 
@@ -24,6 +24,8 @@ const MAKER_LOCK: i64 = 0x6d65_7472_6971_6d6b;
 /// Seconds until the next turn of a creator whose cadence was just reset to the default: soon, and from there the cadence
 /// goes on by itself.
 const SOON: i32 = 15 * 60;
+/// How many jobs each project is given at least that is topped up, however many they are.
+const LEAST_TOP_UP: i64 = 8;
 /// Creators of one statement that changes a project's turns.
 const CHUNK: i64 = 1000;
 
@@ -175,28 +177,29 @@ impl Store {
     /// Takes about `room` waiting jobs, oldest first, in equal parts from at most `most_projects` projects after `after`:
     /// from here on Redis should know them. The caller pushes them; what it does not push the sweeper finds.
     pub async fn feed(&self, after: Option<ProjectId>, most_projects: i32, room: i64) -> Result<Vec<Fed>, StoreError> {
-        self.feed_some(after, most_projects, room, false).await
+        self.feed_some(after, most_projects, room, (1, None)).await
     }
 
-    /// As [`feed`](Self::feed), but `each` jobs of each project that has no bulk job in Redis, of the first `most_projects`
-    /// that have something waiting.
-    pub async fn feed_newcomers(&self, most_projects: i32, each: i64) -> Result<Vec<Fed>, StoreError> {
-        self.feed_some(None, most_projects, each, true).await
+    /// As [`feed`](Self::feed), from the first `most_projects` that have something waiting, and no more of any than makes
+    /// `most_each` bulk jobs of it in Redis: so what another project has there keeps nobody out.
+    pub async fn top_up(&self, most_projects: i32, room: i64, most_each: i64) -> Result<Vec<Fed>, StoreError> {
+        self.feed_some(None, most_projects, room, (LEAST_TOP_UP, Some(most_each))).await
     }
 
     async fn feed_some(
         &self,
         after: Option<ProjectId>,
         most_projects: i32,
-        jobs: i64,
-        newcomers_alone: bool,
+        room: i64,
+        (least_each, most_each): (i64, Option<i64>),
     ) -> Result<Vec<Fed>, StoreError> {
         let mut connection = self.connection().await?;
         let rows: Vec<FedRow> = sql_query(include_str!("feed.sql"))
             .bind::<SqlUuid, _>(after.unwrap_or(ProjectId::from(uuid::Uuid::nil())))
             .bind::<diesel::sql_types::Integer, _>(most_projects)
-            .bind::<BigInt, _>(jobs)
-            .bind::<Bool, _>(newcomers_alone)
+            .bind::<BigInt, _>(room)
+            .bind::<BigInt, _>(least_each)
+            .bind::<Nullable<BigInt>, _>(most_each)
             .load(&mut connection)
             .await?;
         Ok(rows
@@ -267,7 +270,7 @@ impl Store {
             // As the workers have it. Who is on no schedule is looked at again all the same.
             ResyncEvery::Default => {
                 let pace = self.paces().await?.into_iter().next();
-                Some(pace.and_then(|pace| pace.resync_every).unwrap_or(PAUSED))
+                Some(pace.and_then(|pace| pace.cadence.every).unwrap_or(PAUSED))
             }
         };
         let mut connection = self.connection().await?;
@@ -290,12 +293,11 @@ impl Store {
     }
 
     /// What the schedule will ask of the platform, at the present cadence. Reads all creators: for people, not for programs.
-    pub async fn forecast(&self, default: Option<Duration>) -> Result<Forecast, StoreError> {
+    pub async fn forecast(&self, cadence: Cadence) -> Result<Forecast, StoreError> {
         let mut connection = self.connection().await?;
         Ok(sql_query(include_str!("forecast.sql"))
-            .bind::<BigInt, _>(seconds(default))
-            .bind::<BigInt, _>(i64::from(DEEP_TURNS))
-            .bind::<BigInt, _>(seconds(Some(DEEP)))
+            .bind::<BigInt, _>(seconds(cadence.every))
+            .bind::<BigInt, _>(seconds(Some(cadence.deep)))
             .get_result(&mut connection)
             .await?)
     }

@@ -162,6 +162,8 @@ diesel::table! {
     worker_paces (worker) {
         worker -> Uuid,
         resync_every -> Int8,
+        resync_recent -> Nullable<Int8>,
+        resync_deep -> Nullable<Int8>,
         quota -> Int8,
         window_ms -> Int8,
         seen_at -> Timestamptz,

@@ -21,7 +21,7 @@ use super::schedule::seconds;
 use super::schema::{creators, credentials, jobs, projects, videos};
 use super::time::{ago, from_now};
 use super::{Store, StoreError};
-use crate::cadence::{self, RECENT, Turn};
+use crate::cadence::{self, Turn};
 use crate::ids::{CreatorId, CredentialId, VideoId};
 use crate::platforms::{Platform, Profile, Video};
 
@@ -86,6 +86,8 @@ pub struct SyncResult<'a> {
     pub stale: bool,
     /// How old data may get where nobody says otherwise; `None`: as old as it likes.
     pub resync_every: Option<Duration>,
+    /// A video's age up to which a scheduled sync reads it at each turn.
+    pub recent: Duration,
 }
 
 /// A listing without holes: what is not in it is not listed any more.
@@ -161,7 +163,7 @@ impl Store {
                 let deep = listing.filter(|listed| listed.down_to.is_none()).map(|_| now);
                 let recent = videos::table
                     .filter(videos::creator_id.eq(fence.creator).and(videos::listed))
-                    .filter(videos::published_at.ge(ago(RECENT)))
+                    .filter(videos::published_at.ge(ago(result.recent)))
                     .count()
                     .single_value();
                 let creator = diesel::update(creators::table.find(fence.creator)).set((

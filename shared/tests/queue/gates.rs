@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::queue::{Final, Gates, Lane, Outcome, WorkerPool};
+use shared::queue::{Final, Gates, Lane, Message, Outcome, Passage, WorkerPool};
 
 use crate::support::{SOON, Seen, fresh_queue, message, quick, until};
 
@@ -43,5 +43,39 @@ async fn a_worker_hears_that_what_holds_lanes_has_changed() {
     tokio::time::timeout(SOON, gates.changed()).await.unwrap();
     queue.announce_lanes().await.unwrap();
     tokio::time::timeout(SOON, gates.changed()).await.unwrap();
+    pool.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_gate_lets_one_through_and_then_nothing_until_it_says_so_again() {
+    let (queue, _) = fresh_queue();
+    let (gates, seen) = (Gates::open(), Seen::default());
+    gates.restrict(Lane::Bulk, Passage::Nothing);
+    let noted = seen.clone();
+    let pool = WorkerPool::start_gated(&queue, quick(), &gates, move |delivery| {
+        noted.add(delivery.message.id);
+        async { Outcome::Final(Final::Done) }
+    });
+    let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
+    queue.push_many(Lane::Bulk, &jobs).await.unwrap();
+    let beside = async || {
+        let other = message("noop");
+        queue.push(Lane::Sync, &other, None).await.unwrap();
+        until("another lane goes on", async || seen.count(other.id) == 1).await;
+    };
+    for through in 0..3 {
+        beside().await;
+        let held = queue.depth(Lane::Bulk).await.unwrap();
+        assert_eq!((held.ready, held.running), (20 - through, 0));
+        gates.restrict(Lane::Bulk, Passage::One);
+        until("one has gone through", async || gates.passage(Lane::Bulk) == Passage::Nothing).await;
+        until("it has ended", async || queue.depth(Lane::Bulk).await.unwrap().running == 0).await;
+    }
+    // An operator's hold is another one, and neither opens what the other holds.
+    gates.set(Lane::Bulk, false);
+    gates.restrict(Lane::Bulk, Passage::All);
+    assert_eq!(gates.passage(Lane::Bulk), Passage::Nothing);
+    gates.set(Lane::Bulk, true);
+    until("all ran", async || jobs.iter().all(|job| seen.count(job.id) == 1)).await;
     pool.stop(SOON).await;
 }

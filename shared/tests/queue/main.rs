@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "clippy's exception for tests ends at their helpers")]
 
 mod at_work;
+mod clocks;
 mod deploys;
 mod fairness;
 mod gates;
@@ -13,3 +14,4 @@ mod progress;
 mod support;
 mod takeover;
 mod waiting;
+mod wire;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ids::JobId;
-use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool, WorkerSettings};
+use shared::queue::{Delivery, Final, Gates, Lane, Message, Outcome, Queue, Sweep, Waiter, WorkerPool, WorkerSettings};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support::{
     OwnRedis, SOON, Seen, fresh_prefix, message, no_rows, quick, raw, rows_of, stuck_worker, until, worker,
 };
+use crate::wire::Wire;
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
@@ -217,26 +218,26 @@ async fn a_claim_whose_answer_was_lost_is_given_back_and_runs() {
 #[tokio::test]
 async fn a_fetch_that_times_out_after_redis_claimed_is_made_good() {
     let redis = OwnRedis::start().await;
-    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    let seen = Seen::default();
-    let pool = worker(&queue, quick(), &seen, DONE);
+    let (wire, prefix) = (Wire::to(&redis.url()).await, fresh_prefix());
+    let (queue, away) = (Queue::connect(&redis.url(), &prefix).unwrap(), Queue::connect(&wire.url, &prefix).unwrap());
+    let (seen, gates) = (Seen::default(), Gates::closed());
+    // Nobody finds it dead meanwhile.
+    let settings = WorkerSettings { dead_after: Duration::from_secs(600), ..quick() };
+    let noted = seen.clone();
+    let pool = WorkerPool::start_gated(&away, settings, &gates, move |delivery: Delivery| {
+        noted.add(delivery.message.id);
+        async { DONE }
+    });
     until("the worker is there", async || !queue.workers().await.unwrap().is_empty()).await;
     let jobs: Vec<Message> = (0..5).map(|_| message("noop")).collect();
-    let mut connection = raw(&redis.url()).await;
-    // Everything that is sent now is answered in six seconds, when nobody waits for it any more.
-    redis.signal("STOP");
-    let late = {
-        let queue = queue.clone();
-        let jobs = jobs.clone();
-        tokio::spawn(async move { queue.push_many(Lane::Sync, &jobs).await })
-    };
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    redis.signal("CONT");
-    let () = redis::cmd("PING").query_async(&mut connection).await.map(|_: String| ()).unwrap_or_default();
-    let _ = late.await.unwrap();
     queue.push_many(Lane::Sync, &jobs).await.unwrap();
+    wire.lose_answers();
+    gates.set(Lane::Sync, true);
+    until("Redis has claimed them", async || queue.depth(Lane::Sync).await.unwrap().running == 5).await;
+    assert_eq!(seen.len(), 0, "the worker does not know");
     until("all ran", async || jobs.iter().all(|job| seen.count(job.id) >= 1)).await;
     until("nothing is held any more", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
+    assert_eq!(seen.len(), 5, "each once");
     pool.stop(SOON).await;
 }
 
@@ -252,6 +253,24 @@ async fn a_stop_ends_though_redis_is_away() {
     redis.kill();
     until("a worker that can't fetch says so", async || pool.last_fetch_age() > Duration::from_secs(2)).await;
     tokio::time::timeout(SOON, pool.stop(Duration::from_millis(100))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_whose_fetches_are_refused_says_so_while_redis_answers() {
+    let redis = OwnRedis::start().await;
+    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
+    let seen = Seen::default();
+    let pool = worker(&queue, quick(), &seen, DONE);
+    let job = message("noop");
+    queue.push(Lane::Sync, &job, None).await.unwrap();
+    until("it works", async || seen.count(job.id) == 1).await;
+    let mut refuse = redis::cmd("ACL");
+    refuse.arg("SETUSER").arg("default").arg("-@scripting");
+    let () = refuse.query_async(&mut raw(&redis.url()).await).await.unwrap();
+    // Longer than the longest pause between two tries.
+    until("it says so", async || pool.last_fetch_age() > Duration::from_secs(6)).await;
+    queue.ping().await.unwrap();
+    drop(pool);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod months;
 mod support;
 
 use chrono::{DateTime, Utc};
+use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId, VideoId};
 use shared::platforms::{Platform, Profile, Video};
 use shared::store::Store;
@@ -70,6 +71,7 @@ impl World {
             changed: false,
             stale: false,
             resync_every: None,
+            recent: RECENT,
         };
         self.store().finish_sync(fence, &result).await.unwrap();
     }
@@ -155,6 +157,7 @@ async fn a_job_that_starts_again_and_goes_on_from_a_checkpoint_records_nothing_t
         changed: true,
         stale: false,
         resync_every: None,
+        recent: RECENT,
     };
     let resumed = world.database.start(world.first).await.fence();
     world.store().finish_sync(again, &result).await.unwrap_err();

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sandbox::SandboxConfig;
 use serde_json::{Value, json};
-use shared::platforms::{AccessToken, PlatformError, Profile, Scopes};
+use shared::budget::BudgetSettings;
+use shared::platforms::{AccessToken, Caller, PlatformError, Profile, Scopes};
+use tokio::sync::watch;
 
-use crate::helpers::{ALL, Stage, caller, kind};
+use crate::helpers::{ALL, Stage, budget, caller, kind};
 
 #[tokio::test]
 async fn a_profile_is_what_tiktok_says() {
@@ -138,4 +140,21 @@ async fn errors_with_status_200_and_unknown_ones_are_errors() {
         assert_eq!(kind(&videos), expected, "{code} {status}");
         assert!(videos.unwrap_err().log_id().is_some_and(|log_id| log_id.len() == 34));
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_held_costs_no_wait_for_a_permit() {
+    const ENDPOINT: &str = "user_info";
+    let stage = Stage::new();
+    let (_, access) = stage.access(json!({"videos": 1})).await;
+    let budget = budget(BudgetSettings::per_minute(1));
+    let tiktok = stage.client_with(&budget);
+    let bulk = Caller { interactive: watch::channel(false).1, ..Caller::interactive(Some(Duration::ZERO)) };
+    let permit = budget.permit(ENDPOINT, None, watch::channel(true).1, None).await.unwrap();
+    assert_eq!(kind(&tiktok.profile(&access, &Scopes::parse(ALL), &bulk).await), "no_budget");
+    for account in 0..5 {
+        let _ = budget.failed(ENDPOINT, &account.to_string()).await;
+    }
+    assert_eq!(kind(&tiktok.profile(&access, &Scopes::parse(ALL), &bulk).await), "held");
+    permit.settle().await;
 }

@@ -97,6 +97,11 @@ impl Stage {
         client(settings)
     }
 
+    /// The same sandbox, by a client that spends this budget.
+    pub fn client_with(&self, budget: &Arc<Budget>) -> TikTok {
+        TikTok::new(settings_for(&self.sandbox.base_url()), Arc::clone(budget)).unwrap()
+    }
+
     pub async fn control(&self, method: &str, path: &str, with: Value) -> Value {
         let url = format!("{}/control{path}", self.sandbox.base_url());
         let mut request = self.http.request(method.parse().unwrap(), url);

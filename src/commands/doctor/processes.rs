@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use shared::budget::Quota;
+use shared::cadence::Cadence;
 use shared::queue::{DEAD_AFTER, Queue};
 use shared::store::Store;
 use shared::store::paces::Pace;
@@ -38,8 +39,19 @@ fn judge(paces: &[Pace], told: Option<Quota>) -> Option<Check> {
     let span = |span: Duration| humantime::format_duration(span);
     let quota = |quota: Quota| format!("{} requests in {}", quota.requests, span(quota.window));
     let each = |pace: &Pace| {
-        let every = pace.resync_every.map_or_else(|| "off".to_owned(), |every| format!("every {}", span(every)));
-        format!("{every} with {}", quota(pace.quota))
+        let Cadence { every, recent, deep } = pace.cadence;
+        let every = every.map_or_else(|| "off".to_owned(), |every| format!("every {}", span(every)));
+        let plain = Cadence::default();
+        let days = |of: Duration| match of.as_secs() {
+            seconds if seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+            _ => span(of).to_string(),
+        };
+        let reach = if (recent, deep) == (plain.recent, plain.deep) {
+            String::new()
+        } else {
+            format!(" (videos of {}, older ones every {})", days(recent), days(deep))
+        };
+        format!("{every}{reach} with {}", quota(pace.quota))
     };
     let known = paces.iter().map(each).collect::<Vec<_>>().join("; ");
     Some(match (paces, told) {
@@ -53,7 +65,7 @@ fn judge(paces: &[Pace], told: Option<Quota>) -> Option<Check> {
         _ => Check::warn(
             NAME,
             format!("the workers do not agree: {known}"),
-            "give all workers the same METRIQLAB_RESYNC_EVERY and TIKTOK_RATE_PER_MINUTE; just after a change, wait a minute",
+            "give all workers the same METRIQLAB_RESYNC_EVERY, _RECENT and _DEEP and TIKTOK_RATE_PER_MINUTE; just after a change, wait a minute",
         ),
     })
 }
@@ -147,7 +159,7 @@ mod tests {
     fn workers_that_do_not_agree_are_named_with_what_they_have() {
         let quota = |requests| Quota { requests, window: Duration::from_secs(60) };
         let pace = |every: Option<u64>, requests| Pace {
-            resync_every: every.map(Duration::from_secs),
+            cadence: Cadence { every: every.map(Duration::from_secs), ..Cadence::default() },
             quota: quota(requests),
         };
         let said = |paces: &[Pace], told| judge(paces, told).map(|check| (check.level, check.found));
@@ -161,5 +173,12 @@ mod tests {
         let both = said(&[six, pace(None, 600)], None).expect("a check");
         assert_eq!(both.0, Level::Warn);
         assert!(both.1.ends_with("every 6h with 600 requests in 1m; off with 600 requests in 1m"), "{}", both.1);
+        let far = Pace { cadence: Cadence { recent: Duration::from_secs(30 * 86_400), ..six.cadence }, ..six };
+        let both = said(&[six, far], None).expect("a check");
+        assert!(
+            both.1.ends_with("every 6h (videos of 30d, older ones every 7d) with 600 requests in 1m"),
+            "{}",
+            both.1
+        );
     }
 }

@@ -13,6 +13,7 @@ pub fn to_json(overview: &Overview) -> Value {
             "lane": lane.lane.as_str(),
             "state": lane.setting.state.as_ref(),
             "changedAt": lane.setting.changed_at.map(instant),
+            "heldBy": lane.held_by,
             "ready": lane.depth.map(|depth| depth.ready),
             "delayed": lane.depth.map(|depth| depth.delayed),
             "running": lane.depth.map(|depth| depth.running),

@@ -32,6 +32,7 @@ With --json, one object (with --watch one a line, each second):
   at         when it was read
   redis      reachable; error, or null
   lanes      lane, state (open, paused, draining, unknown), changedAt;
+             heldBy (the endpoints whose outage holds it);
              ready, delayed, running (null without Redis);
              waiting (in Postgres), dead, oldestSeconds (null if nothing waits)
   workers    name, jobs, lastHeartbeatSeconds; null without Redis

@@ -35,6 +35,15 @@ impl PrivateRedis {
         self.server = Some(server);
     }
 
+    /// From now on it answers, but carries out no script: whoever lives by them is deaf.
+    pub async fn refuse_scripts(&self) {
+        let client = redis::Client::open(self.url.as_str()).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
+        let mut refuse = redis::cmd("ACL");
+        refuse.arg("SETUSER").arg("default").arg("-@scripting");
+        refuse.exec_async(&mut connection).await.expect("set");
+    }
+
     /// Empties it, as an operator's mistake or a failover to an empty replica would.
     pub async fn flush(&self) {
         let client = redis::Client::open(self.url.as_str()).expect("a URL");

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use shared::cadence::Cadence;
 use shared::platforms::tiktok::TikTok;
 use shared::queue::{Delivery, Final, Outcome, ProgressVoice, Queue};
 use shared::store::jobs::{Failure, Job, JobKind, Start};
@@ -31,8 +32,8 @@ pub(crate) struct Context {
     pub tiktok: TikTok,
     /// Tells who watches how far a sync is.
     pub voice: ProgressVoice,
-    /// How old data may get where nobody says otherwise; `None`: as old as it likes.
-    pub resync_every: Option<Duration>,
+    /// The schedule.
+    pub cadence: Cadence,
 }
 
 /// Does one delivery of the queue. A kind that this version does not know is left for one that does.

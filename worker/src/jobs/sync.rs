@@ -1,10 +1,9 @@
 //! Sync: token, profile, all pages of videos, and one last write that makes the result visible and the job done.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::cadence;
+use shared::cadence::{self, Cadence};
 use shared::platforms::{Profile, Scopes};
 use shared::queue::{Delivery, Step};
 use shared::store::jobs::{Failure, Job};
@@ -42,7 +41,7 @@ pub(super) async fn run(context: &Context, delivery: &Delivery, job: &Job) -> Re
 
 /// Reads what is left and writes the last word.
 async fn go_on(progress: &mut Progress, calls: &mut Calls<'_>, job: &Job, target: &SyncTarget) -> Result<Walked, Halt> {
-    let mut until = if job.is_scheduled() { recent_enough(target, calls.context().resync_every) } else { None };
+    let mut until = if job.is_scheduled() { recent_enough(target, calls.context().cadence) } else { None };
     loop {
         calls.telling().update(|now| now.step = Step::Reading);
         if progress.walk(calls, job.fence(), until).await? == Walked::Useless {
@@ -59,11 +58,11 @@ async fn go_on(progress: &mut Progress, calls: &mut Calls<'_>, job: &Job, target
 }
 
 /// The age of a video beyond which this turn need not read; `None` if it is to read all.
-fn recent_enough(target: &SyncTarget, default: Option<Duration>) -> Option<DateTime<Utc>> {
-    let longest = cadence::longest_age(target.resync_every, target.project_resync_every, default);
+fn recent_enough(target: &SyncTarget, set: Cadence) -> Option<DateTime<Utc>> {
+    let longest = cadence::longest_age(target.resync_every, target.project_resync_every, set.every);
     let now = Utc::now();
     let since_deep = target.deep_synced_at.map(|then| (now - then).to_std().unwrap_or_default());
-    if cadence::is_deep_due(since_deep, longest) { None } else { Some(now - cadence::RECENT) }
+    if cadence::is_deep_due(since_deep, longest, set.deep) { None } else { Some(now - set.recent) }
 }
 
 /// The last write.
@@ -88,7 +87,8 @@ async fn finish(progress: &Progress, calls: &Calls<'_>, job: &Job) -> Result<(),
         checkpoints: progress.checkpoints,
         changed: progress.changed,
         stale: progress.is_stale(),
-        resync_every: context.resync_every,
+        resync_every: context.cadence.every,
+        recent: context.cadence.recent,
     };
     context.store.finish_sync(job.fence(), &result).await
 }

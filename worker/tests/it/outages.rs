@@ -57,6 +57,9 @@ async fn an_outage_holds_bulk_work_at_no_cost_and_ends_by_itself() {
     let retrying = "SELECT count(*) FROM jobs WHERE state = 'retrying'";
     assert!(system.count(retrying).await <= 4, "those that failed before it was an outage");
     assert_eq!(system.count("SELECT count(*) FROM jobs WHERE attempts > 1").await, 0);
+    // Without a held lane each of the thirty comes at least once, and again at each look.
+    let started = system.count("SELECT sum(claim)::bigint FROM jobs WHERE lane = 'bulk'").await;
+    assert!(started <= 20, "{started} starts for {calls} calls");
     assert_eq!(breaker(&system, "video_list").await, BreakerState::Closed);
     system.clear_faults().await;
     wait_for("it goes on", async || {

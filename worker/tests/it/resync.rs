@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use shared::cadence::ResyncEvery;
+use shared::cadence::{Cadence, ResyncEvery};
 use shared::ids::CreatorId;
 use shared::queue::Final;
 use shared::store::batches::BatchFilter;
@@ -91,6 +91,32 @@ async fn a_scheduled_sync_reads_the_recent_videos_and_the_tail_at_a_slower_turn(
     })
     .await;
     assert!(pages().await - before >= 5);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_back_the_schedule_reads_and_how_old_the_rest_may_get_are_settings() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut system = System::start().await;
+    system.resync_every = Some(DAY);
+    system.cadence = Cadence { recent: DAY * 5, deep: DAY * 3, ..Cadence::default() };
+    let (open_id, creator) = synced(&system, &[0]).await.remove(0);
+    let now = chrono::Utc::now().timestamp();
+    for days in [1, 10, 20, 30] {
+        let wanted = json!({ "count": 20, "create_time": now - days * 86_400 });
+        system.control("POST", &format!("/users/{open_id}/videos"), wanted).await;
+    }
+    let worker = system.worker();
+    // By the defaults, all of them are recent, and none is so old that the rest would be read.
+    for (since_deep, listed) in [("2 days", 20..80), ("4 days", 80..81)] {
+        let due = format!("UPDATE creators SET next_sync_at = now(), deep_synced_at = now() - interval '{since_deep}'");
+        let done = "SELECT count(*) FROM jobs WHERE lane = 'bulk' AND state = 'done'";
+        let before = system.count(done).await;
+        system.sql(&due).await;
+        wait_for("a turn", async || (system.count(done).await > before).then_some(())).await;
+        let videos = system.videos(creator).await.len();
+        assert!(listed.contains(&videos), "{videos} videos, all of them read {since_deep} ago");
+    }
     worker.stop().await;
 }
 

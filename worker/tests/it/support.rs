@@ -8,6 +8,7 @@ use sandbox::{Sandbox, SandboxConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use shared::budget::{Budget, BudgetSettings};
+use shared::cadence::Cadence;
 use shared::crypto::KeyRing;
 use shared::ids::{CreatorId, CredentialId, JobId, ProjectId};
 use shared::platforms::tiktok::{PkceMode, TikTok, TikTokSettings};
@@ -45,6 +46,8 @@ pub struct System {
     pub database_url: String,
     /// The schedule's default of the workers that start from here on.
     pub resync_every: Option<Duration>,
+    /// How far back theirs read.
+    pub cadence: Cadence,
     /// How long the workers that start from here on keep history.
     pub history_keep: Option<Duration>,
     prefix: String,
@@ -99,6 +102,7 @@ impl System {
             key,
             database_url,
             resync_every: None,
+            cadence: Cadence::default(),
             history_keep: None,
             prefix,
             sandbox,
@@ -129,7 +133,8 @@ impl System {
             settings: WorkerSettings {
                 concurrency: 4,
                 metrics_bind,
-                resync_every: self.resync_every,
+                deaf_after: None,
+                cadence: Cadence { every: self.resync_every, ..self.cadence },
                 history_keep: self.history_keep,
             },
             grace,

@@ -1,4 +1,4 @@
-//! The sweeper: a job that Redis has forgotten is done all the same.
+//! The sweeper: a job that Redis has forgotten is done all the same. How soon is a test of its own (`worker/src/sweeper.rs`).
 
 use std::time::Duration;
 
@@ -7,12 +7,11 @@ use shared::ids::JobId;
 use shared::queue::{Final, Lane};
 use shared::store::jobs::JobState;
 use shared::store::single_flight::OpenSync;
-use tokio::time::Instant;
 
 use crate::support::{System, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_never_came_to_redis_is_done_within_seconds() {
+async fn a_job_that_never_came_to_redis_is_done() {
     let system = System::start().await;
     let worker = system.worker();
     let open_id = system.account(2).await;
@@ -21,14 +20,12 @@ async fn a_job_that_never_came_to_redis_is_done_within_seconds() {
     // The row is committed; the push never comes.
     let asked = system.store.open_sync(system.project, connected.creator, None).await.expect("an answer");
     let OpenSync::New(id) = asked else { panic!("{asked:?}") };
-    let began = Instant::now();
     assert_eq!(system.last_word(id).await, Final::Done);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_flush_every_open_job_is_done_within_seconds() {
+async fn after_a_flush_every_open_job_is_done() {
     let system = System::start().await;
     let mut open = Vec::new();
     for _ in 0..12 {
@@ -39,12 +36,10 @@ async fn after_a_flush_every_open_job_is_done_within_seconds() {
     system.sql(&format!("UPDATE jobs SET state = 'retrying', attempts = 1 WHERE id = '{}'", open[0])).await;
     system.sql(&format!("UPDATE jobs SET state = 'running', attempts = 1, claim = 1 WHERE id = '{}'", open[1])).await;
     system.flush().await;
-    let began = Instant::now();
     let workers = [system.worker(), system.worker()];
     for id in &open {
         assert_eq!(system.last_word(*id).await, Final::Done);
     }
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(system.job(open[0]).await.attempts, 2);
     assert_eq!(system.job(open[1]).await.attempts, 1, "it was left running: no new attempt");
     for worker in workers {
@@ -100,7 +95,7 @@ async fn a_job_of_a_kind_that_nobody_knows_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_whose_promotion_never_came_to_redis_is_moved_within_seconds() {
+async fn a_job_whose_promotion_never_came_to_redis_is_moved() {
     let system = System::start().await;
     let open_id = system.account(1).await;
     let connected = system.connect(&open_id).await;

@@ -1,12 +1,15 @@
 //! Syncs: what TikTok said is what is read, whatever it said and however it said it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 use shared::ids::CreatorId;
-use shared::queue::Final;
+use shared::queue::{Final, Lane, Sweep, Waiter};
 use shared::store::creators::Status;
 use shared::store::jobs::JobState;
+use tokio::time::Instant;
 
 use crate::support::{SCOPES, System, wait_for};
 
@@ -226,5 +229,37 @@ async fn a_creator_with_many_videos_is_written_in_batches_and_again_without_a_ch
     let before = system.count(versions).await;
     assert_eq!(system.sync(connected.creator).await, Final::Done);
     assert_eq!(system.count(versions).await, before);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_over_is_told_again_and_dropped_by_whoever_claims_it() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(1).await;
+    let id = system.connect(&open_id).await.sync.expect("a first sync");
+    assert_eq!(system.last_word(id).await, Final::Done);
+    wait_for("Redis has let it go", async || {
+        (system.queue.unknown(&[id]).await.expect("Redis") == Sweep::Unknown(vec![id])).then_some(())
+    })
+    .await;
+    let (claim, requests) = (system.job(id).await.claim, system.requests(&open_id, "").await);
+    // A waiter that finds nothing in the rows: the notice alone tells it.
+    let waiter = Waiter::start(&system.queue, |_| async { Ok::<_, String>(Vec::new()) }.boxed());
+    let word = wait_for("the notice", async || {
+        // As a process does whose push was on its way when the job ended; and again, for this ear may hear nothing yet.
+        let watching = waiter.watch(id);
+        system.push(Lane::Sync, "sync", id).await;
+        watching.wait(Instant::now() + Duration::from_secs(2)).await
+    })
+    .await;
+    assert_eq!(word, Final::Done);
+    wait_for("nothing is left of it", async || {
+        let depth = system.queue.depth(Lane::Sync).await.expect("a depth");
+        (depth.ready + depth.delayed + depth.running == 0).then_some(())
+    })
+    .await;
+    assert_eq!(system.job(id).await.claim, claim, "nobody started it");
+    assert_eq!(system.requests(&open_id, "").await, requests, "nor called TikTok for it");
     worker.stop().await;
 }

@@ -10,11 +10,11 @@ use shared::store::batches::BatchFilter;
 use crate::support::{System, wait_for};
 
 /// The scheduler's bounds: ready, and with those that wait for their next try. Beyond it only what its slots held comes back,
-/// and so many jobs of each project that has none in Redis.
+/// and a part of each other project's: all of it, where it has so few.
 const WINDOW: u64 = 1000;
 const MOST_IN_REDIS: u64 = 5000;
 const SLOTS: u64 = 4;
-const NEWCOMERS_JOBS: u64 = 8;
+const NEWCOMERS_JOBS: u64 = 20;
 /// Other projects that come, one after the other, while Redis is full.
 const NEWCOMERS: u8 = 3;
 
@@ -67,11 +67,12 @@ async fn feed_on(system: &System) -> u64 {
     for number in 1..=NEWCOMERS {
         let project =
             system.store.add_key(&format!("other {number}"), &[number + 1; 32], "mlk_o").await.expect("a key");
-        backlog(system, project, 20).await;
+        backlog(system, project, i64::try_from(NEWCOMERS_JOBS).expect("few")).await;
         wait_for("the newcomers", async || {
             looks(u64::from(number)).await;
             let here = format!("SELECT count(*) FROM jobs WHERE project_id = '{project}' AND state <> 'waiting'");
-            (system.count(&here).await > 0).then_some(())
+            // Each of them fails, and waits there for its next try as those of the first project do.
+            (system.count(&here).await == i64::try_from(NEWCOMERS_JOBS).expect("few")).then_some(())
         })
         .await;
     }

@@ -4,7 +4,7 @@
 --                 one after), `tried` (the last look)
 --      2 failing  zset, account -> its last failure since the last success
 -- ARGV 1 the clock; empty: the server's own. 2 1 if somebody waits for the answer. 3 the time between two looks for those
---      4 the longest pause
+--      4 the longest pause. 5 1 to ask alone: a look that would be let through is not taken
 -- Answers {0 closed, 1 open and this request is a look, 2 open; when the next look is; 1 if a success is news}.
 
 local breaker, failing = KEYS[1], KEYS[2]
@@ -24,6 +24,9 @@ if ARGV[2] == '1' then
 end
 if now < due then
   return { 2, due - now, 1 }
+end
+if ARGV[5] == '1' then
+  return { 1, 0, 1 }
 end
 redis.call('HSET', breaker, 'tried', now)
 if now >= probe then

@@ -114,6 +114,11 @@ impl TikTok {
     async fn leave_to_send(&self, endpoint: Endpoint, caller: &Caller) -> Result<(Permit, Admission), PlatformError> {
         let deadline = caller.max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
+            // First of all: a permit that is held back after all is kept from others meanwhile.
+            let class = if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk };
+            if let Some(retry_in) = self.budget.held(endpoint.as_str(), class).await {
+                return Err(PlatformError::Held { retry_in });
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let (group, interactive) = (caller.group.clone(), caller.interactive.clone());
             let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);

@@ -23,10 +23,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use secrecy::SecretString;
+use tokio::sync::watch;
 use url::Url;
 
 use super::Scopes;
-use crate::budget::{self, Budget};
+use crate::budget::{self, Budget, BudgetError};
 use http::Endpoint;
 
 pub use api::VIDEO_LIST;
@@ -112,6 +113,25 @@ impl TikTok {
     /// What counts the fleet's calls, for who looks at it.
     pub(crate) fn budget(&self) -> Arc<Budget> {
         Arc::clone(&self.budget)
+    }
+
+    /// Whether an outage of TikTok's holds the endpoints that every sync calls, and how long it is until the next look at
+    /// them; of several, until the last one is due. `None`: none is held.
+    pub async fn outage(&self) -> Result<Option<Duration>, BudgetError> {
+        let mut longest = None;
+        for endpoint in LIMITED_ENDPOINTS {
+            longest = longest.max(self.budget.snapshot(endpoint).await?.probe_in());
+        }
+        if longest.is_some() {
+            // A sync that has to renew its tokens first comes no further than there.
+            longest = longest.max(self.budget.snapshot(Endpoint::OauthToken.as_str()).await?.probe_in());
+        }
+        Ok(longest)
+    }
+
+    /// The same, endpoint by endpoint, as far as this process has heard: it changes at once with what its calls meet.
+    pub fn heard_of_outage(&self) -> [watch::Receiver<bool>; LIMITED_ENDPOINTS.len()] {
+        LIMITED_ENDPOINTS.map(|endpoint| self.budget.heard_of_outage(endpoint))
     }
 
     /// Reads how the fleet's calls of each endpoint stand, and sets the gauges of it.
