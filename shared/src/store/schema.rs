@@ -99,6 +99,7 @@ diesel::table! {
         pkce_verifier -> Nullable<Text>,
         expires_at -> Timestamptz,
         external_ref -> Nullable<Text>,
+        pkce_sealed -> Nullable<Bytea>,
     }
 }
 

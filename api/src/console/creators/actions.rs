@@ -21,6 +21,7 @@ use crate::console::who::Member;
 use crate::dispatch::{self, ByHand};
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
+use crate::verifier;
 
 /// To the platform. No redirect: the policy for forms would hold it back, since a form has led here.
 #[derive(Template)]
@@ -36,17 +37,18 @@ pub async fn connect(member: Member, api: Data<Api>) -> Result<HttpResponse, Con
     member.require(Role::Developer)?;
     let project = member.project();
     let state = SecretToken::generate();
-    let pkce = api.tiktok.pkce();
+    let (hash, pkce) = (state_hash(state.expose()), api.tiktok.pkce());
     let back = api.settings.public_url.with_path(&format!("{PATH}/projects/{project}/creators/connected"));
     let pending = PendingConsent {
         project_id: project,
         platform: Platform::Tiktok,
         redirect_url: Some(back),
         external_ref: None,
-        pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
+        pkce_sealed: pkce.as_ref().map(|pkce| verifier::seal(&api.keyring, &hash, pkce)),
+        pkce_verifier: None,
     };
     let deed = Deed { project, actor: &member.who.email, action: Action::ConsentBegun, subject: "TikTok" };
-    api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
+    api.within(api.store.add_state_by(&deed, &hash, &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
         project: project.to_string(),
