@@ -1,5 +1,7 @@
 //! Servers of a test's own, which it may stop, flush and start again on the same port.
 
+use std::path::PathBuf;
+
 use metriqlab::up::postgres::{Postgres, PostgresOptions};
 use metriqlab::up::redis::{Redis, RedisOptions};
 use metriqlab::up::temporary_folder;
@@ -33,6 +35,11 @@ impl PrivateRedis {
         let server = Redis::start(&self.folder.path().join("redis"), &self.options).await.expect("start Redis again");
         assert_eq!(server.url().expose_secret(), self.url, "the same address and password");
         self.server = Some(server);
+    }
+
+    /// Where it keeps its files.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("redis/data")
     }
 
     /// Empties it, as an operator's mistake or a failover to an empty replica would.
