@@ -60,7 +60,8 @@ fn a_server_that_is_not_installed_is_one_line_that_says_how_to_install_it() {
 fn put(root: &Path, place: &Path, file: &Path) {
     let place = root.join(place.strip_prefix("/").expect("a whole path"));
     std::fs::create_dir_all(place.parent().expect("a folder")).expect("make it");
-    // The program is large: a link is enough where one can be made.
+    // The program is large: a link is enough where one can be made. But not one of a link, which leads nowhere here.
+    let file = &file.canonicalize().expect("the file");
     std::fs::hard_link(file, &place).or_else(|_| std::fs::copy(file, &place).map(|_| ())).expect("copy it");
 }
 
