@@ -11,11 +11,15 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::support;
 use futures::future::join_all;
+use metriqlab::up::temporary_folder;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::process::Process;
 use support::servers::{PrivatePostgres, PrivateRedis};
 use support::{Client, System};
@@ -25,6 +29,7 @@ const READ_FOR: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() {
+    up_and_down();
     let postgres = PrivatePostgres::start().await;
     let redis = PrivateRedis::start().await;
     let system = System::builder()
@@ -41,6 +46,27 @@ async fn main() {
     idle(&system).await;
     syncs(&system.client, &small).await;
     reads(&system, &large).await;
+}
+
+/// `metriqlab up` in a new folder, its stop, and the same once more in that folder.
+fn up_and_down() {
+    let folder = temporary_folder().expect("a folder");
+    for start in ["first", "second"] {
+        let began = Instant::now();
+        let mut up = std::process::Command::new(env!("CARGO_BIN_EXE_metriqlab"));
+        up.arg("up").current_dir(folder.path()).env_clear().env("PATH", std::env::var_os("PATH").expect("PATH"));
+        let mut up = up.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start it");
+        let mut lines = BufReader::new(up.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        assert!(lines.by_ref().any(|line| line.starts_with("Ctrl-C stops")), "it did not start");
+        let ready = began.elapsed();
+        let asked = Instant::now();
+        kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGTERM).expect("signal it");
+        assert!(up.wait().expect("its end").success());
+        println!(
+            "up, {start} start in a folder: ready after {ready:.2?} (limit 3 s), stopped after {:.2?} (limit 10 s)",
+            asked.elapsed()
+        );
+    }
 }
 
 /// Processor time of API and worker together while nobody asks for anything.

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by them")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use metriqlab::up::postgres::{Postgres, PostgresOptions};
 use metriqlab::up::redis::{Redis, RedisOptions};
@@ -80,6 +81,38 @@ async fn a_redis_comes_back_with_its_data_under_the_same_url() {
     let kept: i64 = redis::cmd("GET").arg("kept").query_async(&mut redis(&url).await).await.expect("get it");
     assert_eq!(kept, 7);
     again.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_redis_has_what_it_wrote_down() {
+    let folder = temporary_folder().expect("a folder");
+    let place = folder.path().join("redis");
+    let mut first = Redis::start(&place, &RedisOptions::default()).await.expect("a Redis");
+    let mut connection = redis(first.url()).await;
+    let set = redis::cmd("SET").arg("kept").arg("as it was said").exec_async(&mut connection).await;
+    set.expect("set it");
+    // While a sync is under way, the file may wait for it.
+    let start = Instant::now();
+    while !holds(&place.join("data"), b"as it was said") {
+        assert!(start.elapsed() < Duration::from_secs(60), "it is written nowhere");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    kill(Pid::from_raw(first.pid().expect("a process id")), Signal::SIGKILL).expect("kill it");
+    assert!(matches!(first.died().await, ServerError::Stopped { .. }));
+
+    let again = Redis::start(&place, &RedisOptions::default()).await.expect("the same Redis");
+    let kept: String = redis::cmd("GET").arg("kept").query_async(&mut redis(again.url()).await).await.expect("get it");
+    assert_eq!(kept, "as it was said");
+    again.stop().await;
+}
+
+/// Whether a file below `folder` has these bytes.
+fn holds(folder: &Path, bytes: &[u8]) -> bool {
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.any(|path| {
+        let read = || std::fs::read(&path).is_ok_and(|text| text.windows(bytes.len()).any(|part| part == bytes));
+        if path.is_dir() { holds(&path, bytes) } else { read() }
+    })
 }
 
 /// After a reboot, the process id in `postmaster.pid` may be anybody's.

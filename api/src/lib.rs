@@ -34,6 +34,7 @@ mod server;
 mod strangers;
 mod trace;
 mod unread;
+mod verifier;
 mod views;
 mod waiting;
 mod words;

@@ -563,13 +563,16 @@ async fn a_consent_is_taken_once_and_in_time() {
         project_id: project,
         platform: Platform::Tiktok,
         redirect_url: None,
-        pkce_verifier: None,
         external_ref: None,
+        pkce_sealed: Some(vec![7]),
+        pkce_verifier: Some("in plain text".into()),
     };
     store.add_state(By::CommandLine, &[1; 32], &pending).await.unwrap();
     store.add_state(By::CommandLine, &[2; 32], &pending).await.unwrap();
     let takes = futures::future::join_all((0..5).map(|_| store.take_state(&[1; 32]))).await;
-    assert_eq!(takes.into_iter().filter(|taken| taken.as_ref().unwrap().is_some()).count(), 1);
+    let taken: Vec<PendingConsent> = takes.into_iter().filter_map(|taken| taken.unwrap()).collect();
+    let [once] = &taken[..] else { panic!("taken {} times", taken.len()) };
+    assert_eq!((once.pkce_sealed.as_deref(), &once.pkce_verifier), (Some(&[7][..]), &None), "no plain text is written");
     sql.execute("UPDATE oauth_states SET expires_at = now()", &[]).await.unwrap();
     assert!(store.take_state(&[2; 32]).await.unwrap().is_none(), "too late");
     store.add_state(By::CommandLine, &[3; 32], &pending).await.unwrap();

@@ -56,7 +56,7 @@ fn report(rotation: &Rotation, keyring: &KeyRing) -> anyhow::Result<()> {
         if !others.is_empty() {
             writeln!(
                 out,
-                "nothing is left under {}: once no process runs with another first key, the list may lose {}",
+                "nothing is left under {}: once no process has run with another first key for ten minutes, the list may lose {}",
                 others.join(", "),
                 if others.len() == 1 { "it" } else { "them" }
             )?;

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
-use crate::support::{System, eventually, within};
+use crate::support::{System, eventually};
 
 /// A creator of 200 videos behind a TikTok that takes 300 ms a call: a sync of several seconds.
 async fn slow_creator(system: &System) -> (String, String) {
@@ -25,7 +25,10 @@ async fn start_sync(
 ) -> tokio::task::JoinHandle<crate::support::client::Answer> {
     let before = system.sandbox.calls("/v2/video/list/", open_id).await;
     let (client, path) = (system.client.clone(), format!("/api/v1/creators/{id}/sync"));
-    let waiting = tokio::spawn(async move { client.post(&path).await });
+    let waiting = tokio::spawn(async move {
+        let asked = client.request(reqwest::Method::POST, &path).header("Prefer", "wait=60");
+        client.send(asked).await
+    });
     eventually("a page of videos is read", async || {
         (system.sandbox.calls("/v2/video/list/", open_id).await > before + 1).then_some(())
     })
@@ -37,16 +40,29 @@ async fn start_sync(
 async fn a_killed_workers_job_runs_elsewhere_and_the_client_gets_its_answer() {
     let mut system = System::start().await;
     let (open_id, id) = slow_creator(&system).await;
+    // How long a sync takes to its first call on this machine, as busy as it is, and how long a process takes to start.
+    let asked = Instant::now();
+    let before = system.sandbox.calls("/v2/user/info/", &open_id).await;
     let waiting = start_sync(&system, &open_id, &id).await;
     system.workers[0].kill().await;
-    let killed = Instant::now();
-    let before = system.sandbox.calls("/v2/user/info/", &open_id).await;
+    let (killed, page) = (Instant::now(), asked.elapsed());
+    let calls = system.sandbox.calls("/v2/user/info/", &open_id).await;
+    assert!(calls > before);
     system.add_worker();
-    within(Duration::from_secs(10), "the job runs elsewhere", async || {
-        (system.sandbox.calls("/v2/user/info/", &open_id).await > before).then_some(())
+    eventually("the other worker is ready", async || {
+        system.workers[1].said().contains("the worker is ready").then_some(())
     })
     .await;
-    println!("taken over after {:?}", killed.elapsed());
+    let start = killed.elapsed();
+    eventually("the job runs elsewhere", async || {
+        (system.sandbox.calls("/v2/user/info/", &open_id).await > calls).then_some(())
+    })
+    .await;
+    let took = killed.elapsed();
+    println!(
+        "taken over after {took:?}; the other worker was ready after {start:?}, a sync's second page came after {page:?}"
+    );
+    assert!(took < Duration::from_secs(10) + start + page, "{took:?}");
     assert_eq!(waiting.await.unwrap().data(200)["synced"], true);
     assert_eq!(system.client.all_videos(&id).await.len(), 200);
 }
@@ -142,7 +158,7 @@ async fn redis_may_stop_and_start() {
     let promised = system.client.send(request.header("Prefer", "wait=1")).await;
     let job = promised.data(202)["jobId"].as_str().unwrap().to_owned();
     redis.restart().await;
-    within(Duration::from_secs(30), "the promise is kept", async || {
+    eventually("the promise is kept", async || {
         let seen = system.client.get(&format!("/api/v1/jobs/{job}")).await;
         (seen.data(200)["status"] == "done").then_some(())
     })
@@ -219,7 +235,8 @@ async fn postgres_may_restart_under_a_running_job() {
     postgres.stop().await;
     postgres.restart().await;
     let answer = waiting.await.unwrap();
-    assert!(answer.status == 200 || answer.status == 202 || answer.status == 503, "{}", answer.body);
+    // It was accepted before: whatever becomes of Postgres, the promise stands.
+    assert!(answer.status == 200 || answer.status == 202, "{}: {}", answer.status, answer.body);
     eventually("the job is done all the same", async || {
         let page = system.client.get(&format!("/api/v1/creators/{id}/videos?limit=100")).await;
         (page.status == 200).then_some(())

@@ -11,13 +11,35 @@ async fn every_passing_failure_is_a_success_to_the_caller() {
     let id = system.connect(&open_id).await;
     system.settled().await;
     for endpoint in ["user_info", "video_list"] {
-        for kind in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset", "error"] {
+        for kind in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset", "lost_answer", "error"] {
             system.sandbox.fault(json!({"endpoint": endpoint, "kind": kind, "times": 1})).await;
             let answer = system.client.post(&format!("/api/v1/creators/{id}/sync")).await;
             assert_eq!(answer.status, 200, "{endpoint} {kind}: {}", answer.body);
+            let faults = system.sandbox.control("GET", "/faults", None).await;
+            assert_eq!(faults["faults"][0]["hits"], 1, "{endpoint} {kind}");
             system.sandbox.clear_faults().await;
         }
     }
+}
+
+/// TikTok has made a new pair and forgotten the old one, and nobody knows the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_whose_answer_was_lost_asks_for_a_new_connection_which_heals_it() {
+    let system = System::start().await;
+    let open_id = system.sandbox.user(5).await;
+    let id = system.connect(&open_id).await;
+    system.settled().await;
+    let expire = "UPDATE credentials SET issued_at = now() - interval '2h', access_expires_at = now()";
+    system.sql().await.execute(expire, &[]).await.unwrap();
+    system.sandbox.fault(json!({"endpoint": "token", "kind": "lost_answer", "times": 1})).await;
+    let path = format!("/api/v1/creators/{id}");
+    let answer = system.client.post(&format!("{path}/sync")).await;
+    assert_eq!(answer.error(409), "reauthorization_required");
+    assert_eq!(system.client.get(&path).await.data(200)["status"], "REAUTHORIZATION_REQUIRED");
+    assert_eq!(system.connect(&open_id).await, id);
+    system.client.sync(&id).await;
+    assert_eq!(system.client.get(&path).await.data(200)["status"], "ACTIVE");
+    assert_eq!(system.client.all_videos(&id).await.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

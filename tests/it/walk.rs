@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Client, System};
+use shared::queue::Lane;
+
+use crate::support::redis::contents;
+use crate::support::{System, eventually};
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -105,17 +108,37 @@ async fn connect_list_sync_read_disconnect() {
     assert_eq!(client.delete(&format!("/api/v1/creators/{id}")).await.error(404), "not_found");
     assert_eq!(client.get("/api/v1/creators").await.data(200).as_array().unwrap().len(), 0);
     assert!(!system.sandbox.is_granted(&open_id).await, "TikTok has been told");
-    nothing_is_left(&system, client).await;
+    nothing_is_left(&system).await;
 }
 
 /// Postgres holds nothing of a creator that was disconnected, and Redis nothing of jobs that are done.
-async fn nothing_is_left(system: &System, client: &Client) {
+async fn nothing_is_left(system: &System) {
     let sql = system.sql().await;
     for table in ["creators", "videos", "credentials", "creator_history", "video_history"] {
         let rows: i64 = sql.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
         assert_eq!(rows, 0, "{table}");
     }
-    assert!(client.get("/readyz").await.status.is_success());
+    let jobs = sql.query("SELECT id::text FROM jobs", &[]).await.unwrap();
+    let jobs: Vec<String> = jobs.iter().map(|row| row.get(0)).collect();
+    assert!(jobs.len() >= 2, "a sync and a revocation: {jobs:?}");
+    // Postgres has a job's last word a moment before Redis hears of it.
+    let queue = system.queue();
+    eventually("the lanes are empty", async || {
+        for lane in Lane::ALL {
+            let depth = queue.depth(lane).await.ok()?;
+            if (depth.ready, depth.delayed, depth.running) != (0, 0, 0) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    for (key, text) in contents(&system.redis_url, &format!("*{}*", system.prefix())).await {
+        let of_jobs = [":jobs", ":lines", ":solo", ":delayed", ":claims", ":crashes", ":waiting"];
+        assert!(!of_jobs.iter().any(|name| key.ends_with(name)) && !key.contains(":inflight:"), "{key} holds {text}");
+        let left = jobs.iter().find(|job| key.contains(job.as_str()) || text.contains(job.as_str()));
+        assert_eq!(left, None, "{key} holds {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

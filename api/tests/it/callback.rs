@@ -190,6 +190,37 @@ async fn pkce_is_kept_from_beginning_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_the_version_before_began_ends_here() {
+    let world = World::with(Options { pkce: PkceMode::Hex, ..Options::default() }).await;
+    let (page, _) = world.begin(&json!({})).await;
+    let verifier = world.verifier().await;
+    let plain = "UPDATE oauth_states SET pkce_verifier = $1, pkce_sealed = NULL";
+    world.sql().await.execute(plain, &[&verifier]).await.expect("in plain text");
+    assert_eq!(world.open(&world.allow(&page, ALL).await).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_that_does_not_open_is_a_consent_to_begin_again() {
+    let world = World::with(Options { pkce: PkceMode::Hex, ..Options::default() }).await;
+    let sql = world.sql().await;
+    // Another consent's; and one under a key that the list has lost.
+    let theirs: Vec<u8> = {
+        world.begin(&json!({})).await;
+        sql.query_one("DELETE FROM oauth_states RETURNING pkce_sealed", &[]).await.expect("a row").get(0)
+    };
+    let mut lost = theirs.clone();
+    lost[1] ^= 1;
+    for sealed in [theirs, lost] {
+        let (page, _) = world.begin(&json!({"redirectUrl": "https://app.example.com/"})).await;
+        sql.execute("UPDATE oauth_states SET pkce_sealed = $1", &[&sealed]).await.expect("replaced");
+        let answer = world.open(&world.allow(&page, ALL).await).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert_eq!(attribute(&answer, "next"), "https://app.example.com/?status=failed&reason=invalid_state");
+    }
+    assert_eq!((rows(&world, "creators").await, rows(&world, "credentials").await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_the_browser_is_sent_on_all_the_same() {
     let world = World::start().await;
     let (page, _) = world.begin(&json!({"redirectUrl": "https://app.example.com/done"})).await;

@@ -68,7 +68,10 @@ async fn pkce_goes_by_the_setting_and_its_secret_stays_here() {
         let url = Url::parse(answer.data(200)["authUrl"].as_str().expect("a URL")).expect("a URL");
         let challenge = url.query_pairs().find(|(key, _)| key == "code_challenge").expect("a challenge").1.into_owned();
         assert_eq!(challenge.len(), length);
-        let row = world.sql().await.query_one("SELECT pkce_verifier FROM oauth_states", &[]).await.expect("a row");
-        assert!(!answer.text.contains(row.get::<_, &str>(0)));
+        let verifier = world.verifier().await;
+        assert!(!answer.text.contains(&verifier));
+        let row = world.sql().await.query_one("SELECT oauth_states::text FROM oauth_states", &[]).await.expect("a row");
+        let row: &str = row.get(0);
+        assert!(!row.contains(&verifier) && !row.contains(&hex::encode(&verifier)), "it is sealed: {row}");
     }
 }

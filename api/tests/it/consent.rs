@@ -1,8 +1,10 @@
 //! A browser on the sandbox's consent page.
 
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
+use shared::crypto::KeyRing;
 
-use crate::harness::{Answer, PUBLIC_URL, World, send};
+use crate::harness::{Answer, ENCRYPTION_KEY, PUBLIC_URL, World, send};
 
 impl World {
     /// Begins a consent; the page's address and the state.
@@ -39,6 +41,15 @@ impl World {
         let control = format!("{}/control/faults", self.sandbox.base_url());
         let added = self.client.http.post(control).json(fault).send().await.expect("an answer");
         assert!(added.status().is_success(), "{}", added.text().await.expect("a text"));
+    }
+
+    /// The PKCE verifier of the only consent under way, opened.
+    pub async fn verifier(&self) -> String {
+        let row = self.sql().await.query_one("SELECT state_hash, pkce_sealed FROM oauth_states", &[]).await;
+        let row = row.expect("one consent");
+        let ring: KeyRing = ENCRYPTION_KEY.parse().expect("a key");
+        let identity = format!("oauth_states\0{}\0pkce_sealed", hex::encode(row.get::<_, &[u8]>(0)));
+        ring.open(row.get(1), &identity).expect("a verifier").expose_secret().to_owned()
     }
 
     /// Opens a callback as a browser does, without a key.

@@ -32,6 +32,8 @@ use uuid::Uuid;
 /// The sandbox's app.
 pub const CLIENT_KEY: &str = "sandbox-client-key";
 pub const CLIENT_SECRET: &str = "sandbox-client-secret";
+/// 32 bytes in base64.
+pub const ENCRYPTION_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Where TikTok is told to send browsers: no test listens there, each follows by hand.
 pub const PUBLIC_URL: &str = "http://127.0.0.1:9";
 const SCOPES: &str = "user.info.basic,user.info.profile,user.info.stats,video.list";
@@ -223,7 +225,7 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
         request_timeout: Duration::from_secs(5),
     };
     let tiktok = TikTok::new(settings, Arc::new(budget.expect("a budget"))).expect("a client");
-    let keyring = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".parse::<KeyRing>().expect("a key ring");
+    let keyring = ENCRYPTION_KEY.parse::<KeyRing>().expect("a key ring");
     let keyring = Arc::new(keyring);
     let rows = store.clone();
     ApiConfig {

@@ -11,16 +11,14 @@ use crate::harness::{Answer, Options, World, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_has_its_limit_and_is_told_of_it() {
-    let world = World::with(Options { rate: 5, ..Options::default() }).await;
-    for left in (0..5).rev() {
-        let answer = world.client.get("/api/v1/creators?limit=1").await;
+    let (world, answers, refused) = six_requests_of_five().await;
+    for (answer, left) in answers.iter().zip((0..5).rev()) {
         answer.data(200);
         assert_eq!(answer.header("ratelimit-limit"), Some("5"));
         assert_eq!(answer.header("ratelimit-remaining"), Some(left.to_string().as_str()));
         assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=5;w=60"));
         assert!(answer.header("ratelimit").expect("a state").starts_with(&format!("\"default\";r={left};t=")));
     }
-    let refused = world.client.get("/api/v1/no/such/route").await;
     assert_eq!(refused.error(429), "rate_limited");
     let wait: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1..=12).contains(&wait), "five a minute is one in 12 s: {wait}");
@@ -29,6 +27,24 @@ async fn a_key_has_its_limit_and_is_told_of_it() {
     let back: u64 = refused.header("ratelimit-reset").expect("a time").parse().expect("seconds");
     assert_eq!(back, 48 + wait, "until all of it is back, not the next one alone");
     world.stranger().await.get("/api/v1/creators").await.data(200);
+}
+
+/// Six requests with a key that has five a minute, within the 12 s after which there is one more. A machine that is too busy
+/// for that is asked again.
+async fn six_requests_of_five() -> (World, Vec<Answer>, Answer) {
+    for _ in 0..10 {
+        let world = World::with(Options { rate: 5, ..Options::default() }).await;
+        let began = Instant::now();
+        let mut answers = Vec::new();
+        for _ in 0..5 {
+            answers.push(world.client.get("/api/v1/creators?limit=1").await);
+        }
+        let last = world.client.get("/api/v1/no/such/route").await;
+        if began.elapsed() < Duration::from_secs(12) {
+            return (world, answers, last);
+        }
+    }
+    panic!("six requests take longer than 12 s, ten times");
 }
 
 #[tokio::test(flavor = "multi_thread")]

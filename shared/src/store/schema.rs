@@ -101,6 +101,7 @@ diesel::table! {
         expires_at -> Timestamptz,
         external_ref -> Nullable<Text>,
         begun_by -> Nullable<Text>,
+        pkce_sealed -> Nullable<Bytea>,
     }
 }
 

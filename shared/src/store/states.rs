@@ -27,10 +27,13 @@ pub struct PendingConsent {
     pub platform: Platform,
     /// Where the creator's browser goes afterwards.
     pub redirect_url: Option<String>,
-    /// The verifier behind the PKCE challenge that the consent page was given.
-    pub pkce_verifier: Option<String>,
     /// The client's own name for the creator.
     pub external_ref: Option<String>,
+    /// The verifier behind the PKCE challenge that the consent page was given, sealed to the state.
+    pub pkce_sealed: Option<Vec<u8>>,
+    /// The same in plain text, of a consent that the version before has begun. Never written.
+    #[diesel(skip_insertion)]
+    pub pkce_verifier: Option<String>,
 }
 
 /// A consent that has begun, and who began it, as the log calls them; `None`: an older version has not noted it.
@@ -76,8 +79,9 @@ impl Store {
                     oauth_states::project_id,
                     oauth_states::platform,
                     oauth_states::redirect_url,
-                    oauth_states::pkce_verifier,
                     oauth_states::external_ref,
+                    oauth_states::pkce_sealed,
+                    oauth_states::pkce_verifier,
                 ),
                 oauth_states::begun_by,
                 oauth_states::expires_at,

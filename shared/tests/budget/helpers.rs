@@ -117,6 +117,13 @@ impl Arrivals {
         self.0.lock().unwrap().len()
     }
 
+    /// The shortest time in which so many requests came after another one.
+    pub fn quickest(&self, number: usize) -> Duration {
+        let mut at = self.0.lock().unwrap().clone();
+        at.sort_unstable();
+        at.windows(number + 1).map(|span| span[number] - span[0]).min().expect("so many requests")
+    }
+
     /// The most requests in any sliding `window`.
     pub fn most_within(&self, window: Duration) -> usize {
         let mut at = self.0.lock().unwrap().clone();

@@ -48,6 +48,19 @@ async fn a_job_that_ended_before_its_waiter_listened_is_found_in_its_row() {
 
 #[tokio::test]
 async fn a_notice_that_never_came_is_made_up_for_by_the_row_within_seconds() {
+    let mut took = Vec::new();
+    // A machine that is busy for so long shows nothing, and is asked again.
+    for _ in 0..10 {
+        took.push(found_in_the_row().await);
+        if took.iter().any(|took| *took < Duration::from_secs(4)) {
+            return;
+        }
+    }
+    panic!("the row is read each two seconds, and this took {took:?}");
+}
+
+/// How long a waiter takes to find a last word that nobody has told it.
+async fn found_in_the_row() -> Duration {
     let (queue, _) = fresh_queue();
     let rows = Rows::default();
     let waiter = Waiter::start(&queue, rows.reader());
@@ -56,7 +69,7 @@ async fn a_notice_that_never_came_is_made_up_for_by_the_row_within_seconds() {
     rows.finals.lock().unwrap().push((id, Final::Done));
     let start = Instant::now();
     assert_eq!(watching.wait(start + SOON).await, Some(Final::Done));
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    start.elapsed()
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn requests_are_what_tiktok_documents() {
     assert_eq!(list.header("authorization").unwrap(), "Bearer act.wire");
     assert!(list.header("user-agent").unwrap().starts_with("MetriqLab/"));
 
-    let _ = tiktok.exchange_code("a*0!6410.b", Some("verifier")).await;
+    let _ = tiktok.exchange_code("a*0!6410.b", Some(&"verifier".into())).await;
     let token = wire.next().await;
     assert_eq!(token.line(), "POST /v2/oauth/token/ HTTP/1.1");
     assert_eq!(token.header("content-type").unwrap(), "application/x-www-form-urlencoded");

@@ -157,11 +157,6 @@ impl TestSandbox {
         listed.data(200)[0]["id"].as_str().expect("a creator").to_owned()
     }
 
-    /// Connects a creator, or fails to.
-    pub async fn connect_may_fail(&self, client: &Client, open_id: &str) {
-        drop(self.callback(client, open_id, &["user.info.basic"]).await);
-    }
-
     async fn callback(&self, client: &Client, open_id: &str, scopes: &[&str]) -> reqwest::Response {
         let started = client.post("/api/v1/connect/tiktok").await;
         let auth_url = started.data(200)["authUrl"].as_str().expect("an authUrl").to_owned();

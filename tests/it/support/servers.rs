@@ -1,5 +1,7 @@
 //! Servers of a test's own, which it may stop, flush and start again on the same port.
 
+use std::path::PathBuf;
+
 use metriqlab::up::postgres::{Postgres, PostgresOptions};
 use metriqlab::up::redis::{Redis, RedisOptions};
 use metriqlab::up::temporary_folder;
@@ -42,6 +44,11 @@ impl PrivateRedis {
         let mut refuse = redis::cmd("ACL");
         refuse.arg("SETUSER").arg("default").arg("-@scripting");
         refuse.exec_async(&mut connection).await.expect("set");
+    }
+
+    /// Where it keeps its files.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("redis/data")
     }
 
     /// Empties it, as an operator's mistake or a failover to an empty replica would.

@@ -105,8 +105,13 @@ impl System {
 
     /// Its queue, for looking at what the workers see.
     pub fn queue(&self) -> Queue {
-        let prefix = self.variables.iter().find(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").expect("a prefix");
-        Queue::connect(&self.redis_url, &prefix.1).expect("a queue")
+        Queue::connect(&self.redis_url, self.prefix()).expect("a queue")
+    }
+
+    /// What all of its keys in Redis have in their names.
+    pub fn prefix(&self) -> &str {
+        let (_, prefix) = self.variables.iter().find(|(name, _)| name == "METRIQLAB_REDIS_PREFIX").expect("a prefix");
+        prefix
     }
 
     /// A key of another project.

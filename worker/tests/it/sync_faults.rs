@@ -23,9 +23,10 @@ async fn a_failure_that_passes_is_a_success() {
     let open_id = system.account(25).await;
     let connected = system.connect(&open_id).await;
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
-    for kind in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset"] {
+    for kind in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset", "lost_answer", "fresh_grant"] {
         for endpoint in ["user_info", "video_list"] {
-            system.fault(json!({ "endpoint": endpoint, "kind": kind, "times": 1 })).await;
+            // The hour is what counts as a fresh grant.
+            system.fault(json!({ "endpoint": endpoint, "kind": kind, "times": 1, "within_seconds": 3600 })).await;
             let id = system.ask_for_sync(connected.creator).await;
             assert_eq!(system.last_word(id).await, Final::Done, "{kind} at {endpoint}");
             assert_eq!(system.job(id).await.attempts, 2, "{kind} at {endpoint}");
@@ -162,6 +163,29 @@ async fn tokens_that_are_refused_for_good_end_the_sync_and_mark_the_creator() {
         assert_eq!(system.last_word(id).await, failed("reauthorization_required"));
         assert_eq!(system.creator(connected.creator).await.status, Status::ReauthorizationRequired);
         assert_eq!(system.refreshes(&open_id).await, 1);
+        assert_eq!(system.videos(connected.creator).await.len(), 3, "what was read stays");
+    }
+    worker.stop().await;
+}
+
+/// The platform has made a new pair, and its answer was lost. What the old refresh token is worth then is not documented.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_whose_answer_was_lost_heals_or_asks_for_a_new_consent() {
+    let system = System::start().await;
+    let worker = system.worker();
+    for (grace, word, status) in
+        [(0, failed("reauthorization_required"), Status::ReauthorizationRequired), (3600, Final::Done, Status::Active)]
+    {
+        system.control("PATCH", "/settings", json!({ "grace": grace })).await;
+        let open_id = system.account(3).await;
+        let connected = system.connect(&open_id).await;
+        assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+        system.age_tokens(-1).await;
+        system.fault(json!({ "endpoint": "token", "kind": "lost_answer", "times": 1 })).await;
+        let id = system.ask_for_sync(connected.creator).await;
+        assert_eq!(system.last_word(id).await, word);
+        assert_eq!((system.job(id).await.attempts, system.refreshes(&open_id).await), (2, 2));
+        assert_eq!(system.creator(connected.creator).await.status, status);
         assert_eq!(system.videos(connected.creator).await.len(), 3, "what was read stays");
     }
     worker.stop().await;

@@ -88,6 +88,31 @@ async fn with_the_platform_down_a_token_is_used_until_it_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_a_renewal_whose_answer_was_lost_is_the_platforms_next_word() {
+    let system = System::start().await;
+    // Whether the platform takes the old refresh token once more, for a while.
+    for grace in [0, 3600] {
+        system.control("PATCH", "/settings", json!({ "grace": grace })).await;
+        let open_id = system.account(0).await;
+        let creator = system.connect(&open_id).await.creator;
+        let id = system.credential(creator).await;
+        let version = system.tokens.usable(id).await.expect("a token").version;
+        system.age_tokens(600).await;
+        system.fault(json!({ "endpoint": "token", "kind": "lost_answer", "times": 1 })).await;
+        assert_eq!(system.tokens.usable(id).await.expect("it lives still").version, version);
+        assert_eq!(system.creator(creator).await.status, Status::Active, "nobody has said that it is dead");
+        match system.tokens.usable(id).await {
+            Ok(renewed) => assert!(grace > 0 && renewed.version > version),
+            Err(TokenError::Dead { reason, .. }) => assert!(grace == 0 && reason == "invalid_grant", "{reason}"),
+            Err(error) => panic!("{error}"),
+        }
+        let status = if grace > 0 { Status::Active } else { Status::ReauthorizationRequired };
+        assert_eq!(system.creator(creator).await.status, status);
+        assert_eq!(system.refreshes(&open_id).await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_secret_of_ours_marks_nobody() {
     let system = System::start().await;
     let open_id = system.account(0).await;

@@ -26,6 +26,7 @@ use crate::dispatch::{self, Asker};
 use crate::external_ref;
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
+use crate::verifier;
 
 const OWN_ID_RULE: &str = "Your own id has at most 255 characters, all of which can be seen in one line.";
 
@@ -53,17 +54,18 @@ pub async fn connect(
         return list_page(&member, &request, &api, layout, own_id).await;
     }
     let state = SecretToken::generate();
-    let pkce = api.tiktok.pkce();
+    let (hash, pkce) = (state_hash(state.expose()), api.tiktok.pkce());
     let back = api.settings.public_url.with_path(&format!("{PATH}/projects/{project}/creators/connected"));
     let pending = PendingConsent {
         project_id: project,
         platform: Platform::Tiktok,
         redirect_url: Some(back),
         external_ref: Some(own_id.to_owned()).filter(|id| !id.is_empty()),
-        pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
+        pkce_sealed: pkce.as_ref().map(|pkce| verifier::seal(&api.keyring, &hash, pkce)),
+        pkce_verifier: None,
     };
     let deed = Deed { project, actor: member.who.by(), action: Action::ConsentBegun, subject: "TikTok" };
-    api.within(api.store.add_state_by(&deed, &state_hash(state.expose()), &pending)).await?;
+    api.within(api.store.add_state_by(&deed, &hash, &pending)).await?;
     let page = ConsentPage {
         layout: Layout::project(&member, "To TikTok", "creators"),
         project: project.to_string(),

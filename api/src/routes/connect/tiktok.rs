@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use shared::ids::ApiKeyId;
 use shared::platforms::Platform;
-use shared::platforms::tiktok::Pkce;
 use shared::store::audit::By;
 use shared::store::states::PendingConsent;
 use utoipa::ToSchema;
@@ -24,6 +23,7 @@ use crate::idempotency::Idempotency;
 use crate::openapi::ConnectErrors;
 use crate::overtaken::About;
 use crate::redirect;
+use crate::verifier;
 
 /// Twice the 128 random bits that the contract asks for.
 const STATE_BYTES: usize = 32;
@@ -75,26 +75,23 @@ pub async fn connect_tiktok(
     body: JsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let pkce = api.tiktok.pkce();
     let pending = PendingConsent {
         project_id: caller.project(),
         platform: Platform::Tiktok,
         redirect_url: body.text("redirectUrl")?.map(redirect::parse).transpose()?.map(String::from),
-        pkce_verifier: pkce.as_ref().map(|pkce| pkce.verifier().to_owned()),
         external_ref: body.text("externalRef")?.map(external_ref::parse).transpose()?.map(str::to_owned),
+        pkce_sealed: None,
+        pkce_verifier: None,
     };
-    let work = begin(Data::clone(&api), caller.key(), pending, pkce);
+    let work = begin(Data::clone(&api), caller.key(), pending);
     idempotency.answer_once(&api, caller, &body, About::Consent, Box::pin(work)).await
 }
 
-async fn begin(
-    api: Data<Api>,
-    key: ApiKeyId,
-    pending: PendingConsent,
-    pkce: Option<Pkce>,
-) -> Result<HttpResponse, ApiError> {
+async fn begin(api: Data<Api>, key: ApiKeyId, pending: PendingConsent) -> Result<HttpResponse, ApiError> {
     let state = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; STATE_BYTES]>());
-    api.within(api.store.add_state(By::Key(key), &state_hash(&state), &pending)).await?;
+    let (hash, pkce) = (state_hash(&state), api.tiktok.pkce());
+    let pkce_sealed = pkce.as_ref().map(|pkce| verifier::seal(&api.keyring, &hash, pkce));
+    api.within(api.store.add_state(By::Key(key), &hash, &PendingConsent { pkce_sealed, ..pending })).await?;
     let auth_url = api.tiktok.authorize_url(&state, pkce.as_ref()).to_string();
     Ok(ok(Consent { auth_url, state }))
 }

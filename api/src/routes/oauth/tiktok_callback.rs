@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, get};
+use secrecy::SecretString;
 use shared::ids::{CreatorId, ProjectId};
 use shared::platforms::tiktok::scopes::in_words;
 use shared::platforms::{Caller, Grant, Platform, PlatformError, Profile};
@@ -19,6 +20,7 @@ use crate::error::ApiError;
 use crate::params::Params;
 use crate::routes::connect::tiktok::state_hash;
 use crate::trace::TraceContext;
+use crate::verifier;
 use crate::views::{CallbackPage, ConsentOutcome};
 
 /// Its path. `crate::observe` must know it: it is the one GET that changes something.
@@ -75,7 +77,8 @@ async fn finish(
     trace: &TraceContext,
 ) -> (Option<PendingConsent>, ConsentOutcome) {
     let parameter = |name| params.first(name).filter(|text| !text.is_empty() && text.len() <= MAX_PARAMETER);
-    let (pending, begun_by) = match take_state(api, address, parameter("state")).await {
+    let Some(hash) = parameter("state").map(state_hash) else { return (None, ConsentOutcome::UnknownState) };
+    let (pending, begun_by) = match take_state(api, address, &hash).await {
         Ok(taken) => taken,
         Err(outcome) => return (None, outcome),
     };
@@ -84,16 +87,26 @@ async fn finish(
         // RFC 6749, section 4.1.2.1: the server's own trouble, for which a redirect has no status.
         (Some("server_error" | "temporarily_unavailable"), _) => ConsentOutcome::PlatformFailed,
         (Some(_), _) | (None, None) => ConsentOutcome::Refused,
-        (None, Some(code)) => connect(api, &pending, begun_by.as_deref(), code, trace).await,
+        (None, Some(code)) => match verifier::open(&api.keyring, &hash, &pending) {
+            Ok(verifier) => connect(api, &pending, begun_by.as_deref(), code, verifier.as_ref(), trace).await,
+            // Its key has been taken out of the list since: the consent is as good as not kept.
+            Err(error) => {
+                tracing::warn!(%error, "a consent's PKCE verifier does not open");
+                ConsentOutcome::UnknownState
+            }
+        },
     };
     (Some(pending), outcome)
 }
 
 /// What the state stands for, and who began it. Anybody can make one up, and each costs a query: so they are counted.
-async fn take_state(api: &Api, address: Option<IpAddr>, state: Option<&str>) -> Result<Begun, ConsentOutcome> {
-    let Some(state) = state else { return Err(ConsentOutcome::UnknownState) };
+async fn take_state(
+    api: &Api,
+    address: Option<IpAddr>,
+    state_hash: &[u8; 32],
+) -> Result<Begun, ConsentOutcome> {
     let admission = api.limits.admit(address).await.map_err(|_| ConsentOutcome::TooMany)?;
-    match api.within(api.store.take_state(&state_hash(state))).await {
+    match api.within(api.store.take_state(state_hash)).await {
         Ok(Some(taken)) if taken.0.platform == Platform::Tiktok => {
             admission.known();
             Ok(taken)
@@ -111,9 +124,10 @@ async fn connect(
     pending: &PendingConsent,
     begun_by: Option<&str>,
     code: &str,
+    verifier: Option<&SecretString>,
     trace: &TraceContext,
 ) -> ConsentOutcome {
-    let grant = match api.tiktok.exchange_code(code, pending.pkce_verifier.as_deref()).await {
+    let grant = match api.tiktok.exchange_code(code, verifier).await {
         Ok(grant) => grant,
         // The client has logged it.
         Err(PlatformError::GrantDead { .. }) => return ConsentOutcome::Refused,

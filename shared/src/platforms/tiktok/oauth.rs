@@ -29,13 +29,13 @@ impl TikTok {
     /// The grant that a `code` stands for; once only. `verifier` is that of the consent's [`Pkce`], if it had one.
     ///
     /// `GrantDead` if the code is expired, used or wrong. `Rejected` is a setting's fault, and not the code's.
-    pub async fn exchange_code(&self, code: &str, verifier: Option<&str>) -> Result<Grant, PlatformError> {
+    pub async fn exchange_code(&self, code: &str, verifier: Option<&SecretString>) -> Result<Grant, PlatformError> {
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", self.settings.redirect_uri.as_str()),
         ];
-        form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
+        form.extend(verifier.map(|verifier| ("code_verifier", verifier.expose_secret())));
         // An answer may leave out a scope that is as it was asked for (RFC 6749, 5.1).
         // A code is good once and for minutes: it waits for its turn rather than be lost.
         let turn = self.settings.request_timeout;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::Rng as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use strum::{Display, EnumString};
 
@@ -36,8 +36,8 @@ impl Pkce {
     }
 
     /// What is kept until the code comes.
-    pub fn verifier(&self) -> &str {
-        self.verifier.expose_secret()
+    pub fn verifier(&self) -> &SecretString {
+        &self.verifier
     }
 
     /// What the consent page is given.
@@ -57,6 +57,8 @@ fn challenge(mode: PkceMode, verifier: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
@@ -74,10 +76,11 @@ mod tests {
     fn a_verifier_is_what_the_rfc_allows_new_each_time_and_not_shown() {
         assert!(Pkce::generate(PkceMode::Off).is_none());
         let (one, other) = (Pkce::generate(PkceMode::Hex).unwrap(), Pkce::generate(PkceMode::Hex).unwrap());
-        assert_ne!(one.verifier(), other.verifier());
-        assert!((43..=128).contains(&one.verifier().len()));
-        assert!(one.verifier().bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
-        assert!(!format!("{one:?}").contains(one.verifier()));
+        let verifier = one.verifier().expose_secret();
+        assert_ne!(verifier, other.verifier().expose_secret());
+        assert!((43..=128).contains(&verifier.len()));
+        assert!(verifier.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
+        assert!(!format!("{one:?}").contains(verifier));
     }
 
     #[test]
