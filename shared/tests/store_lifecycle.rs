@@ -569,9 +569,9 @@ async fn a_consent_is_taken_once_and_in_time() {
     };
     store.add_state(By::CommandLine, &[1; 32], &pending).await.unwrap();
     store.add_state(By::CommandLine, &[2; 32], &pending).await.unwrap();
-    let takes = futures::future::join_all((0..5).map(|_| store.take_state(&[1; 32]))).await;
-    let taken: Vec<PendingConsent> = takes.into_iter().filter_map(|taken| taken.unwrap()).collect();
-    let [once] = &taken[..] else { panic!("taken {} times", taken.len()) };
+    let answers = futures::future::join_all((0..5).map(|_| store.take_state(&[1; 32]))).await;
+    let taken: Vec<_> = answers.into_iter().filter_map(|taken| taken.unwrap()).collect();
+    let [(once, _)] = &taken[..] else { panic!("taken {} times", taken.len()) };
     assert_eq!((once.pkce_sealed.as_deref(), &once.pkce_verifier), (Some(&[7][..]), &None), "no plain text is written");
     sql.execute("UPDATE oauth_states SET expires_at = now()", &[]).await.unwrap();
     assert!(store.take_state(&[2; 32]).await.unwrap().is_none(), "too late");

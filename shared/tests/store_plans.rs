@@ -1,5 +1,12 @@
 //! How Postgres carries out what is asked often, in tables that are large by then and whose statistics say so.
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
 
 #[allow(dead_code, reason = "not all of it is used here")]
 mod support;

@@ -183,7 +183,9 @@ async fn use_the_dashboard(system: &System, secrets: &mut Secrets) -> String {
     assert_eq!(guest.submit(&join, &join, &fields).await.status, 303);
     let given: Vec<String> = [browser.given, guest.given].concat();
     assert!(given.len() > 10, "{} cookies and forms' tokens", given.len());
-    given.iter().for_each(|secret| secrets.add("a cookie or a form's token", secret));
+    for secret in &given {
+        secrets.add("a cookie or a form's token", secret);
+    }
     String::from_utf8(made.stderr).expect("a log")
 }
 

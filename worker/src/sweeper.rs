@@ -182,6 +182,7 @@ mod tests {
             granted_at: Utc::now(),
             missing_scopes: String::new(),
             external_ref: None,
+            begun_by: None,
             lease_owner: Uuid::new_v4(),
         };
         store.connect(&new, None).await.expect("a connection").sync.expect("a first sync")

@@ -74,7 +74,7 @@ pub fn lines(overview: &Overview, paint: Paint) -> Vec<String> {
     lines.push(String::new());
     lines.push(paint.dim("LANE    STATE        READY   DELAYED   RUNNING     WAITING      DEAD    OLDEST"));
     lines.extend(overview.lanes.iter().map(|lane| lane_line(lane, paint)));
-    lines.extend(overview.lanes.iter().flat_map(held).map(|line| paint.red(&line)));
+    lines.extend(overview.lanes.iter().filter_map(held).map(|line| paint.red(&line)));
     lines.push(String::new());
     lines.extend(workers(overview.workers.as_deref(), paint));
     lines.push(String::new());

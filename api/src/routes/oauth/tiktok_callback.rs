@@ -100,11 +100,7 @@ async fn finish(
 }
 
 /// What the state stands for, and who began it. Anybody can make one up, and each costs a query: so they are counted.
-async fn take_state(
-    api: &Api,
-    address: Option<IpAddr>,
-    state_hash: &[u8; 32],
-) -> Result<Begun, ConsentOutcome> {
+async fn take_state(api: &Api, address: Option<IpAddr>, state_hash: &[u8; 32]) -> Result<Begun, ConsentOutcome> {
     let admission = api.limits.admit(address).await.map_err(|_| ConsentOutcome::TooMany)?;
     match api.within(api.store.take_state(state_hash)).await {
         Ok(Some(taken)) if taken.0.platform == Platform::Tiktok => {

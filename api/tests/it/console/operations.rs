@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use shared::budget::Quota;
+use shared::cadence::Cadence;
 use shared::ids::{CreatorId, UserId, WorkerId};
 use shared::people::Role;
 use shared::queue::{Final, Lane, Outcome, WorkerPool, WorkerSettings};
@@ -146,7 +147,7 @@ async fn what_makes_the_forecast_doubtful_is_said() {
     };
     assert!(said(&mut operator, "No worker has run for a day").await);
     let pace = |every: u64| Pace {
-        resync_every: Some(Duration::from_secs(every)),
+        cadence: Cadence { every: Some(Duration::from_secs(every)), ..Cadence::default() },
         quota: Quota { requests: 600, window: Duration::from_secs(60) },
     };
     for (every, they_differ) in [(86_400, false), (3_600, true)] {
