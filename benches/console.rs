@@ -35,7 +35,7 @@ const FIRST: [&str; 3] = ["sign-in", "projects", "creators"];
 
 /// A page a line: what it is, and its path below the project, or from `/console` or `/docs` on. `{creator}` is the one with videos
 /// and a past, `{large}` one with many, `{key}` a key, `{batch}` a batch, `{dead}` a job that was given up, `{deep}` a place far down in the list.
-const PAGES: [(&str, &str); 48] = [
+const PAGES: [(&str, &str); 49] = [
     ("sign-in", "/console/sign-in"),
     ("projects", "/console/projects"),
     ("account", "/console/account"),
@@ -51,6 +51,7 @@ const PAGES: [(&str, &str); 48] = [
     ("creators, all begin so", "/creators?q=u"),
     ("creators, sorted and so", "/creators?order=most-followers&q=u"),
     ("creators, sorted, refused", "/creators?order=synced-first&state=REAUTHORIZATION_REQUIRED"),
+    ("creators, refused, far off", "/creators?order=fewest-followers&state=REAUTHORIZATION_REQUIRED"),
     ("creators, by account id", "/creators?q=open-4711"),
     ("creators, by our own id", "/creators?q=ours-4711"),
     ("creators, nobody is so", "/creators?q=nobody"),
@@ -165,7 +166,7 @@ async fn fill(sql: &Sql) {
              following, likes, video_count, status, connected_at, last_synced_at, external_ref)
          SELECT uuid_v7(), projects.id, credentials.id, 'TIKTOK', 'open-' || n, 'user' || n || 'x', 'The user number ' || n,
              repeat('bio ', 20), n * 7, n, n * 31, n % 500,
-             CASE WHEN n % 100 = 0 THEN 'REAUTHORIZATION_REQUIRED' ELSE 'ACTIVE' END,
+             CASE WHEN n > {CREATORS} - 1000 THEN 'REAUTHORIZATION_REQUIRED' ELSE 'ACTIVE' END,
              now() - ({CREATORS} - n) * interval '1 minute', now() - random() * interval '1 day', 'ours-' || n
          FROM projects, credentials, generate_series(1, {CREATORS}) AS n;
          INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts, error_code, error, finished_at)

@@ -9,6 +9,10 @@
 --     WHERE disconnecting_at IS NULL;
 --   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_by_sync ON creators (project_id, last_synced_at, id)
 --     WHERE disconnecting_at IS NULL;
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_refused_by_followers ON creators (project_id, followers, id)
+--     WHERE disconnecting_at IS NULL AND status <> 'ACTIVE';
+--   CREATE INDEX CONCURRENTLY IF NOT EXISTS creators_refused_by_sync ON creators (project_id, last_synced_at, id)
+--     WHERE disconnecting_at IS NULL AND status <> 'ACTIVE';
 -- One that broke off is there and INVALID (`\d jobs` says so): drop it, and make it again.
 
 -- Nobody waits behind us for long: after three seconds all is undone, and `migrate` can be run again.
@@ -16,3 +20,8 @@ SET LOCAL lock_timeout = '3s';
 CREATE INDEX IF NOT EXISTS jobs_given_up ON jobs (creator_id, finished_at) WHERE kind = 'sync' AND state = 'failed';
 CREATE INDEX IF NOT EXISTS creators_by_followers ON creators (project_id, followers, id) WHERE disconnecting_at IS NULL;
 CREATE INDEX IF NOT EXISTS creators_by_sync ON creators (project_id, last_synced_at, id) WHERE disconnecting_at IS NULL;
+-- Those who must connect again are few, and may all stand at the far end of either order.
+CREATE INDEX IF NOT EXISTS creators_refused_by_followers ON creators (project_id, followers, id)
+    WHERE disconnecting_at IS NULL AND status <> 'ACTIVE';
+CREATE INDEX IF NOT EXISTS creators_refused_by_sync ON creators (project_id, last_synced_at, id)
+    WHERE disconnecting_at IS NULL AND status <> 'ACTIVE';
