@@ -189,7 +189,7 @@ mod tests {
     }
 
     /// Not by a clock, which a machine at its limits would make worth nothing: one look is enough, and they come often enough.
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn one_look_pushes_what_redis_has_forgotten_and_two_come_within_what_is_promised() {
         let store = store().await;
         let queue = Queue::connect(&variable("METRIQLAB_TEST_REDIS_URL"), &format!("test-{}", Uuid::new_v4()))
