@@ -63,7 +63,7 @@ async fn carry(client: TcpStream, server: impl AsyncRead + AsyncWrite + Send, lo
     let there = async {
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = asked.read(&mut bytes).await {
-            let bytes = &bytes[..read];
+            let bytes = bytes.get(..read).unwrap();
             if losing.load(Ordering::Acquire) && bytes.windows(7).any(|word| word == b"EVALSHA") {
                 is_lost.store(true, Ordering::Release);
             }
@@ -75,7 +75,7 @@ async fn carry(client: TcpStream, server: impl AsyncRead + AsyncWrite + Send, lo
     let back = async {
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = answered.read(&mut bytes).await {
-            if !is_lost.load(Ordering::Acquire) && answer.write_all(&bytes[..read]).await.is_err() {
+            if !is_lost.load(Ordering::Acquire) && answer.write_all(bytes.get(..read).unwrap()).await.is_err() {
                 return;
             }
         }
