@@ -12,6 +12,8 @@
 #[allow(dead_code, reason = "these tests need the cluster alone")]
 mod redis_servers;
 mod support;
+#[path = "../../shared/tests/queue/wire.rs"]
+mod wire;
 
 mod cluster;
 mod dashboard;

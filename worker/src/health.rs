@@ -87,11 +87,11 @@ async fn healthz(state: web::Data<State>) -> HttpResponse {
     health(&state, STALE).await
 }
 
-/// Alive is who fetches. With Redis away nobody can, and a restart would not help.
+/// Alive is who fetches. With a Redis that is away or refuses nobody can, and a restart would not help.
 async fn health(state: &State, limit: Duration) -> HttpResponse {
     let age = state.liveness.last_fetch_age();
     let body = json!({ "status": if age < limit { "ok" } else { "stale" }, "lastFetchSeconds": age.as_secs_f64() });
-    if age < limit || state.queue.ping().await.is_err() {
+    if state.liveness.last_word_age() < limit || state.queue.ping().await.is_err() {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().json(body)

@@ -1,4 +1,5 @@
-//! Ends a worker that is deaf: it lives and fetches nothing, although Redis answers. Whoever runs it starts it anew.
+//! Ends a worker that is deaf: it lives and fetches nothing, although Redis answers. Whoever runs it starts it anew. One whose
+//! fetches Redis refuses is not deaf: it would be refused after a restart, too, and its running jobs were cut for nothing.
 //!
 //! A thread with a runtime and connections of its own looks: what makes a worker deaf may be that its runtime stands still.
 
@@ -36,13 +37,13 @@ pub(crate) fn start(
     Ok(deaf)
 }
 
-/// Waits until no fetch was answered for so long, and Redis answered every look in the second half of it: who has just come
+/// Waits until no fetch was answered or refused for so long, and Redis answered every look in the second half of it: who has just come
 /// back from an outage of Redis's, or was itself stopped, gets that much time to fetch.
 async fn until_deaf(deaf_after: Duration, liveness: &Liveness, queue: &Queue) {
     let mut answering: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let age = liveness.last_fetch_age();
+        let age = liveness.last_word_age();
         if age < deaf_after / 2 || !answers(queue).await {
             answering = None;
             continue;
@@ -89,6 +90,6 @@ mod tests {
             () = until_deaf(AFTER, &cut_off, &away) => panic!("without Redis nobody hears"),
         }
         assert!(began.elapsed() >= AFTER, "too soon");
-        assert!(cut_off.last_fetch_age() >= AFTER);
+        assert!(cut_off.last_word_age() >= AFTER);
     }
 }

@@ -100,6 +100,8 @@ pub(super) struct Breaker {
     failing: String,
     pauses: Pauses,
     connection: Mutex<Connection>,
+    /// Of its own for those who only look: a slow look must not keep a request from being asked for.
+    looks: Mutex<Connection>,
     /// Whether it is open, as far as this process has heard.
     open: watch::Sender<bool>,
     /// How long Redis may take to answer.
@@ -123,6 +125,7 @@ impl Breaker {
             pauses: Pauses::of(window),
             state: key(base),
             failing: format!("{base}:failing"),
+            looks: Mutex::new(connection.apart()),
             connection: Mutex::new(connection),
             open: watch::Sender::new(false),
             patience: PATIENCE,
@@ -239,9 +242,9 @@ impl Breaker {
         self.open.subscribe()
     }
 
-    /// Its connection, to the node that holds the endpoint's keys.
-    pub(super) async fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().await
+    /// A connection to the node that holds the endpoint's keys, for those who only look.
+    pub(super) async fn looks(&self) -> MutexGuard<'_, Connection> {
+        self.looks.lock().await
     }
 
     async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, String> {

@@ -21,6 +21,11 @@ impl Connection {
         Self { servers, key: key.to_owned(), open: None, moved_to: None }
     }
 
+    /// Another one to the same node. Does not connect yet.
+    pub(super) fn apart(&self) -> Self {
+        Self::new(self.servers.clone(), &self.key)
+    }
+
     /// Runs the script of `call`, which is loaded first where the server does not know it. One that a node of a cluster
     /// sends elsewhere was not carried out, and follows its key.
     pub(super) async fn invoke<T: FromRedisValue>(&mut self, call: &ScriptInvocation<'_>) -> RedisResult<T> {

@@ -210,6 +210,18 @@ async fn looks_come_one_at_a_time_at_growing_intervals_and_the_first_good_answer
     drop(other.admit(Class::Bulk).await.expect("for everybody"));
 }
 
+#[tokio::test]
+async fn a_look_that_takes_long_keeps_no_request_from_its_verdict() {
+    let [mut breaker, _] = breakers(&fresh_base());
+    breaker.set_clock(START);
+    for account in 0..ACCOUNTS {
+        breaker.failed(&account.to_string()).await;
+    }
+    let look = breaker.looks().await;
+    breaker.admit(Class::Bulk).await.expect_err("who gets no verdict goes out unasked");
+    drop(look);
+}
+
 proptest! {
     #![proptest_config(cases(32))]
 

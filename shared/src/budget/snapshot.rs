@@ -46,12 +46,16 @@ impl Budget {
     pub async fn snapshot(&self, endpoint: &'static str) -> Result<Snapshot, BudgetError> {
         let base = self.base(endpoint);
         let breaker = self.breaker(endpoint);
-        let read = look(&mut *breaker.connection().await, &base, self.settings.limits(), None).await;
+        let heard = breaker.heard();
+        let read = look(&mut *breaker.looks().await, &base, self.settings.limits(), None).await;
         let snapshot = read.map_err(|error| {
             tracing::debug!(endpoint, %error, "the budget can't be read");
             BudgetError::Unavailable
         })?;
-        breaker.show(snapshot.probe_in().is_some());
+        // What this process's requests have met meanwhile is newer.
+        if !heard.has_changed().unwrap_or(false) {
+            breaker.show(snapshot.probe_in().is_some());
+        }
         Ok(snapshot)
     }
 

@@ -60,9 +60,16 @@ impl Pulse {
     /// The dead of a beat. Redis names none unless it was in somebody's reach for long enough; that it was not in ours says
     /// that it may have been out of theirs, too.
     fn dead(&mut self, beat: RedisResult<Vec<String>>) -> Vec<String> {
-        let Ok(dead) = beat else {
-            self.failed = Some(Instant::now());
-            return Vec::new();
+        let dead = match beat {
+            Ok(dead) => dead,
+            Err(error) => {
+                self.failed = Some(Instant::now());
+                if !self.lane.registered.is_cancelled() {
+                    // No fetch is made yet that could hear it.
+                    self.lane.note_refusal(&error);
+                }
+                return Vec::new();
+            }
         };
         let was_cut_off = self.failed.is_some_and(|at| at.elapsed() < self.lane.settings.dead_after);
         if was_cut_off { Vec::new() } else { dead }

@@ -54,6 +54,7 @@ pub(super) struct LaneState {
     suspect: Arc<SuspectSlot>,
     gates: Gates,
     last_fetch: Mutex<Instant>,
+    last_refusal: Mutex<Option<Instant>>,
     /// Waiting for a free slot, or for the lane's gate: not fetching is right then.
     full: AtomicBool,
 }
@@ -105,6 +106,7 @@ impl LaneState {
             suspect,
             gates,
             last_fetch: Mutex::new(Instant::now()),
+            last_refusal: Mutex::default(),
             full: AtomicBool::new(false),
         };
         (Arc::new(lane), acker)
@@ -121,6 +123,20 @@ impl LaneState {
     /// Time since the last fetch that Redis answered; zero while the lane has no slot to fetch for.
     pub(super) fn last_fetch_age(&self) -> Duration {
         if self.full.load(Ordering::Acquire) { Duration::ZERO } else { lock(&self.last_fetch).elapsed() }
+    }
+
+    /// The same, of a fetch that Redis answered or refused.
+    pub(super) fn last_word_age(&self) -> Duration {
+        let fetch = self.last_fetch_age();
+        lock(&self.last_refusal).map_or(fetch, |refusal| fetch.min(refusal.elapsed()))
+    }
+
+    /// Notes an error, if the server itself said no: it is a replica without a master, its disk is full, a permission is
+    /// missing… Only its own errors have a code.
+    pub(super) fn note_refusal(&self, error: &redis::RedisError) {
+        if error.code().is_some() {
+            *lock(&self.last_refusal) = Some(Instant::now());
+        }
     }
 
     pub(super) fn ended(&self, number: u64, outcome: Outcome) {
@@ -205,6 +221,7 @@ impl LaneState {
                 }
                 Err(error) => {
                     debug!(lane = %self.lane(), %error, "fetch failed");
+                    self.note_refusal(&error);
                     self.reconcile.store(true, Ordering::Release);
                     tokio::select! {
                         () = stop.cancelled() => return None,

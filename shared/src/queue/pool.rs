@@ -72,6 +72,12 @@ impl Liveness {
         self.0.iter().map(|lane| lane.last_fetch_age()).max().unwrap_or_default()
     }
 
+    /// How long ago Redis last answered a fetch, or refused it (before the first one: a heartbeat) with an error of its own.
+    /// Who hears refusals is not deaf, and would hear the same after a restart.
+    pub fn last_word_age(&self) -> Duration {
+        self.0.iter().map(|lane| lane.last_word_age()).max().unwrap_or_default()
+    }
+
     /// Jobs that the worker holds.
     pub fn running(&self) -> usize {
         self.0.iter().map(|lane| lane.running().len()).sum()

@@ -228,16 +228,20 @@ async fn a_fetch_that_times_out_after_redis_claimed_is_made_good() {
         noted.add(delivery.message.id);
         async { DONE }
     });
-    until("the worker is there", async || !queue.workers().await.unwrap().is_empty()).await;
+    // A first fetch, which teaches Redis the script.
+    gates.set(Lane::Revoke, true);
+    push(&queue, Lane::Revoke, &message("noop")).await;
+    until("the worker is there", async || seen.len() == 1).await;
     let jobs: Vec<Message> = (0..5).map(|_| message("noop")).collect();
     queue.push_many(Lane::Sync, &jobs).await.unwrap();
-    wire.lose_answers();
+    wire.lose_scripts();
     gates.set(Lane::Sync, true);
     until("Redis has claimed them", async || queue.depth(Lane::Sync).await.unwrap().running == 5).await;
-    assert_eq!(seen.len(), 0, "the worker does not know");
+    assert_eq!(seen.len(), 1, "the worker does not know");
+    wire.lose_no_more();
     until("all ran", async || jobs.iter().all(|job| seen.count(job.id) >= 1)).await;
     until("nothing is held any more", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
-    assert_eq!(seen.len(), 5, "each once");
+    assert_eq!(seen.len(), 6, "each once");
     pool.stop(SOON).await;
 }
 
@@ -256,21 +260,28 @@ async fn a_stop_ends_though_redis_is_away() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_fetches_are_refused_says_so_while_redis_answers() {
+async fn a_worker_whose_fetches_are_refused_says_so_and_that_it_hears() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let seen = Seen::default();
-    let pool = worker(&queue, quick(), &seen, DONE);
+    let settings = WorkerSettings { safety_poll: Duration::from_millis(100), ..quick() };
+    let pool = worker(&queue, settings, &seen, DONE);
     let job = message("noop");
     queue.push(Lane::Sync, &job, None).await.unwrap();
     until("it works", async || seen.count(job.id) == 1).await;
     let mut refuse = redis::cmd("ACL");
     refuse.arg("SETUSER").arg("default").arg("-@scripting");
     let () = refuse.query_async(&mut raw(&redis.url()).await).await.unwrap();
-    // Longer than the longest pause between two tries.
-    until("it says so", async || pool.last_fetch_age() > Duration::from_secs(6)).await;
     queue.ping().await.unwrap();
-    drop(pool);
+    // One that starts now has not even registered.
+    let late = worker(&queue, settings, &seen, DONE);
+    for pool in [&pool, &late] {
+        let liveness = pool.liveness();
+        // Longer than the longest pause between two tries.
+        until("it says so", async || liveness.last_fetch_age() > Duration::from_secs(6)).await;
+        let hears = async || liveness.last_word_age() + Duration::from_secs(3) < liveness.last_fetch_age();
+        until("it hears the refusals", hears).await;
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ impl PrivateRedis {
         self.server = Some(server);
     }
 
-    /// From now on it answers, but carries out no script: whoever lives by them is deaf.
+    /// From now on it answers, but refuses every script, as one does that is a replica or whose disk is full.
     pub async fn refuse_scripts(&self) {
         let client = redis::Client::open(self.url.as_str()).expect("a URL");
         let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
