@@ -107,7 +107,8 @@ async fn apply_next(mut connection: Connection) -> Result<(Connection, Option<St
             Ok((connection, applied))
         }
         Err(error) => {
-            Transactions::rollback_transaction(&mut connection).await?;
+            // On a connection that broke it fails, too, and only hides the reason; Postgres has undone all by then.
+            let _ = Transactions::rollback_transaction(&mut connection).await;
             Err(error)
         }
     }
