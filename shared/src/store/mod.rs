@@ -12,6 +12,7 @@ pub mod creators;
 pub mod credentials;
 pub mod dead_jobs;
 pub mod disconnects;
+pub mod feeder;
 pub mod fleet;
 pub mod history;
 pub mod idempotency;
