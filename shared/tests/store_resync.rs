@@ -513,6 +513,10 @@ async fn the_forecast_adds_up_the_cadences() {
     execute(&database, "UPDATE creators SET resync_gap = NULL, resync_every = 2592000").await;
     let expected = 4.0 * 3.0 / (30.0 * 24.0 * 60.0);
     assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+    // Of a lively one with the same longest age, the first turn after a week: here each second one.
+    execute(&database, "UPDATE creators SET resync_gap = 5 * 86400").await;
+    let expected = 4.0 * (1.0 / (5.0 * 24.0 * 60.0) + 2.0 / (10.0 * 24.0 * 60.0));
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
