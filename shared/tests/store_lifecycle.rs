@@ -16,7 +16,6 @@ use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile, Scopes, Video};
 use shared::queue::{Final, Lane};
-use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::creators::{CreatorFilter, Status};
@@ -26,6 +25,7 @@ use shared::store::jobs::{Failure, Fence, JobState, Start};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult, WriteError};
 use shared::store::videos::VideoQuery;
+use shared::store::{Store, StoreError};
 use uuid::Uuid;
 
 /// A store on a database of its own, migrated, with one project.
@@ -139,6 +139,52 @@ fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [St
 async fn listed(store: &Store, project: ProjectId, creator: CreatorId) -> Vec<String> {
     let page = store.videos(project, creator, &VideoQuery::default(), 500).await.unwrap().expect("a creator");
     page.into_iter().map(|video| video.external_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_our_own_does_not_keep_the_id_of_an_exchange_that_it_does_not_tell_of() {
+    let (store, project, _) = store().await;
+    let id = connect(&store, project, b"access").await.sync.expect("a first sync");
+    let log_id = async || store.any_job(id).await.unwrap().expect("a job").log_id;
+    let started = async || match store.start_job(id).await.unwrap() {
+        Start::Claimed(job) => job,
+        other => panic!("not claimed: {other:?}"),
+    };
+    let told = Failure { log_id: Some("20261130A".into()), ..failure() };
+    let own = Failure::internal("the job panicked");
+    for is_final in [false, true] {
+        let job = started().await;
+        assert!(store.retry_job(job.fence(), job.lane, Duration::ZERO, &told).await.unwrap());
+        assert_eq!(log_id().await, told.log_id);
+        let job = started().await;
+        assert_eq!((&job.log_id, job.error.as_deref()), (&told.log_id, Some("it failed")), "for who tells of it");
+        let written = if is_final {
+            store.fail_job(job.fence(), &own).await
+        } else {
+            store.retry_job(job.fence(), job.lane, Duration::ZERO, &own).await
+        };
+        assert!(written.unwrap());
+        assert_eq!(log_id().await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_whose_connection_breaks_says_why() {
+    let (store, _, mut client) = store().await;
+    let holder = client.transaction().await.unwrap();
+    holder.batch_execute("LOCK TABLE __diesel_schema_migrations IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let migrating = tokio::spawn(async move { store.migrate().await });
+    let end_the_waiter = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while holder.query(end_the_waiter, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it waits for the lock");
+    let error = migrating.await.unwrap().expect_err("its connection is gone");
+    assert!(matches!(&error, StoreError::Migration(why) if why.contains("terminating connection")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
