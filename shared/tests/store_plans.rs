@@ -114,10 +114,9 @@ async fn rows_read(database: &Database, sql: &str, values: &[&str]) -> (f64, Str
     let (mut rows, mut loops) = (0.0, 0.0);
     for line in &lines {
         if line.contains("(actual ") {
-            loops = number(line, "loops=");
-            if line.contains("Scan") && line.contains(" on jobs") {
-                rows += number(line, "rows=") * loops;
-            }
+            let is_of_jobs = line.contains("Scan") && line.contains(" on jobs");
+            loops = if is_of_jobs { number(line, "loops=") } else { 0.0 };
+            rows += number(line, "rows=") * loops;
         } else if line.contains("Rows Removed by") {
             rows += number(line, ": ") * loops;
         }
@@ -137,13 +136,14 @@ async fn a_top_up_reads_of_each_project_what_it_may_have_there_however_much_it_h
     };
     let (rows, plan) = rows_read(&database, top_up, &[&format!("'{projects}'"), "20"]).await;
     // Of nineteen the twenty that fill them; of one the three that it has, and seventeen that wait, each found and written.
-    assert!((19.0 * 20.0..=19.0 * 20.0 + 3.0 + 2.0 * 17.0).contains(&rows), "{rows} rows: {plan}");
+    // Postgres rounds what it says of each loop.
+    assert!((19.0 * 20.0..=19.0 * 20.0 + 3.0 + 2.0 * 17.0 + 20.0).contains(&rows), "{rows} rows: {plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
     assert!(plan.contains("jobs_of_bulk_in_redis"), "{plan}");
 
     let nobody = "'00000000-0000-0000-0000-000000000000'";
     let (rows, plan) = rows_read(&database, include_str!("../src/store/waiting_projects.sql"), &[nobody, "200"]).await;
-    assert!((20.0..=21.0).contains(&rows), "{rows} rows: {plan}");
+    assert!((19.5..=21.5).contains(&rows), "{rows} rows: {plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ WITH picked AS (
             WHERE project_id BETWEEN project.id AND project.id
                 AND state IN ('enqueued', 'running', 'retrying') AND lane = 'bulk'
             ORDER BY project_id LIMIT $2
-        ) AS some
+        ) AS counted
     ) AS held
     CROSS JOIN LATERAL (
         SELECT id FROM jobs
