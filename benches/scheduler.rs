@@ -124,8 +124,8 @@ impl Creators {
     async fn top_up(&self) -> Duration {
         self.sql.batch_execute("UPDATE jobs SET state = 'waiting' WHERE state = 'enqueued'").await.expect("all wait");
         let start = Instant::now();
-        let fed = self.store.top_up(1000, 1000, 200).await.expect("fed");
-        let messages: Vec<Message> = fed.into_iter().map(|job| job.message).collect();
+        let fed = self.store.top_up(None, 200, 20).await.expect("fed").expect("nobody else");
+        let messages: Vec<Message> = fed.jobs.into_iter().map(|job| job.message).collect();
         self.queue.push_many(Lane::Bulk, &messages).await.expect("pushed");
         start.elapsed()
     }

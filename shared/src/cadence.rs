@@ -125,10 +125,10 @@ pub fn time_to_turn(creator: CreatorId, now: DateTime<Utc>, gap: Duration) -> Du
     Duration::from_millis(half.saturating_add(to_place)).min(gap)
 }
 
-/// Whether a scheduled sync is to read all videos, not only the recent ones, by the time since all were read. A creator that
-/// is read more seldom than `deep` says is read as a whole at every turn.
-pub fn is_deep_due(since_deep: Option<Duration>, longest: Option<Duration>, deep: Duration) -> bool {
-    since_deep.is_none_or(|since| since >= deep.max(longest.unwrap_or(PAUSED)))
+/// Whether a scheduled sync is to read all videos, not only the recent ones, by the time since all were read. Of a creator
+/// whose turns lie further apart than `deep` each turn does.
+pub fn is_deep_due(since_deep: Option<Duration>, deep: Duration) -> bool {
+    since_deep.is_none_or(|since| since >= deep)
 }
 
 #[cfg(test)]
@@ -177,12 +177,15 @@ mod tests {
 
     #[test]
     fn the_tail_is_read_as_often_as_it_is_set_and_never_left() {
-        assert!(is_deep_due(None, Some(DAY), DEEP));
-        assert!(!is_deep_due(Some(DAY * 6), Some(DAY), DEEP));
-        assert!(is_deep_due(Some(DAY * 7), Some(DAY), DEEP));
-        assert!(is_deep_due(Some(DAY * 30), Some(DAY * 30), DEEP), "a slow creator's every turn is deep");
-        assert!(is_deep_due(Some(DAY), Some(DAY / 24), DAY) && !is_deep_due(Some(DAY / 2), Some(DAY / 24), DAY));
-        assert!(is_deep_due(Some(DAY), Some(DAY), Duration::ZERO), "every turn, if it is to be");
+        assert!(is_deep_due(None, DEEP));
+        assert!(!is_deep_due(Some(DAY * 6), DEEP));
+        assert!(is_deep_due(Some(DAY * 7), DEEP));
+        assert!(
+            is_deep_due(Some(DAY * 20), DEEP),
+            "a turn of a slow creator that comes before its longest age of 30 days"
+        );
+        assert!(is_deep_due(Some(DAY), DAY), "also where its data may get older than its tail");
+        assert!(is_deep_due(Some(Duration::ZERO), Duration::ZERO), "every turn, if it is to be");
     }
 
     #[test]
@@ -202,18 +205,18 @@ mod tests {
     proptest! {
         #[test]
         fn the_tail_gets_no_older_than_it_may_and_is_not_read_sooner(
-            longest in proptest::option::of(seconds(1..40_000_000)), deep in seconds(1..40_000_000),
-            turns in proptest::collection::vec(seconds(1..10_000_000), 1..60),
+            gap in seconds(2..10_000_000), deep in seconds(0..40_000_000),
+            places in proptest::collection::vec(0.5..=1.0_f64, 1..60),
         ) {
-            let age = deep.max(longest.unwrap_or(PAUSED));
             let mut since = Duration::ZERO;
-            for turn in turns {
-                // A turn comes no later than the longest age.
-                let turn = turn.min(longest.unwrap_or(PAUSED));
+            // A turn comes after half a gap at least and one at most.
+            for turn in places.into_iter().map(|place| gap.mul_f64(place)) {
                 since += turn;
-                prop_assert!(since < age + turn, "{since:?}");
-                if is_deep_due(Some(since), longest, deep) {
-                    prop_assert!(since >= age);
+                prop_assert!(since < deep + turn || turn >= deep, "{since:?}");
+                let is_due = is_deep_due(Some(since), deep);
+                prop_assert_eq!(is_due, since >= deep);
+                prop_assert!(is_due || turn < deep, "turns that lie further apart are all deep");
+                if is_due {
                     since = Duration::ZERO;
                 }
             }

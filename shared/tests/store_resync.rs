@@ -164,7 +164,7 @@ async fn the_feeder_gives_each_project_its_part() {
     add_creators(&database, small, "other", 3).await;
     execute(&database, "UPDATE creators SET next_sync_at = now()").await;
     database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
-    let part = |fed: &[shared::store::schedule::Fed], project| fed.iter().filter(|job| job.project == project).count();
+    let part = |fed: &[shared::store::feeder::Fed], project| fed.iter().filter(|job| job.project == project).count();
     let fed = database.store.feed(None, 10, 10).await.unwrap();
     assert_eq!((part(&fed, large), part(&fed, small)), (5, 3));
     let fed = database.store.feed(None, 10, 10).await.unwrap();
@@ -178,36 +178,6 @@ async fn the_feeder_gives_each_project_its_part() {
         database.store.feed(Some(large.max(small)), 10, 10).await.unwrap().is_empty(),
         "nothing after the last project"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_project_gets_its_part_in_though_another_has_filled_the_window() {
-    let (database, large) = with_creators(50).await;
-    execute(&database, "UPDATE creators SET next_sync_at = now()").await;
-    database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
-    assert_eq!(database.store.feed(None, 10, 20).await.unwrap().len(), 20);
-    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "the large one has more");
-    let small = database.project("small").await;
-    add_creators(&database, small, "other", 5).await;
-    execute(&database, &format!("UPDATE creators SET next_sync_at = now() WHERE project_id = '{small}'")).await;
-    // The helper has deleted the jobs of the large one: they are due again, and 20 are in Redis as before.
-    execute(&database, "UPDATE creators SET next_sync_at = now()").await;
-    database.store.claim_due(Some(DAY), 100).await.unwrap().expect("claimed");
-    execute(
-        &database,
-        &format!(
-            "UPDATE jobs SET state = 'retrying' WHERE id IN (SELECT id FROM jobs WHERE project_id = '{large}' LIMIT 20)"
-        ),
-    )
-    .await;
-    let fed = database.store.top_up(10, 100, 2).await.unwrap();
-    assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small]);
-    assert!(fed.iter().all(|job| job.message.group == Some(small.into())));
-    assert!(database.store.top_up(10, 100, 2).await.unwrap().is_empty(), "now both are in");
-    let fed = database.store.top_up(10, 100, 4).await.unwrap();
-    assert_eq!(fed.iter().map(|job| job.project).collect::<Vec<_>>(), [small, small], "topped up");
-    execute(&database, "UPDATE jobs SET state = 'retrying' WHERE state = 'enqueued'").await;
-    assert!(database.store.top_up(10, 100, 4).await.unwrap().is_empty(), "what waits for its next try is there, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -542,6 +512,10 @@ async fn the_forecast_adds_up_the_cadences() {
     // A slow creator's every turn reads all.
     execute(&database, "UPDATE creators SET resync_gap = NULL, resync_every = 2592000").await;
     let expected = 4.0 * 3.0 / (30.0 * 24.0 * 60.0);
+    assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
+    // Of a lively one with the same longest age, the first turn after a week: here each second one.
+    execute(&database, "UPDATE creators SET resync_gap = 5 * 86400").await;
+    let expected = 4.0 * (1.0 / (5.0 * 24.0 * 60.0) + 2.0 / (10.0 * 24.0 * 60.0));
     assert!((pages().await - expected).abs() < 1e-6, "{}", pages().await);
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use shared::ids::ProjectId;
 use shared::queue::{Lane, Message, Queue, QueueError};
+use shared::store::feeder::Fed;
 use shared::store::lanes::LaneSettings;
-use shared::store::schedule::Fed;
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 
@@ -28,12 +28,12 @@ const MOST_IN_REDIS: u64 = 5000;
 /// Projects that take turns in one tick; the next tick goes on after the last of them.
 const PROJECTS: i32 = 200;
 /// What others have there keeps no project out: while there is no room, each gets in all the same, up to so many jobs that
-/// it has in Redis; the lane sees to it that they have their turns. So Redis holds at most so many more for each project.
-const MOST_EACH: i64 = 200;
-/// How often they are topped up, how many projects that have something waiting, and with about how many jobs in all.
+/// it has in Redis; the lane sees to it that they have their turns. So Redis holds at most so many more for each project that
+/// has something waiting: few, and still more than TikTok's usual quota lets run between two looks.
+const MOST_EACH: i64 = 20;
+/// How often they are topped up, and how many projects in one look; the next look goes on after the last of them.
 const TOP_UP_EVERY: Duration = Duration::from_secs(1);
-const TOP_UP_PROJECTS: i32 = 1000;
-const TOP_UP_ROOM: i64 = 1000;
+const TOP_UP_PROJECTS: i32 = 200;
 
 /// Why a tick broke off.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ pub(crate) async fn run(
         after: None,
         window: WINDOW.0,
         topped_up_at: None,
+        topped_up_to: None,
     };
     let mut broken = false;
     let mut pause = BUSY;
@@ -102,6 +103,8 @@ struct Scheduler {
     window: u64,
     /// When the projects were last topped up.
     topped_up_at: Option<Instant>,
+    /// The last project of that look; `None`: the next one begins with the first.
+    topped_up_to: Option<ProjectId>,
 }
 
 impl Scheduler {
@@ -171,8 +174,12 @@ impl Scheduler {
             return Ok(());
         }
         self.topped_up_at = Some(Instant::now());
-        let fed = self.store.top_up(TOP_UP_PROJECTS, TOP_UP_ROOM, MOST_EACH).await?;
-        self.push(fed).await.map(|_| ())
+        // Another process is at it: these projects have their look a second later.
+        let Some(topped_up) = self.store.top_up(self.topped_up_to, TOP_UP_PROJECTS, MOST_EACH).await? else {
+            return Ok(());
+        };
+        self.topped_up_to = topped_up.last;
+        self.push(topped_up.jobs).await.map(|_| ())
     }
 
     /// `true`: there was something to push.

@@ -8,13 +8,7 @@ WITH RECURSIVE turn AS (
     ), place + 1
     FROM turn WHERE turn.project_id IS NOT NULL AND place < $2
 ),
-share AS (SELECT GREATEST($4, $3 / GREATEST(1, count(project_id))) AS jobs FROM turn),
--- Only where the projects have a bound each: a walk over what Redis has, which is little.
-held AS MATERIALIZED (
-    SELECT project_id, count(*) AS jobs FROM jobs
-    WHERE $5::bigint IS NOT NULL AND state IN ('enqueued', 'running', 'retrying') AND lane = 'bulk'
-    GROUP BY project_id
-),
+share AS (SELECT GREATEST(1, $3 / GREATEST(1, count(project_id))) AS jobs FROM turn),
 picked AS (
     SELECT job.id
     FROM turn CROSS JOIN LATERAL (
@@ -22,12 +16,7 @@ picked AS (
         -- of which most are done.
         SELECT id FROM jobs
         WHERE state = 'waiting' AND project_id BETWEEN turn.project_id AND turn.project_id
-        ORDER BY project_id, id LIMIT (
-            -- LEAST leaves out what is null: without a bound, it is the share.
-            SELECT GREATEST(0, LEAST(share.jobs, $5::bigint - COALESCE(
-                (SELECT held.jobs FROM held WHERE held.project_id = turn.project_id), 0
-            ))) FROM share
-        )
+        ORDER BY project_id, id LIMIT (SELECT jobs FROM share)
         FOR UPDATE SKIP LOCKED
     ) AS job
     WHERE turn.project_id IS NOT NULL

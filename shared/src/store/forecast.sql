@@ -1,11 +1,10 @@
--- What the schedule will ask of the platform. $1 is the longest age where nobody says otherwise; all videos are read when
--- their numbers are $2 seconds old, or at each turn, if that comes later (`cadence::is_deep_due`).
+-- What the schedule will ask of the platform. $1 is the longest age where nobody says otherwise; all videos are read at the
+-- first turn at which their numbers are $2 seconds old (`cadence::is_deep_due`).
 SELECT count(*) AS creators,
     COALESCE(sum(60.0 / gap), 0)::float8 AS syncs_per_minute,
-    COALESCE(sum(60.0 / gap * recent + 60.0 / GREATEST(gap, deep) * (pages - recent)), 0)::float8 AS pages_per_minute
+    COALESCE(sum(60.0 / gap * recent + 60.0 / (gap * GREATEST(1, ceil($2::float8 / gap))) * (pages - recent)), 0)::float8 AS pages_per_minute
 FROM (
     SELECT LEAST(COALESCE(resync_gap, longest), longest) AS gap,
-        GREATEST($2, longest) AS deep,
         pages,
         -- It reads on until a video is too old.
         LEAST(pages, COALESCE(recent_videos / 20 + 1, pages)) AS recent

@@ -80,6 +80,7 @@ pub struct Job {
     pub attempts: i32,
     pub error_code: Option<String>,
     pub error: Option<String>,
+    pub log_id: Option<String>,
     pub run_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -144,7 +145,7 @@ pub struct Failure {
     pub code: &'static str,
     /// What happened, for people; never a secret.
     pub message: String,
-    /// The platform's own id of the exchange. `None` leaves that of an earlier try in the row: it is the last that there is.
+    /// The platform's own id of the exchange that the message tells of. `None`: it tells of none, and the row names none.
     pub log_id: Option<String>,
 }
 
@@ -231,7 +232,7 @@ impl Store {
                 jobs::run_at.eq(from_now(delay)),
                 jobs::error_code.eq(failure.code),
                 jobs::error.eq(&failure.message),
-                failure.log_id.as_ref().map(|log_id| jobs::log_id.eq(log_id)),
+                jobs::log_id.eq(&failure.log_id),
             ))
             .execute(&mut connection)
             .await?;
@@ -341,7 +342,7 @@ async fn write_failure(connection: &mut AsyncPgConnection, fence: Fence, failure
             jobs::finished_at.eq(now),
             jobs::error_code.eq(failure.code),
             jobs::error.eq(&failure.message),
-            failure.log_id.as_ref().map(|log_id| jobs::log_id.eq(log_id)),
+            jobs::log_id.eq(&failure.log_id),
         ))
         .execute(connection)
         .await

@@ -12,6 +12,7 @@ pub mod creators;
 pub mod credentials;
 pub mod dead_jobs;
 pub mod disconnects;
+pub mod feeder;
 pub mod fleet;
 pub mod history;
 pub mod idempotency;
@@ -107,7 +108,8 @@ async fn apply_next(mut connection: Connection) -> Result<(Connection, Option<St
             Ok((connection, applied))
         }
         Err(error) => {
-            Transactions::rollback_transaction(&mut connection).await?;
+            // On a connection that broke it fails, too, and only hides the reason; Postgres has undone all by then.
+            let _ = Transactions::rollback_transaction(&mut connection).await;
             Err(error)
         }
     }

@@ -1,4 +1,4 @@
-//! The schedule: due creators become jobs that wait in Postgres, and a few at a time go on to Redis.
+//! The schedule: due creators become jobs that wait in Postgres, from where a few at a time [go on](super::feeder) to Redis.
 //!
 //! Every worker calls these; none leads. Whoever makes many jobs at once holds one lock while it does, so that two such
 //! statements never wait for each other's rows.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -16,16 +16,13 @@ use super::creators::Creator;
 use super::schema::{creators, projects};
 use super::{Store, StoreError};
 use crate::cadence::{Cadence, PAUSED, ResyncEvery};
-use crate::ids::{CreatorId, JobId, ProjectId};
-use crate::queue::Message;
+use crate::ids::{CreatorId, ProjectId};
 
 /// Held by a transaction that makes jobs by the hundred.
 const MAKER_LOCK: i64 = 0x6d65_7472_6971_6d6b;
 /// Seconds until the next turn of a creator whose cadence was just reset to the default: soon, and from there the cadence
 /// goes on by itself.
 const SOON: i32 = 15 * 60;
-/// How many jobs each project is given at least that is topped up, however many they are.
-const LEAST_TOP_UP: i64 = 8;
 /// Creators of one statement that changes a project's turns.
 const CHUNK: i64 = 1000;
 
@@ -71,27 +68,6 @@ pub struct Claimed {
     /// Jobs made for them. The others have an open job, or are paused.
     #[diesel(sql_type = BigInt)]
     pub made: i64,
-}
-
-/// A job on its way from Postgres to Redis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fed {
-    /// Whose creator it is about.
-    pub project: ProjectId,
-    /// What to push.
-    pub message: Message,
-}
-
-#[derive(QueryableByName)]
-struct FedRow {
-    #[diesel(sql_type = SqlUuid)]
-    id: JobId,
-    #[diesel(sql_type = SqlUuid)]
-    project_id: ProjectId,
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    trace: Option<String>,
 }
 
 #[derive(QueryableByName)]
@@ -172,43 +148,6 @@ impl Store {
         .bind::<BigInt, _>(limit)
         .execute(&mut connection)
         .await?)
-    }
-
-    /// Takes about `room` waiting jobs, oldest first, in equal parts from at most `most_projects` projects after `after`:
-    /// from here on Redis should know them. The caller pushes them; what it does not push the sweeper finds.
-    pub async fn feed(&self, after: Option<ProjectId>, most_projects: i32, room: i64) -> Result<Vec<Fed>, StoreError> {
-        self.feed_some(after, most_projects, room, (1, None)).await
-    }
-
-    /// As [`feed`](Self::feed), from the first `most_projects` that have something waiting, and no more of any than makes
-    /// `most_each` bulk jobs of it in Redis: so what another project has there keeps nobody out.
-    pub async fn top_up(&self, most_projects: i32, room: i64, most_each: i64) -> Result<Vec<Fed>, StoreError> {
-        self.feed_some(None, most_projects, room, (LEAST_TOP_UP, Some(most_each))).await
-    }
-
-    async fn feed_some(
-        &self,
-        after: Option<ProjectId>,
-        most_projects: i32,
-        room: i64,
-        (least_each, most_each): (i64, Option<i64>),
-    ) -> Result<Vec<Fed>, StoreError> {
-        let mut connection = self.connection().await?;
-        let rows: Vec<FedRow> = sql_query(include_str!("feed.sql"))
-            .bind::<SqlUuid, _>(after.unwrap_or(ProjectId::from(uuid::Uuid::nil())))
-            .bind::<diesel::sql_types::Integer, _>(most_projects)
-            .bind::<BigInt, _>(room)
-            .bind::<BigInt, _>(least_each)
-            .bind::<Nullable<BigInt>, _>(most_each)
-            .load(&mut connection)
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Fed {
-                project: row.project_id,
-                message: Message { id: row.id, kind: row.kind, trace: row.trace, group: Some(row.project_id.into()) },
-            })
-            .collect())
     }
 
     /// Sets how old a creator's data may get. `None` if the project has no such creator.
@@ -370,7 +309,12 @@ pub(super) fn seconds(span: Option<Duration>) -> i64 {
 
 /// `false`: another process makes jobs at the moment, and will have made these too.
 pub(super) async fn try_maker_lock(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
-    let lock = sql_query("SELECT pg_try_advisory_xact_lock($1) AS taken").bind::<BigInt, _>(MAKER_LOCK);
+    try_lock(connection, MAKER_LOCK).await
+}
+
+/// Takes one of the locks that stand for a kind of work, until the transaction ends. `false`: another process has it.
+pub(super) async fn try_lock(connection: &mut AsyncPgConnection, lock: i64) -> QueryResult<bool> {
+    let lock = sql_query("SELECT pg_try_advisory_xact_lock($1) AS taken").bind::<BigInt, _>(lock);
     lock.get_result::<Locked>(connection).await.map(|lock| lock.taken)
 }
 

@@ -59,10 +59,6 @@ pub struct SyncTarget {
     pub external_id: String,
     /// When all of its videos were last listed.
     pub deep_synced_at: Option<DateTime<Utc>>,
-    /// How old its data may get, by its own word, in seconds; 0 is never.
-    pub resync_every: Option<i64>,
-    /// The same by its project's word.
-    pub project_resync_every: Option<i64>,
     /// When the creator gave the grant that the tokens stand for.
     pub granted_at: DateTime<Utc>,
 }
@@ -114,11 +110,6 @@ impl Store {
                     creators::platform,
                     creators::external_id,
                     creators::deep_synced_at,
-                    creators::resync_every,
-                    projects::table
-                        .filter(projects::id.eq(creators::project_id))
-                        .select(projects::resync_every)
-                        .single_value(),
                     credentials::granted_at,
                 ),
                 Credential::as_select(),

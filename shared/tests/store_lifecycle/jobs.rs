@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::ids::{JobId, ProjectId};
 use shared::platforms::Profile;
 use shared::queue::{Final, Lane};
-use shared::store::jobs::{JobState, Start};
+use shared::store::jobs::{Failure, JobState, Start};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::WriteError;
 
@@ -125,4 +125,31 @@ async fn finished_jobs_are_pruned_after_a_week() {
     assert_eq!(store.prune_jobs(10).await.unwrap(), 0);
     sql.execute("UPDATE jobs SET finished_at = now() - '8 days'::interval", &[]).await.unwrap();
     assert_eq!(store.prune_jobs(10).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_our_own_does_not_keep_the_id_of_an_exchange_that_it_does_not_tell_of() {
+    let (store, project, _) = store().await;
+    let id = connect(&store, project, b"access").await.sync.expect("a first sync");
+    let log_id = async || store.any_job(id).await.unwrap().expect("a job").log_id;
+    let started = async || match store.start_job(id).await.unwrap() {
+        Start::Claimed(job) => job,
+        other => panic!("not claimed: {other:?}"),
+    };
+    let told = Failure { log_id: Some("20261130A".into()), ..failure() };
+    let own = Failure::internal("the job panicked");
+    for is_final in [false, true] {
+        let job = started().await;
+        assert!(store.retry_job(job.fence(), job.lane, Duration::ZERO, &told).await.unwrap());
+        assert_eq!(log_id().await, told.log_id);
+        let job = started().await;
+        assert_eq!((&job.log_id, job.error.as_deref()), (&told.log_id, Some("it failed")), "for who tells of it");
+        let written = if is_final {
+            store.fail_job(job.fence(), &own).await
+        } else {
+            store.retry_job(job.fence(), job.lane, Duration::ZERO, &own).await
+        };
+        assert!(written.unwrap());
+        assert_eq!(log_id().await, None);
+    }
 }

@@ -19,7 +19,6 @@ use secrecy::SecretString;
 use shared::cadence::RECENT;
 use shared::ids::{CreatorId, JobId, ProjectId};
 use shared::platforms::{Platform, Profile, Scopes, Video};
-use shared::store::Store;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::connections::{Connected, NewConnection};
 use shared::store::creators::CreatorFilter;
@@ -28,6 +27,7 @@ use shared::store::jobs::{Failure, Fence, Start};
 use shared::store::single_flight::OpenSync;
 use shared::store::syncs::{Listed, SyncResult};
 use shared::store::videos::VideoQuery;
+use shared::store::{Store, StoreError};
 use uuid::Uuid;
 
 /// A store on a database of its own, migrated, with one project.
@@ -141,6 +141,25 @@ fn result<'a>(profile: &'a Profile, videos: &'a [Video], listing: Option<&'a [St
 async fn listed(store: &Store, project: ProjectId, creator: CreatorId) -> Vec<String> {
     let page = store.videos(project, creator, &VideoQuery::default(), 500).await.unwrap().expect("a creator");
     page.into_iter().map(|video| video.external_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_whose_connection_breaks_says_why() {
+    let (store, _, mut client) = store().await;
+    let holder = client.transaction().await.unwrap();
+    holder.batch_execute("LOCK TABLE __diesel_schema_migrations IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let migrating = tokio::spawn(async move { store.migrate().await });
+    let end_the_waiter = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while holder.query(end_the_waiter, &[]).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it waits for the lock");
+    let error = migrating.await.unwrap().expect_err("its connection is gone");
+    assert!(matches!(&error, StoreError::Migration(why) if why.contains("terminating connection")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -218,17 +218,19 @@ fn store_failed(error: &StoreError) -> Outcome {
 }
 
 fn crashed(times: u32, job: &Job) -> Failure {
-    let why = format!("the job ended its worker {times} times");
-    Failure::internal(&with_last_error(&why, job.error.as_deref()))
+    after_last_error("internal", &format!("the job ended its worker {times} times"), job)
 }
 
 fn held(job: &Job) -> Failure {
-    let why = "the platform is out of order, and is not called until it has recovered";
-    Failure { code: "platform_error", message: with_last_error(why, job.error.as_deref()), log_id: None }
+    after_last_error("platform_error", "the platform is out of order, and is not called until it has recovered", job)
 }
 
 /// What is said of a try that came to nothing of its own hides what the one before it was told, which somebody may have to look
 /// into: it is said, too, and its `log_id` stays in the row.
+fn after_last_error(code: &'static str, why: &str, job: &Job) -> Failure {
+    Failure { code, message: with_last_error(why, job.error.as_deref()), log_id: job.log_id.clone() }
+}
+
 fn with_last_error(why: &str, last: Option<&str>) -> String {
     const BEFORE: &str = "; before that: ";
     // Of several such tries the row has what the one before all of them was told.

@@ -59,10 +59,9 @@ async fn go_on(progress: &mut Progress, calls: &mut Calls<'_>, job: &Job, target
 
 /// The age of a video beyond which this turn need not read; `None` if it is to read all.
 fn recent_enough(target: &SyncTarget, set: Cadence) -> Option<DateTime<Utc>> {
-    let longest = cadence::longest_age(target.resync_every, target.project_resync_every, set.every);
     let now = Utc::now();
     let since_deep = target.deep_synced_at.map(|then| (now - then).to_std().unwrap_or_default());
-    if cadence::is_deep_due(since_deep, longest, set.deep) { None } else { Some(now - set.recent) }
+    if cadence::is_deep_due(since_deep, set.deep) { None } else { Some(now - set.recent) }
 }
 
 /// The last write.

@@ -105,3 +105,53 @@ async fn a_batch_waits_in_postgres_and_redis_holds_as_much_of_a_large_one_as_of_
     assert!(small > 500_000, "{small} bytes for five thousand jobs are not all of them");
     assert!(large <= small + small / 4, "{large} bytes with ten times the backlog of {small} bytes");
 }
+
+/// So many jobs of one project Redis gets while others have filled it.
+const MOST_EACH: u64 = 20;
+const WORKERS: u64 = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_with_much_to_do_gets_a_few_in_however_many_workers_look() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let connected = system.connect(&system.account(1).await).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    worker.stop().await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error" })).await;
+    backlog(&system, system.project, 6_000).await;
+    fill_redis(&system).await;
+    let workers = [system.worker(), system.worker()];
+    // Each worker may take what the slots hold for room and fill it, and so it is with a job whose try was its last: a few more.
+    let most = 5 * MOST_EACH;
+    let held = async |project: ProjectId| {
+        let open = "state IN ('enqueued', 'running', 'retrying')";
+        let query = format!("SELECT count(*) FROM jobs WHERE project_id = '{project}' AND {open}");
+        u64::try_from(system.count(&query).await).expect("a number")
+    };
+    wait_for("Redis is full", async || {
+        let depth = system.queue.depth(Lane::Bulk).await.expect("a depth");
+        (depth.ready + depth.delayed + WORKERS * SLOTS >= MOST_IN_REDIS).then_some(())
+    })
+    .await;
+    let newcomer = system.store.add_key("newcomer", &[2; 32], "mlk_o").await.expect("a key");
+    backlog(&system, newcomer, 300).await;
+    wait_for("the newcomer", async || (held(newcomer).await >= MOST_EACH).then_some(())).await;
+    // That others' jobs come after shows that the workers have looked again.
+    for number in 3..6 {
+        let other = system.store.add_key(&format!("other {number}"), &[number; 32], "mlk_o").await.expect("a key");
+        backlog(&system, other, 5).await;
+        wait_for("another one", async || {
+            let there = held(newcomer).await;
+            assert!(there <= most, "{there} jobs of the newcomer are in Redis");
+            (system
+                .count(&format!("SELECT count(*) FROM jobs WHERE project_id = '{other}' AND state <> 'waiting'"))
+                .await
+                == 5)
+                .then_some(())
+        })
+        .await;
+    }
+    for worker in workers {
+        worker.stop().await;
+    }
+}
