@@ -127,8 +127,9 @@ async function* full(page, system) {
 
   await open('API keys');
   yield 'keys';
-  await page.getByText('Keys that work no longer').click();
+  await page.getByRole('link', { name: 'Ended', exact: true }).click();
   yield 'keys-ended';
+  await page.getByRole('link', { name: 'Working', exact: true }).click();
   await page.getByRole('link', { name: 'Nightly report' }).click();
   yield 'key';
   await page.goBack();
