@@ -58,7 +58,9 @@ async function* consent(page, system) {
   const creators = page.url();
   // It goes on by itself: held back, it can be looked at.
   await page.route(`${system.sandbox}/**`, (route) => route.abort('aborted'));
+  const held = page.waitForEvent('requestfailed', (request) => request.url().startsWith(system.sandbox));
   await send(page, '/creators/connect');
+  await held;
   yield 'consent';
   await page.unrouteAll();
   await page.getByRole('link', { name: 'ask for the creator' }).click();
