@@ -311,15 +311,16 @@ async fn reroll_page(
     overlap: &'static str,
 ) -> Result<HttpResponse, ConsoleError> {
     let project = member.project();
-    let key = api.within(api.store.project_key(project, id)).await?.ok_or(ConsoleError::NotFound)?;
-    let replacement = match key.replaced_by {
+    let found = api.within(api.store.project_key(project, id)).await?.ok_or(ConsoleError::NotFound)?;
+    let replaced_by = found.replaced_by;
+    let key = Some(KeyLine::new(found)).filter(KeyLine::works).ok_or(ConsoleError::NotFound)?;
+    let replacement = match replaced_by {
         Some(replacement) => api.within(api.store.project_key(project, replacement)).await?,
         None => None,
     };
     if replacement.map(KeyLine::new).is_some_and(|replacement| replacement.works()) {
         return key_page(api, member, id, Some(REPLACED)).await;
     }
-    let key = Some(KeyLine::new(key)).filter(KeyLine::works).ok_or(ConsoleError::NotFound)?;
     let page = ConfirmPage {
         layout: Layout::project(member, &format!("Reroll {}?", key.name), "keys"),
         question: format!("Reroll the key {} ({}…), and stop it at once?", key.name, key.prefix),
