@@ -35,7 +35,7 @@ const FIRST: [&str; 3] = ["sign-in", "projects", "creators"];
 
 /// A page a line: what it is, and its path below the project, or from `/console` or `/docs` on. `{creator}` is the one with videos
 /// and a past, `{large}` one with many, `{key}` a key, `{batch}` a batch, `{dead}` a job that was given up, `{deep}` a place far down in the list.
-const PAGES: [(&str, &str); 49] = [
+const PAGES: [(&str, &str); 50] = [
     ("sign-in", "/console/sign-in"),
     ("projects", "/console/projects"),
     ("account", "/console/account"),
@@ -52,6 +52,7 @@ const PAGES: [(&str, &str); 49] = [
     ("creators, sorted and so", "/creators?order=most-followers&q=u"),
     ("creators, sorted, refused", "/creators?order=synced-first&state=REAUTHORIZATION_REQUIRED"),
     ("creators, refused, far off", "/creators?order=fewest-followers&state=REAUTHORIZATION_REQUIRED"),
+    ("creators, sorted, elsewhere", "/creators?order=most-followers&platform=YOUTUBE"),
     ("creators, by account id", "/creators?q=open-4711"),
     ("creators, by our own id", "/creators?q=ours-4711"),
     ("creators, nobody is so", "/creators?q=nobody"),

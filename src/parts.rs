@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiConfig, ApiServer};
+use api::{ApiConfig, ApiServer, FormQuota};
 use futures::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::budget::{Budget, BudgetSettings};
@@ -97,7 +97,9 @@ impl Parts {
         });
         tokio::spawn(shared::telemetry::watch(metrics.clone(), store.clone(), queue.clone(), tiktok.clone()));
         let bind = settings.bind;
-        let config = ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, cadence };
+        let forms = FormQuota::default();
+        let config =
+            ApiConfig { settings, grace, store, queue, waiter, tiktok, tokens, keyring, metrics, cadence, forms };
         let started = match listener {
             Some(listener) => api::start_on(listener, config).await,
             None => api::start(config).await,

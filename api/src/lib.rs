@@ -39,6 +39,6 @@ mod views;
 mod waiting;
 mod words;
 
-pub use console::{invitation_path, password_path};
+pub use console::{FormQuota, invitation_path, password_path};
 pub use routes::oauth::tiktok_callback::PATH as CALLBACK_PATH;
 pub use server::{ApiConfig, ApiServer, start, start_on};

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Api, build};
 use crate::auth::KeyCache;
-use crate::console::Console;
+use crate::console::{Console, FormQuota};
 use crate::error_docs::ErrorDocs;
 use crate::limits::Limits;
 use crate::observe::describe_metrics;
@@ -63,6 +63,8 @@ pub struct ApiConfig {
     pub metrics: Metrics,
     /// The schedule, as the workers have it: for the forecast.
     pub cadence: Cadence,
+    /// How many forms a session of the dashboard may send.
+    pub forms: FormQuota,
 }
 
 /// A running server.
@@ -107,7 +109,7 @@ fn state(config: ApiConfig, stopping: CancellationToken) -> Api {
     Api {
         limits: Limits::new(config.settings.rate_per_minute, STRANGERS_PER_MINUTE),
         keys: KeyCache::default(),
-        console: Console::default(),
+        console: Console::new(config.forms),
         looker: Looker::of(config.store.clone(), config.queue.clone(), &config.tiktok, config.cadence),
         readiness: Probe::default(),
         error_docs: ErrorDocs::under(&config.settings.public_url),

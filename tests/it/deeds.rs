@@ -41,6 +41,11 @@ async fn the_command_line_leaves_its_lines() {
     sql.batch_execute(ended).await.expect("it is over");
     system.run(&["jobs", "retry", &dead_job(&system, &creator).await]).await;
     system.run(&["resync", "--project", &project]).await;
+    // The second changes nothing.
+    for _ in 0..2 {
+        system.run(&["resync", "--project", &project, "--every", "6h"]).await;
+    }
+    system.run(&["resync", "--project", &project, "--every", "default"]).await;
     system.run(&["users", "create", "ada@example.com", "--project", &project]).await;
     system.run(&["users", "create", "ada@example.com", "--no-operator"]).await;
     let lines = "SELECT DISTINCT action, project_id IS NOT NULL FROM audit_log WHERE actor = 'command line'";
@@ -60,9 +65,13 @@ async fn the_command_line_leaves_its_lines() {
         ("operator_made", false),
         ("operator_unmade", false),
         ("password_link_made", false),
+        ("project_resync_changed", true),
         ("resync_begun", true),
     ];
     assert_eq!(seen, expected.map(|(action, in_project)| (action.to_owned(), in_project)).into());
+    let words = "SELECT string_agg(subject, ', ' ORDER BY id) FROM audit_log WHERE action = 'project_resync_changed'";
+    let words: String = sql.query_one(words, &[]).await.expect("the log").get(0);
+    assert_eq!(words, "6h, the default");
     let told = "SELECT string_agg(actor || action || subject, ' ') FROM audit_log";
     let told: String = sql.query_one(told, &[]).await.expect("the log").get(0);
     assert!(!told.contains(key.trim()), "its first characters alone");

@@ -18,7 +18,7 @@ SELECT uuid_v7(), project, credentials.id, 'TIKTOK', 'filled-' || n, username, i
     CASE n WHEN 27 THEN 9223372036854775807 WHEN 29 THEN NULL ELSE (n * n * 7919) % 4000003 + 100 END, n * 17,
     CASE n WHEN 27 THEN 9223372036854775807 ELSE n * n * 104729 END, CASE n WHEN 26 THEN 200 WHEN 27 THEN 123456 ELSE n * 7 END,
     CASE WHEN n % 9 = 4 THEN 'REAUTHORIZATION_REQUIRED' ELSE 'ACTIVE' END,
-    CASE WHEN n % 9 = 4 THEN 'The creator has withdrawn the authorization.' END,
+    CASE WHEN n % 9 = 4 THEN 'disconnected_by_creator' END,
     CASE n WHEN 25 THEN 'user.info.stats' ELSE '' END,
     now() - (31 - n) * interval '11 days 7 hours', CASE WHEN n <> 30 THEN now() - (n % 12) * interval '47 minutes' END,
     now() + interval '30 days'

@@ -127,7 +127,8 @@ test('without JavaScript the same is possible', async () => {
   await page.getByRole('button', { name: 'Sign in' }).click();
   await deadJob(page);
   await page.locator('a.row').first().click();
-  await page.getByRole('button', { name: 'Discard' }).click();
+  await page.getByRole('link', { name: 'Discard' }).click();
+  await page.getByRole('button', { name: 'Discard the job' }).click();
   await page.getByText('The job is put away').waitFor();
   await refuse(false);
   await follow(page, 'Batches');

@@ -58,7 +58,9 @@ async function* consent(page, system) {
   const creators = page.url();
   // It goes on by itself: held back, it can be looked at.
   await page.route(`${system.sandbox}/**`, (route) => route.abort('aborted'));
+  const held = page.waitForEvent('requestfailed', (request) => request.url().startsWith(system.sandbox));
   await send(page, '/creators/connect');
+  await held;
   yield 'consent';
   await page.unrouteAll();
   await page.getByRole('link', { name: 'ask for the creator' }).click();
@@ -127,8 +129,9 @@ async function* full(page, system) {
 
   await open('API keys');
   yield 'keys';
-  await page.getByText('Keys that work no longer').click();
+  await page.getByRole('link', { name: 'Ended', exact: true }).click();
   yield 'keys-ended';
+  await page.getByRole('link', { name: 'Working', exact: true }).click();
   await page.getByRole('link', { name: 'Nightly report' }).click();
   yield 'key';
   await page.goBack();

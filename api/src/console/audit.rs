@@ -66,6 +66,7 @@ fn words(action: Action) -> &'static str {
     match action {
         Action::ProjectCreated => "made the project",
         Action::ProjectRenamed => "renamed the project to",
+        Action::ProjectResyncChanged => "set how old data may get:",
         Action::KeyCreated => "made the key",
         Action::KeyRerolled => "rerolled the key",
         Action::KeyRevoked => "revoked the key",
@@ -105,7 +106,7 @@ pub async fn list(member: Member, request: HttpRequest, api: Data<Api>) -> Resul
     let page = AuditPage {
         layout: Layout::project(&member, "Audit log", "audit"),
         above: None,
-        lead: "Who did what in this project, the latest first. Not in it: syncs that programs ask for, which the jobs show.",
+        lead: "Who did what in this project, the latest first. Not in it: single syncs that programs ask for, which the jobs show.",
         nothing: "As soon as somebody makes a key or invites a member, it stands here.",
         base: format!("{PATH}/projects/{}/audit", member.project()),
         lines,

@@ -17,6 +17,8 @@ pub struct ConfirmPage {
     pub question: String,
     /// What would happen, and what would be lost: a sentence each.
     pub meaning: Vec<String>,
+    /// What was chosen before: sent once more with the answer.
+    pub fields: Vec<(&'static str, String)>,
     /// What does it.
     pub button: String,
     /// Where one goes who does not mean it, and the words for that.

@@ -112,9 +112,8 @@ impl ConsoleError {
                 format!("Nothing was changed. Wait {} and try again.", super::moment::span(*wait))
             }
             Self::TooManyForms(wait) => format!(
-                "Nothing was changed by this one. Your account has sent {} forms within a minute, and two more come back \
-                 each second: wait {} and send it again. For a program there is the API, whose keys may do more.",
-                super::form_limit::PER_MINUTE,
+                "Nothing was changed by this one. This browser has sent more forms than a hand does: wait {} and send it \
+                 again. For a program there is the API, whose keys may do more.",
                 super::moment::span(*wait)
             ),
             Self::Unavailable(_) => "Nothing was changed. Try again in a few seconds.".into(),

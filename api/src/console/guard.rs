@@ -73,7 +73,7 @@ async fn admit(api: &Api, jar: Jar, request: &mut ServiceRequest) -> Result<Visi
         Some(session) => {
             admission.known();
             if is_form {
-                api.console.forms.count(session.user).map_err(ConsoleError::TooManyForms)?;
+                api.console.forms.count(session.id).map_err(ConsoleError::TooManyForms)?;
             }
         }
         None => admission.unknown().map_err(|refusal| ConsoleError::TooMany(refusal.retry_after()))?,

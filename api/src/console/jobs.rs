@@ -209,8 +209,9 @@ pub fn discard_page(page: JobPage) -> ConfirmPage {
         question: format!("Discard the job “{title}”?"),
         meaning: vec![
             "It is never tried again, and batches count it as skipped. This can’t be undone.".to_owned(),
-            "The creator stays connected, and the schedule goes on syncing it.".to_owned(),
+            "The creator stays as it is, and its next syncs come as ever.".to_owned(),
         ],
+        fields: Vec::new(),
         button: "Discard the job".to_owned(),
         back: (format!("{}/{}", page.base, page.job.id), "No, keep the job"),
         layout: page.layout,

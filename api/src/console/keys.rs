@@ -86,6 +86,13 @@ impl KeyLine {
         }
     }
 
+    /// A sentence.
+    fn last_use(&self) -> String {
+        self.used
+            .as_ref()
+            .map_or_else(|| "It was never used.".to_owned(), |at| format!("It was last used {}.", at.words()))
+    }
+
     fn works(&self) -> bool {
         matches!(self.state, KeyState::Works | KeyState::Expires(_))
     }
@@ -269,7 +276,7 @@ async fn key_page(
     answer(problem.is_some(), &page)
 }
 
-/// `POST /console/projects/{project}/keys/{key}/reroll`.
+/// `POST /console/projects/{project}/keys/{key}/reroll`. Where the old key stops at once, that is asked first.
 pub async fn reroll(
     member: Member,
     request: HttpRequest,
@@ -279,7 +286,10 @@ pub async fn reroll(
     member.require(Role::Developer)?;
     let id: ApiKeyId = path_id(&request, "key")?;
     let chosen = OVERLAPS.iter().find(|(value, ..)| *value == form.text("overlap"));
-    let (_, what, overlap) = chosen.ok_or_else(|| ConsoleError::Malformed("an unknown overlap".into()))?;
+    let (value, what, overlap) = chosen.ok_or_else(|| ConsoleError::Malformed("an unknown overlap".into()))?;
+    if overlap.is_zero() && !is_confirmed(&form) {
+        return reroll_page(&api, &member, id, value).await;
+    }
     let key = ApiKey::generate();
     let (hash, actor) = (key.hash(), member.who.actor());
     let rerolled = api.store.reroll_key(member.project(), actor, id, (&hash, key.prefix()), *overlap);
@@ -293,6 +303,40 @@ pub async fn reroll(
     made(&api, &member, old.name.as_deref().unwrap_or("Unnamed"), key, &becomes)
 }
 
+/// The question whether a key is to stop with the reroll; or why there is none.
+async fn reroll_page(
+    api: &Api,
+    member: &Member,
+    id: ApiKeyId,
+    overlap: &'static str,
+) -> Result<HttpResponse, ConsoleError> {
+    let project = member.project();
+    let found = api.within(api.store.project_key(project, id)).await?.ok_or(ConsoleError::NotFound)?;
+    let replaced_by = found.replaced_by;
+    let key = Some(KeyLine::new(found)).filter(KeyLine::works).ok_or(ConsoleError::NotFound)?;
+    let replacement = match replaced_by {
+        Some(replacement) => api.within(api.store.project_key(project, replacement)).await?,
+        None => None,
+    };
+    if replacement.map(KeyLine::new).is_some_and(|replacement| replacement.works()) {
+        return key_page(api, member, id, Some(REPLACED)).await;
+    }
+    let page = ConfirmPage {
+        layout: Layout::project(member, &format!("Reroll {}?", key.name), "keys"),
+        question: format!("Reroll the key {} ({}…), and stop it at once?", key.name, key.prefix),
+        meaning: vec![
+            "Within a second, every program that uses it is refused, until it has the new one. This can’t be undone."
+                .to_owned(),
+            key.last_use(),
+            "To replace it without an interruption, let the old key work for a while.".to_owned(),
+        ],
+        fields: vec![("overlap", overlap.to_owned())],
+        button: format!("Reroll and stop {}…", key.prefix),
+        back: (format!("{PATH}/projects/{project}/keys/{id}"), "No, keep the key"),
+    };
+    page.ask()
+}
+
 /// `GET /console/projects/{project}/keys/{key}/revoke`: what it would mean, before it is done.
 pub async fn ask_revoke(member: Member, request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ConsoleError> {
     member.require(Role::Developer)?;
@@ -303,16 +347,15 @@ async fn revoke_page(api: &Api, member: &Member, id: ApiKeyId) -> Result<Confirm
     let project = member.project();
     let key = api.within(api.store.project_key(project, id)).await?.map(KeyLine::new);
     let key = key.filter(KeyLine::works).ok_or(ConsoleError::NotFound)?;
-    let used =
-        key.used.map_or_else(|| "It was never used.".to_owned(), |at| format!("It was last used {}.", at.words()));
     Ok(ConfirmPage {
         layout: Layout::project(member, &format!("Revoke {}?", key.name), "keys"),
         question: format!("Revoke the key {} ({}…)?", key.name, key.prefix),
         meaning: vec![
             "Within a second, every program that uses it is refused. This can’t be undone.".to_owned(),
-            used,
+            key.last_use(),
             "To replace it without an interruption, reroll it instead: the old key can go on for a while.".to_owned(),
         ],
+        fields: Vec::new(),
         button: format!("Revoke {}…", key.prefix),
         back: (format!("{PATH}/projects/{project}/keys/{id}"), "No, keep the key"),
     })

@@ -141,14 +141,40 @@ pub async fn invite(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     html(StatusCode::CREATED, &page)
 }
 
-/// `POST /console/projects/{project}/members/{user}/role`.
+/// `POST /console/projects/{project}/members/{user}/role`. Who gives up their own rights is asked first: they can't take them back.
 pub async fn set_role(
     member: Member,
     request: HttpRequest,
     form: Form,
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
-    change(&member, &request, &api, Some(role(&form)?), "role").await
+    member.require(Role::Owner)?;
+    let (user, role): (UserId, Role) = (path_id(&request, "user")?, role(&form)?);
+    if user == member.who.user && role != Role::Owner && !is_confirmed(&form) {
+        return give_up_page(&member, role).ask();
+    }
+    change(&member, &request, &api, Some(role), "role").await
+}
+
+/// The question whether an owner wants to be one no more.
+fn give_up_page(member: &Member, role: Role) -> ConfirmPage {
+    let name = &member.membership.name;
+    let question = format!("Become a {role} of {name}?");
+    let left = match role {
+        Role::Viewer => "You can only look at it from then on.",
+        _ => "You can go on working with its creators and keys.",
+    };
+    ConfirmPage {
+        layout: Layout::project(member, &question, "members"),
+        question,
+        meaning: vec![
+            "You no longer decide who is a member, from now on. Only another owner can make you one again.".to_owned(),
+            left.to_owned(),
+        ],
+        fields: vec![("role", role.to_string())],
+        button: format!("Become a {role}"),
+        back: (format!("{PATH}/projects/{}/members", member.project()), "No, stay an owner"),
+    }
 }
 
 /// `GET /console/projects/{project}/members/{user}/remove`: what it would mean, before it is done.
@@ -179,6 +205,7 @@ async fn remove_page(member: &Member, request: &HttpRequest, api: &Api) -> Resul
         layout: Layout::project(member, &question, "members"),
         question,
         meaning,
+        fields: Vec::new(),
         button,
         back: (back, words),
     })

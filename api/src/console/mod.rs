@@ -48,6 +48,7 @@ use actix_web::web::{self, get, post, resource};
 use actix_web::{Error, HttpResponse, Scope};
 
 use self::error::ConsoleError;
+pub use self::form_limit::FormQuota;
 use self::guard::guard;
 use self::page::see_other;
 use self::seats::Seats;
@@ -65,20 +66,19 @@ pub struct Console {
     ahead: ahead::Counted,
 }
 
-impl Default for Console {
-    fn default() -> Self {
+impl Console {
+    /// Nobody was here yet. A session may send so many forms.
+    pub fn new(forms: FormQuota) -> Self {
         Self {
             passwords: password::Passwords::default(),
             sign_ins: sign_in_limits::SignInLimits::default(),
-            forms: form_limit::FormLimit::default(),
+            forms: form_limit::FormLimit::new(forms),
             watching: Seats::live(),
             exporting: Seats::exports(),
             ahead: ahead::Counted::default(),
         }
     }
-}
 
-impl Console {
     /// Forgets whoever has been quiet for long enough; to be called now and then.
     pub fn forget_quiet(&self) {
         self.sign_ins.forget_quiet();

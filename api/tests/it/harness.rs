@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use api::{ApiConfig, ApiServer};
+use api::{ApiConfig, ApiServer, FormQuota};
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -48,6 +48,7 @@ pub struct Options {
     pub database: Option<String>,
     pub pkce: PkceMode,
     pub statement_timeout: Duration,
+    pub forms: FormQuota,
     /// The app's key and secret.
     pub app: (&'static str, &'static str),
 }
@@ -63,6 +64,7 @@ impl Default for Options {
             database: None,
             pkce: PkceMode::Off,
             statement_timeout: Duration::from_secs(8),
+            forms: FormQuota::default(),
             app: (CLIENT_KEY, CLIENT_SECRET),
         }
     }
@@ -230,6 +232,7 @@ fn config(options: &Options, store: &Store, queue: &Queue, redis: &str, prefix: 
     let rows = store.clone();
     ApiConfig {
         cadence: Cadence::default(),
+        forms: options.forms,
         settings: settings_of(options),
         grace: Duration::from_secs(5),
         store: store.clone(),

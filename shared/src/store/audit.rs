@@ -1,12 +1,13 @@
 //! Who did what: in a project, to the whole installation, or to an account. Each line is written in the transaction that does it.
 //!
-//! Not in it: syncs that a program asks for. They are many, and the list of jobs has them.
+//! Not in it: single syncs that a program asks for. They are many, and the list of jobs has them.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use strum::{AsRefStr, Display, EnumIter, EnumString};
 
+use super::creators::name_of;
 use super::members::Actor;
 use super::schema::{api_keys, audit_log, creators};
 use super::{Store, StoreError};
@@ -25,6 +26,7 @@ const SOMEBODY: &str = "somebody";
 pub enum Action {
     ProjectCreated,
     ProjectRenamed,
+    ProjectResyncChanged,
     KeyCreated,
     KeyRerolled,
     KeyRevoked,
@@ -177,11 +179,12 @@ async fn insert(
     Ok(())
 }
 
-/// What people call a creator: its name, or as long as that is unknown its account's id.
+/// What people call a creator.
 pub(super) async fn creator_name(connection: &mut AsyncPgConnection, creator: CreatorId) -> QueryResult<String> {
-    let row = creators::table.find(creator).select((creators::username, creators::external_id));
-    let (name, account): (Option<String>, String) = row.first(connection).await?;
-    Ok(name.unwrap_or(account))
+    let names = (creators::username, creators::display_name, creators::external_id);
+    let row = creators::table.find(creator).select(names);
+    let (username, shown, account): (Option<String>, Option<String>, String) = row.first(connection).await?;
+    Ok(name_of(username.as_deref(), shown.as_deref(), &account).to_owned())
 }
 
 impl Store {

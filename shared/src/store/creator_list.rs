@@ -217,6 +217,10 @@ fn matching<'a>(project: ProjectId, search: &'a Search, named: Option<&'a [Creat
     }
     if let Some(platform) = search.platform {
         query = query.filter(creators::platform.eq(platform));
+        // As with the state: in the words of the indexes of those elsewhere.
+        if platform != Platform::Tiktok {
+            query = query.filter(sql::<Bool>("creators.platform <> 'TIKTOK'"));
+        }
     }
     if let Some(named) = named {
         query.filter(creators::id.eq_any(named))

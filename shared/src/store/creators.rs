@@ -55,6 +55,18 @@ pub struct Creator {
     pub external_ref: Option<String>,
 }
 
+impl Creator {
+    /// What people call it, as the lists of jobs do.
+    pub fn name(&self) -> &str {
+        name_of(self.username.as_deref(), self.display_name.as_deref(), &self.external_id)
+    }
+}
+
+/// The username, or as long as that is unknown the name that it shows, or else its account's id.
+pub(super) fn name_of<'a>(username: Option<&'a str>, shown: Option<&'a str>, account: &'a str) -> &'a str {
+    [username, shown].into_iter().flatten().find(|name| !name.trim().is_empty()).unwrap_or(account)
+}
+
 /// Which creators of a project are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreatorFilter {

@@ -32,6 +32,7 @@ pub mod project_batches;
 pub mod project_jobs;
 pub mod project_keys;
 pub mod projects;
+pub mod resync_words;
 pub mod schedule;
 pub mod schema;
 pub mod sealed;

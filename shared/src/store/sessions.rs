@@ -67,8 +67,8 @@ pub struct SessionListing {
 }
 
 impl Store {
-    /// Begins a session, with a line in the account's log, and forgets those that have ended by themselves. `false`: the user has another password by now, and
-    /// nothing was begun.
+    /// Begins a session, with a line in the account's log, and forgets those that have ended by themselves. `false`: the user
+    /// has another password by now, and nothing was begun.
     pub async fn add_session(&self, session: &NewSession<'_>) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection

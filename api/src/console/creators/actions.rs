@@ -124,8 +124,7 @@ fn disconnect_page(member: &Member, creator: &Creator, numbers: Numbers) -> Conf
         Some(count) => format!("all {} videos", numbers.exact(count)),
         None => "all videos".to_owned(),
     };
-    // As the log calls it.
-    let name = creator.username.as_deref().unwrap_or(&creator.external_id);
+    let name = creator.name();
     let platform = platform_name(creator.platform);
     ConfirmPage {
         layout: Layout::project(member, &format!("Disconnect {name}?"), "creators"),
@@ -138,6 +137,7 @@ fn disconnect_page(member: &Member, creator: &Creator, numbers: Numbers) -> Conf
             "Programs that ask for this creator by its id get 404 from now on.".to_owned(),
             "The creator can connect again, as a new one whose past begins then.".to_owned(),
         ],
+        fields: Vec::new(),
         button: format!("Disconnect {name}"),
         back: (page, "No, keep the creator"),
     }

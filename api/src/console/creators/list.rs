@@ -132,12 +132,12 @@ fn place_in(order: ListOrder, text: &str) -> Option<ListPlace> {
 
 fn order_name(order: ListOrder) -> &'static str {
     match order {
-        ListOrder::Newest => "Connected last first",
-        ListOrder::Oldest => "Connected first first",
+        ListOrder::Newest => "Newest connection first",
+        ListOrder::Oldest => "Oldest connection first",
         ListOrder::MostFollowers => "Most followers first",
         ListOrder::FewestFollowers => "Fewest followers first",
-        ListOrder::SyncedLast => "Synced last first",
-        ListOrder::SyncedFirst => "Synced longest ago first",
+        ListOrder::SyncedLast => "Latest sync first",
+        ListOrder::SyncedFirst => "Oldest sync first",
     }
 }
 

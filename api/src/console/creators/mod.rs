@@ -46,10 +46,9 @@ struct CreatorLine {
 impl CreatorLine {
     fn new(creator: Creator, sync: Option<SyncNow>, numbers: Numbers) -> Self {
         let state = State::new(creator.status, sync);
-        let name = creator.username.or(creator.display_name);
         Self {
             id: creator.id,
-            name: name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "No name yet".into()),
+            name: creator.name().to_owned(),
             platform: platform_name(creator.platform),
             external_id: creator.external_id,
             external_ref: creator.external_ref.unwrap_or_default(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::cadence::ResyncEvery;
 use shared::settings::resync_every;
 use shared::store::audit::By;
-use shared::store::schedule::{CreatorChange, RefChange};
+use shared::store::resync_words::{CreatorChange, RefChange};
 use utoipa::ToSchema;
 
 use crate::app::Api;

@@ -1,9 +1,11 @@
 //! Every deed has its line in the audit log: who, what, and in whose log it stands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use shared::cadence::ResyncEvery;
 use shared::people::Role;
 use shared::store::audit::Action;
 use shared::store::members::Actor;
@@ -65,6 +67,11 @@ async fn of_creators(world: &World, owner: &mut Browser) {
     assert_eq!(owner.submit(&list, &format!("{list}/{id}/sync"), &[]).await.status, 303);
     let change = world.client.request(Method::PATCH, &format!("/api/v1/creators/{id}"));
     send(change.json(&json!({"externalRef": "user-1", "resyncEvery": "6h"}))).await.data(200);
+    let change = world.client.request(Method::PATCH, &format!("/api/v1/creators/{id}"));
+    send(change.json(&json!({"externalRef": "user-1"}))).await.data(200);
+    let changes = "SELECT count(*) FROM audit_log WHERE action = 'creator_changed'";
+    let changes: i64 = world.sql().await.query_one(changes, &[]).await.expect("a count").get(0);
+    assert_eq!(changes, 1, "what is so already is no change");
     let batches = format!("{project}/batches");
     assert_eq!(owner.submit(&format!("{batches}/new"), &batches, &[("age", "")]).await.status, 303);
     world.client.post("/api/v1/creators/sync").await.data(202);
@@ -122,6 +129,8 @@ async fn every_deed_has_a_line_that_says_who_did_it() {
     let user = world.store.user_by_email(&email).await.expect("an answer").expect("the user").id;
     world.store.add_owner(Actor { user, email: &email }, world.project).await.expect("an owner");
     world.store.set_operator(user, false).await.expect("no operator");
+    let day = ResyncEvery::Every(Duration::from_secs(24 * 3600));
+    world.store.set_project_resync(world.project, day).await.expect("an answer").expect("the project");
 
     eventually("the refused sign-in is noted", async || {
         seen(&world).await.contains_key("sign_in_refused").then_some(())
@@ -137,6 +146,7 @@ async fn every_deed_has_a_line_that_says_who_did_it() {
     for (action, actor, log) in [
         (Action::ProjectCreated, "stranger@example.com", "project"),
         (Action::ProjectRenamed, owner, "project"),
+        (Action::ProjectResyncChanged, "command line", "project"),
         (Action::KeyCreated, owner, "project"),
         (Action::KeyCreated, "command line", "project"),
         (Action::KeyRevoked, owner, "project"),

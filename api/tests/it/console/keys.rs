@@ -124,9 +124,16 @@ async fn a_rerolled_key_overlaps_and_a_revoked_one_stops() {
     assert!(sql.query_one(row, &[&&second[..12]]).await.unwrap().get::<_, bool>(0), "the new one has its own month");
 
     let page = format!("{keys}/{}", id_of(&world, &second).await);
-    let third = key_of(&browser.submit(&page, &format!("{page}/reroll"), &[("overlap", "0")]).await.text);
+    let asked = browser.submit(&page, &format!("{page}/reroll"), &[("overlap", "0")]).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    assert!(asked.text.contains("and stop it at once?") && asked.text.contains(r#"name="overlap" value="0""#));
+    Client::new(&world.base, &second).get("/api/v1/creators").await.data(200);
+    let at_once = [("overlap", "0"), ("confirmed", "yes")];
+    let third = key_of(&browser.submit(&page, &format!("{page}/reroll"), &at_once).await.text);
     stops(&world, &second).await;
-    assert_eq!(browser.submit(&keys, &format!("{page}/reroll"), &[("overlap", "0")]).await.status, 404, "once");
+    for fields in [&at_once[..1], &at_once] {
+        assert_eq!(browser.submit(&keys, &format!("{page}/reroll"), fields).await.status, 404, "once");
+    }
     let page = format!("{keys}/{}", id_of(&world, &third).await);
     let revoked = browser.confirm(&format!("{page}/revoke")).await;
     assert_eq!(revoked.header("location"), Some(format!("{keys}?done=revoked").as_str()));
@@ -167,9 +174,11 @@ async fn a_key_is_replaced_once_as_long_as_its_replacement_works() {
     let days = "SELECT (extract(epoch FROM expires_at - now()) / 86400)::float8 FROM api_keys WHERE prefix = $1";
     let left = async |key: &str| sql.query_one(days, &[&&key[..12]]).await.expect("a row").get::<_, Option<f64>>(0);
     for overlap in ["0", "1h", "7d"] {
-        let again = browser.submit("/console/account", &reroll, &[("overlap", overlap)]).await;
-        assert_eq!(again.status, 422, "{overlap}: {}", again.text);
-        assert!(again.text.contains("This key has been rerolled already"), "{}", again.text);
+        for fields in [&[("overlap", overlap)][..], &[("overlap", overlap), ("confirmed", "yes")]] {
+            let again = browser.submit("/console/account", &reroll, fields).await;
+            assert_eq!(again.status, 422, "{fields:?}: {}", again.text);
+            assert!(again.text.contains("This key has been rerolled already"), "{}", again.text);
+        }
     }
     assert!(left(&first).await.expect("an end") > 6.9, "the overlap that was promised stays");
     Client::new(&world.base, &first).get("/api/v1/creators").await.data(200);

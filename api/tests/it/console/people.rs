@@ -94,13 +94,30 @@ async fn each_role_may_do_its_own() {
     let change = |user: &str, what: &str| format!("{project}/members/{user}/{what}");
     assert_eq!(viewer.submit(account, &change(viewer_id, "role"), &[("role", "owner")]).await.status, 403);
     assert_eq!(developer.submit(account, &change(viewer_id, "remove"), &[]).await.status, 403);
-    for (what, fields) in [("role", &[("role", "viewer")][..]), ("remove", &[("confirmed", "yes")])] {
+    let asked = owner.submit(account, &change(owner_id, "role"), &[("role", "viewer")]).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    assert!(asked.text.contains("Become a viewer of") && asked.text.contains(r#"name="role" value="viewer""#));
+    let given_up = &[("role", "viewer"), ("confirmed", "yes")][..];
+    for (what, fields) in [("role", given_up), ("remove", &given_up[1..])] {
         let last = owner.submit(account, &change(owner_id, what), fields).await;
         assert_eq!(last.status, 422, "{}", last.text);
         assert!(last.text.contains("A project keeps an owner"));
     }
     assert_eq!(owner.submit(account, &change(developer_id, "role"), &[("role", "owner")]).await.status, 303);
-    assert_eq!(owner.confirm(&change(owner_id, "remove")).await.status, 303, "there is another one now");
+    owner.submit(account, &change(owner_id, "role"), &[("role", "viewer")]).await;
+    assert_eq!(owner.get(&format!("{project}/settings")).await.status, 200);
+    assert_eq!(
+        owner.submit(account, &change(developer_id, "role"), &[("role", "owner")]).await.status,
+        303,
+        "an owner still"
+    );
+    assert_eq!(
+        owner.submit(account, &change(owner_id, "role"), given_up).await.status,
+        303,
+        "there is another one now"
+    );
+    assert_eq!(owner.submit(account, &change(viewer_id, "role"), &[("role", "owner")]).await.status, 403);
+    assert_eq!(owner.confirm(&change(owner_id, "remove")).await.status, 303, "anybody may leave");
     assert_eq!(owner.get(&format!("{project}/keys")).await.status, 404);
     assert_eq!(viewer.confirm(&change(viewer_id, "remove")).await.status, 303, "anybody may leave");
     assert_eq!(viewer.get(&format!("{project}/keys")).await.status, 404);

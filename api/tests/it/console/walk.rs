@@ -24,10 +24,12 @@ pub const FIELDS: [(&str, &str); 12] = [
     ("confirmed", "yes"),
 ];
 
+/// Where the routes are listed.
+pub const SOURCE: &str = include_str!("../../../src/console/mod.rs");
+
 /// Every route of the dashboard as its source lists them: method and path, `/console` included.
 pub fn routes() -> Vec<(&'static str, String)> {
-    let source = include_str!("../../../src/console/mod.rs");
-    let (_, scopes) = source.split_once("pub fn scope()").expect("the routes");
+    let (_, scopes) = SOURCE.split_once("pub fn scope()").expect("the routes");
     let mut found = Vec::new();
     for scope in scopes.split("web::scope(").skip(1) {
         let (prefix, resources) = scope.split_once(')').expect("a scope's path");
@@ -41,7 +43,8 @@ pub fn routes() -> Vec<(&'static str, String)> {
             }
         }
     }
-    assert!(found.len() >= 53 && found.contains(&("GET", "/console".into())), "the source is read as it is: {found:?}");
+    assert_eq!(found.len(), scopes.matches("().to(").count(), "each is read: {found:?}");
+    assert!(found.contains(&("GET", "/console".into())), "the source is read as it is: {found:?}");
     found
 }
 
