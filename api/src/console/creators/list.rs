@@ -132,12 +132,12 @@ fn place_in(order: ListOrder, text: &str) -> Option<ListPlace> {
 
 fn order_name(order: ListOrder) -> &'static str {
     match order {
-        ListOrder::Newest => "Newest connection first",
-        ListOrder::Oldest => "Oldest connection first",
-        ListOrder::MostFollowers => "Most followers first",
-        ListOrder::FewestFollowers => "Fewest followers first",
-        ListOrder::SyncedLast => "Latest sync first",
-        ListOrder::SyncedFirst => "Oldest sync first",
+        ListOrder::Newest => "Newest connection",
+        ListOrder::Oldest => "Oldest connection",
+        ListOrder::MostFollowers => "Most followers",
+        ListOrder::FewestFollowers => "Fewest followers",
+        ListOrder::SyncedLast => "Latest sync",
+        ListOrder::SyncedFirst => "Oldest sync",
     }
 }
 
