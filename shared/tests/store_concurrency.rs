@@ -207,9 +207,15 @@ async fn a_job_of_a_later_version_keeps_nobodys_sweeper_from_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_migrate_at_once_do_it_once() {
     let database = Database::create_empty().await;
-    let stores: Vec<_> = (0..4).map(|_| Database::open(&database.url, 1)).collect();
-    let applied = join_all(stores.iter().map(shared::store::Store::migrate)).await;
-    let mut applied: Vec<String> = applied.into_iter().flat_map(|versions| versions.expect("migrated")).collect();
+    // A task each: a migration blocks the task that applies it, and what shares that task would stand still with its
+    // transaction open, which Postgres ends.
+    let processes = (0..4).map(|_| {
+        let store = Database::open(&database.url, 1);
+        tokio::spawn(async move { store.migrate().await })
+    });
+    let applied = join_all(processes).await.into_iter();
+    let mut applied: Vec<String> =
+        applied.flat_map(|versions| versions.expect("no panic").expect("migrated")).collect();
     applied.sort();
     let sql = database.client().await;
     let rows = sql.query("SELECT version FROM __diesel_schema_migrations ORDER BY version", &[]).await.unwrap();
