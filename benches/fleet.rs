@@ -90,8 +90,7 @@ async fn quota(servers: &Servers, workers: usize, length: Duration) {
     let mut system = servers.system(QUOTA, WINDOW).await;
     let store = store(&system);
     connect(&system, &store, 600).await;
-    // More than is used: with one worker, which never lives for long enough to take over what the one before it held, each
-    // kill takes some of them out.
+    // More than is used: what a dead worker held is out of reach until it is taken over.
     copy_creators(&system, 30, 600).await;
     open_batches(&system, &store, "copy %").await;
     for _ in 0..workers {

@@ -1,14 +1,17 @@
 //! What a sync has read so far: kept in memory a batch at a time, in Postgres for the next start.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use futures::future::join;
 use shared::platforms::tiktok::VIDEO_LIST;
-use shared::platforms::{Profile, Scopes};
+use shared::platforms::{PageCursor, Profile, Scopes};
 use shared::queue;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::jobs::{Fence, Job};
 use shared::store::syncs::{SyncTarget, WriteError};
+use tokio::time::timeout;
 
 use super::calls::{Calls, Page};
 use super::listing::{Listing, Reached};
@@ -20,6 +23,11 @@ const BATCH: usize = 200;
 /// whole of the default quota, without a pause: so an answer from a sync that was parked is no older than one from a sync
 /// that ran through. What is older is read anew.
 const FRESH: Duration = Duration::from_secs(120);
+
+/// How long a sync that nobody waits for waits for a page before it notes what it has read so far: about as long as the note
+/// takes to write. A worker that dies meanwhile costs its jobs no call for the profile again, and so no other sync its turn; a
+/// page that comes at once costs no note.
+const WORTH_NOTING: Duration = Duration::from_millis(10);
 
 /// How a walk through the videos ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,12 +152,10 @@ impl Progress {
             } else if self.listing.is_beyond(until) {
                 return Ok(Walked::Through);
             }
-            let cursor = match &self.listing.reached {
-                Reached::Start => None,
-                Reached::Page(cursor) => Some(cursor),
-                Reached::End | Reached::Stopped => return Ok(Walked::Through),
-            };
-            match calls.videos(cursor).await? {
+            if matches!(self.listing.reached, Reached::End | Reached::Stopped) {
+                return Ok(Walked::Through);
+            }
+            match self.next_page(calls, fence).await? {
                 Page::Videos(page) => {
                     self.resumed = false;
                     calls.telling().update(|now| {
@@ -172,12 +178,42 @@ impl Progress {
         }
     }
 
+    /// The page that the walk goes on with. What was read before it is noted while it takes its time, once.
+    async fn next_page(&mut self, calls: &mut Calls<'_>, fence: Fence) -> Result<Page, Halt> {
+        let cursor = self.cursor();
+        let (context, is_noted) = (calls.context(), self.checkpoints > 0 || calls.is_waited_for());
+        let mut page = pin!(calls.videos(cursor.as_ref()));
+        if !is_noted {
+            match timeout(WORTH_NOTING, page.as_mut()).await {
+                Ok(page) => return page,
+                // The call goes on meanwhile: together they take as long as the longer one.
+                Err(_) => return join(page, self.note(context, fence)).await.0,
+            }
+        }
+        page.await
+    }
+
+    /// Keeps what was read for the next start, should this one not come to an end.
+    async fn note(&mut self, context: &Context, fence: Fence) {
+        if let Err(error) = self.save(context, fence).await {
+            // Whatever it is, the last write meets it, too.
+            tracing::debug!(%error, "how far the sync has come is not noted");
+        }
+    }
+
+    /// The page to go on with; `None`: the first.
+    fn cursor(&self) -> Option<PageCursor> {
+        match &self.listing.reached {
+            Reached::Page(cursor) => Some(cursor.clone()),
+            Reached::Start | Reached::End | Reached::Stopped => None,
+        }
+    }
+
     /// The job stops before its end: what was read is kept for its next start. If that fails, it is read once more.
     pub(super) async fn park(&mut self, context: &Context, fence: Fence) {
-        if self.checkpoints > 0 && self.listing.unwritten.is_empty() {
-            return;
-        }
-        match self.save(context, fence).await {
+        let is_kept = self.checkpoints > 0 && self.listing.unwritten.is_empty();
+        let saved = if is_kept { Ok(()) } else { self.save(context, fence).await };
+        match saved {
             Ok(()) => crate::measure::parked(),
             Err(error) => tracing::info!(%error, "how far the sync has come is not kept"),
         }
@@ -192,10 +228,7 @@ impl Progress {
             refused: self.refused.clone(),
             age: self.began.elapsed(),
             waited_for: self.waited_for,
-            cursor: match &self.listing.reached {
-                Reached::Page(cursor) => Some(cursor.clone()),
-                Reached::Start | Reached::End | Reached::Stopped => None,
-            },
+            cursor: self.cursor(),
             oldest: self.listing.oldest,
             disordered: self.listing.disordered,
             changed: self.changed,

@@ -148,6 +148,28 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     second.stop().await;
 }
 
+/// Else every crash would cost calls of one endpoint whose syncs can't use their turn at the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_profile_is_noted_while_its_first_page_is_on_its_way_and_not_read_again_after_a_crash() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 20_000, "times": 1 })).await;
+    let first = system.hasty_worker();
+    let id = bulk_sync(&system, creator).await;
+    let noted = "SELECT count(*) FROM checkpoints WHERE part = 0 AND cursor IS NULL";
+    wait_for("the note", async || (system.count(noted).await == 1).then_some(())).await;
+    wait_for("the page's call", async || (pages(&system, &open_id).await == listed + 1).then_some(())).await;
+    first.stop().await;
+    let second = system.worker();
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(system.requests(&open_id, "path=/v2/user/info/").await, 2, "one for each sync");
+    assert_eq!(pages(&system, &open_id).await - listed, full + 1, "the one that was cut off is one more");
+    assert_eq!(system.videos(creator).await.len(), usize::try_from(VIDEOS).expect("a size"));
+    assert_eq!(system.count("SELECT count(*) FROM checkpoints").await, 0);
+    second.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_says_that_it_waits_for_its_turn_and_that_it_goes_on() {
     let system = System::start().await;
