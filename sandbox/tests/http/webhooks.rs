@@ -67,6 +67,9 @@ fn is_signed(head: &str, body: &str) -> bool {
     hex::encode(mac.finalize().into_bytes()) == s
 }
 
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn until(received: &Received, count: usize) -> Vec<(String, String)> {
     let start = Instant::now();
     loop {
@@ -74,7 +77,7 @@ async fn until(received: &Received, count: usize) -> Vec<(String, String)> {
         if seen.len() >= count {
             return seen;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{} of {count} came", seen.len());
+        assert!(start.elapsed() < PATIENCE, "{} of {count} came", seen.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -87,7 +90,7 @@ async fn states(tester: &Tester) -> Vec<Value> {
 async fn until_states(tester: &Tester, expected: &[&str]) {
     let start = Instant::now();
     while states(tester).await != expected {
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", states(tester).await);
+        assert!(start.elapsed() < PATIENCE, "{:?}", states(tester).await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -100,7 +103,7 @@ async fn until_attempts(tester: &Tester, n: usize, attempts: u32) {
         if all["deliveries"][n]["attempts"] == json!(attempts) {
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{all}");
+        assert!(start.elapsed() < PATIENCE, "{all}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -163,7 +163,7 @@ impl OwnRedis {
             .expect("redis-server is installed");
         self.process = Some(child);
         let client = redis::Client::open(self.url()).expect("a URL");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Ok(mut connection) = client.get_multiplexed_async_connection().await
                 && redis::cmd("PING").exec_async(&mut connection).await.is_ok()

@@ -19,7 +19,7 @@ async fn without_redis_nobody_gets_a_permit_and_with_it_again_everybody() {
         let asked = Instant::now();
         let refused = permit(&budget, true, Duration::from_millis(400)).await.expect_err("Redis is away");
         assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 4 * SECOND, "it took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < 10 * SECOND, "it took {:?}", asked.elapsed());
         redis.start().await;
         permit(&budget, true, 20 * SECOND).await.expect("Redis is back").settle().await;
         redis.kill();
@@ -33,7 +33,7 @@ async fn a_caller_without_a_deadline_waits_for_redis_but_not_for_ever() {
     let asked = Instant::now();
     let refused = budget.permit(VIDEOS, None, interactive(true), None).await.expect_err("Redis is away");
     assert_eq!(refused, BudgetError::Unavailable);
-    assert!(asked.elapsed() < 8 * SECOND, "it took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < 15 * SECOND, "it took {:?}", asked.elapsed());
     let (permit, ()) = tokio::join!(budget.permit(VIDEOS, None, interactive(true), None), redis.start());
     permit.expect("Redis came meanwhile").settle().await;
 }
@@ -50,7 +50,7 @@ async fn a_redis_that_hangs_makes_nobody_hang_and_loses_no_permit() {
         let asked = Instant::now();
         let refused = permit(&budget, true, Duration::from_millis(200)).await.expect_err("Redis hangs");
         assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 4 * SECOND, "it took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < 10 * SECOND, "it took {:?}", asked.elapsed());
         sleep_until(asked + hang).await;
         redis.signal("CONT");
         let mut all = Vec::new();
@@ -118,7 +118,7 @@ async fn after_a_flush_a_budget_that_was_in_use_counts_as_full() {
     let waited = used.elapsed();
     let hold = SECOND + settings.request_timeout + settings.window + settings.slack;
     assert!(waited >= hold, "only {waited:?}");
-    assert!(waited < hold + 3 * SECOND, "{waited:?}");
+    assert!(waited < hold + 10 * SECOND, "{waited:?}");
     next.settle().await;
 }
 
@@ -143,7 +143,7 @@ async fn after_a_flush_a_budget_that_was_not_in_use_is_empty() {
 async fn a_process_that_has_seen_more_than_redis_knows_notices_it() {
     let mut redis = OwnRedis::new();
     redis.start().await;
-    let settings = settings(10, SECOND);
+    let settings = settings(10, 60 * SECOND);
     let prefix = fresh_prefix();
     let notes = Notes::default();
     let budget = budget_at(&redis.url(), &prefix, settings, &notes);
@@ -160,5 +160,5 @@ async fn a_process_that_has_seen_more_than_redis_knows_notices_it() {
         .await
         .expect("it is there");
     let refused = permit(&budget, true, Duration::ZERO).await.expect_err("lost entries may still count");
-    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait > 2 * SECOND), "{refused}");
+    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait > 30 * SECOND), "{refused}");
 }

@@ -297,7 +297,7 @@ async fn the_budgets_last_use_is_known_by_its_age() {
     store.note_budget_use("app", "video/list").await.unwrap();
     store.note_budget_use("app", "video/list").await.unwrap();
     let age = store.budget_last_used("app", "video/list").await.unwrap().unwrap();
-    assert!(age < Duration::from_secs(5), "{age:?}");
+    assert!(age < Duration::from_secs(60), "{age:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
