@@ -7,9 +7,6 @@
 # features of one package instead of the workspace's.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-# Most tests wait for real servers and real windows most of the time: two a core keep the cores busy.
-export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
-
 # The whole system on this machine: http://127.0.0.1:8080. The build without `--release` takes a third of the time and
 # has its dependencies optimised (see Cargo.toml): a request takes a few milliseconds.
 run: servers

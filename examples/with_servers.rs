@@ -1,8 +1,9 @@
 //! Runs a command beside a private Postgres and Redis that are gone afterwards: `cargo run --example with-servers -- cargo
 //! test --workspace`. The command finds them by `METRIQLAB_TEST_DATABASE_URL` and `METRIQLAB_TEST_REDIS_URL`; its exit
-//! status is passed on.
+//! status is passed on. Tests run two a core, unless `RUST_TEST_THREADS` says otherwise.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 
@@ -38,6 +39,11 @@ async fn run(program: OsString, arguments: Vec<OsString>) -> anyhow::Result<Exit
     command.args(arguments);
     command.env("METRIQLAB_TEST_DATABASE_URL", servers.postgres.url().expose_secret());
     command.env("METRIQLAB_TEST_REDIS_URL", servers.redis.url().expose_secret());
+    // Most tests wait for real servers and real windows most of the time: two a core keep the cores busy.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        command.env("RUST_TEST_THREADS", (2 * cores).to_string());
+    }
     let status = match command.spawn() {
         Ok(mut child) => loop {
             tokio::select! {
