@@ -99,6 +99,11 @@ async fn the_next_start_finds_the_newest_checkpoint_and_an_earlier_one_writes_no
     assert_eq!(creator_row.followers, Some(7), "the profile need not be read again");
     let late = database.store.save_videos(old, &[video("b", 1)], None, &part(2)).await;
     assert!(matches!(late, Err(WriteError::Superseded)), "{late:?}");
+    // Links to an avatar expire: another one is no news, and is kept all the same.
+    let moved = Profile { avatar_url: Some("https://example.org/new".into()), ..profile };
+    assert_eq!(database.store.save_videos(new, &[], Some(&moved), &part(0)).await.unwrap(), 0);
+    let creator_row = database.store.creator(creator.project, creator.id).await.unwrap().unwrap();
+    assert_eq!(creator_row.avatar_url, moved.avatar_url);
     // An hour later nobody trusts the cursor.
     database.client().await.batch_execute("UPDATE checkpoints SET saved_at = now() - interval '61 min'").await.unwrap();
     assert_eq!(database.store.checkpoint(new).await.unwrap(), None);

@@ -195,16 +195,16 @@ impl Store {
     }
 }
 
-/// Writes the profile if it says something new; how many rows that took.
+/// Writes the profile, for the next start does not: also one whose avatar alone is another. Gives whether it says something new.
 async fn save_profile(
     connection: &mut AsyncPgConnection,
     creator: CreatorId,
     before: &Before,
     profile: Option<&Profile>,
 ) -> QueryResult<bool> {
-    let Some(profile) = profile.filter(|profile| !before.says(profile)) else { return Ok(false) };
+    let Some(profile) = profile else { return Ok(false) };
     diesel::update(creators::table.find(creator)).set(ProfileColumns::from(profile)).execute(connection).await?;
-    Ok(true)
+    Ok(!before.says(profile))
 }
 
 pub(super) async fn delete_checkpoints(connection: &mut AsyncPgConnection, creator: CreatorId) -> QueryResult<usize> {
