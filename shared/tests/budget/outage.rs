@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::budget::BudgetError;
+use shared::budget::{Budget, BudgetError};
 use tokio::time::{Instant, sleep_until};
 
 use crate::helpers::{
@@ -11,15 +11,21 @@ use crate::helpers::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Why a caller gets no permit who waits for so long at most: it hears so before one who waits for as long as anybody does.
+async fn refused_first(budget: &Budget, max_wait: Duration) -> BudgetError {
+    tokio::select! {
+        biased;
+        hasty = permit(budget, true, max_wait) => hasty.expect_err("there is no Redis to ask"),
+        _ = budget.permit(VIDEOS, None, interactive(true), None) => panic!("a deadline counts for nothing"),
+    }
+}
+
 #[tokio::test]
 async fn without_redis_nobody_gets_a_permit_and_with_it_again_everybody() {
     let mut redis = OwnRedis::new();
     let budget = budget_at(&redis.url(), &fresh_prefix(), settings(100, SECOND), &Notes::default());
     for _ in 0..2 {
-        let asked = Instant::now();
-        let refused = permit(&budget, true, Duration::from_millis(400)).await.expect_err("Redis is away");
-        assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 10 * SECOND, "it took {:?}", asked.elapsed());
+        assert_eq!(refused_first(&budget, Duration::from_millis(400)).await, BudgetError::Unavailable);
         redis.start().await;
         permit(&budget, true, 20 * SECOND).await.expect("Redis is back").settle().await;
         redis.kill();
@@ -48,9 +54,7 @@ async fn a_redis_that_hangs_makes_nobody_hang_and_loses_no_permit() {
     for hang in [SECOND, 6 * SECOND] {
         redis.signal("STOP");
         let asked = Instant::now();
-        let refused = permit(&budget, true, Duration::from_millis(200)).await.expect_err("Redis hangs");
-        assert_eq!(refused, BudgetError::Unavailable);
-        assert!(asked.elapsed() < 10 * SECOND, "it took {:?}", asked.elapsed());
+        assert_eq!(refused_first(&budget, Duration::from_millis(200)).await, BudgetError::Unavailable);
         sleep_until(asked + hang).await;
         redis.signal("CONT");
         let mut all = Vec::new();
