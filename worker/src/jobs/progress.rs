@@ -17,16 +17,17 @@ use super::calls::{Calls, Page};
 use super::listing::{Listing, Reached};
 use super::{Context, Halt};
 
-/// Rows of one write. Fewer are left to the sync's last write, so that most creators cost one transaction.
+/// Rows of one write. Fewer are left to the sync's last write, so that most creators cost one transaction, and what a bulk sync
+/// notes a second one.
 const BATCH: usize = 200;
 /// How long before a client asked a sync may have begun that it shares. A walk through 20,000 videos takes as long at the
 /// whole of the default quota, without a pause: so an answer from a sync that was parked is no older than one from a sync
 /// that ran through. What is older is read anew.
 const FRESH: Duration = Duration::from_secs(120);
 
-/// How long a sync that nobody waits for waits for a page before it notes what it has read so far: about as long as the note
-/// takes to write. A worker that dies meanwhile costs its jobs no call for the profile again, and so no other sync its turn; a
-/// page that comes at once costs no note.
+/// How long a sync that nobody waits for waits for a page, its turn at the budget included, before it notes what it has read so
+/// far: about as long as the note takes to write. A worker that dies meanwhile costs its jobs no call for the profile again, and
+/// so no other sync its turn. At a quota that is used up nearly all note; where a page comes at once none does.
 const WORTH_NOTING: Duration = Duration::from_millis(10);
 
 /// How a walk through the videos ended.
@@ -55,6 +56,8 @@ pub(super) struct Progress {
     pub refused: Scopes,
     /// The walk through the videos.
     pub listing: Listing,
+    /// What was read before a page that took its time is noted, or that was tried: once is enough.
+    noted: bool,
     /// Checkpoints that are written.
     pub checkpoints: i32,
     /// Whether what they wrote was new.
@@ -78,6 +81,7 @@ impl Progress {
             profile,
             refused,
             listing: Listing::new(),
+            noted: false,
             checkpoints: 0,
             changed: false,
         })
@@ -122,6 +126,7 @@ impl Progress {
                 disordered: checkpoint.disordered,
                 ..Listing::new()
             },
+            noted: true,
             checkpoints: checkpoint.part.saturating_add(1),
             changed: checkpoint.changed,
         }))
@@ -178,27 +183,33 @@ impl Progress {
         }
     }
 
-    /// The page that the walk goes on with. What was read before it is noted while it takes its time, once.
+    /// The page that the walk goes on with. What was read before it is noted while it takes its time, if nothing is kept yet.
     async fn next_page(&mut self, calls: &mut Calls<'_>, fence: Fence) -> Result<Page, Halt> {
-        let cursor = self.cursor();
-        let (context, is_noted) = (calls.context(), self.checkpoints > 0 || calls.is_waited_for());
+        let (context, cursor) = (calls.context(), self.cursor());
+        let is_to_note = !self.noted && self.checkpoints == 0 && !calls.is_waited_for();
         let mut page = pin!(calls.videos(cursor.as_ref()));
-        if !is_noted {
-            match timeout(WORTH_NOTING, page.as_mut()).await {
-                Ok(page) => return page,
-                // The call goes on meanwhile: together they take as long as the longer one.
-                Err(_) => return join(page, self.note(context, fence)).await.0,
-            }
+        if !is_to_note {
+            return page.await;
         }
-        page.await
+        if let Ok(page) = timeout(WORTH_NOTING, page.as_mut()).await {
+            return page;
+        }
+        // The call goes on meanwhile: together they take as long as the longer one.
+        let (page, noted) = join(page, self.note(context, fence)).await;
+        noted?;
+        page
     }
 
-    /// Keeps what was read for the next start, should this one not come to an end.
-    async fn note(&mut self, context: &Context, fence: Fence) {
-        if let Err(error) = self.save(context, fence).await {
-            // Whatever it is, the last write meets it, too.
-            tracing::debug!(%error, "how far the sync has come is not noted");
+    /// Keeps what was read for the next start, should this one not come to an end. If that fails, it is read once more; unless
+    /// there is nothing to go on for.
+    async fn note(&mut self, context: &Context, fence: Fence) -> Result<(), Halt> {
+        self.noted = true;
+        match self.save(context, fence).await {
+            Err(error @ (WriteError::Disconnected | WriteError::Superseded)) => return Err(error.into()),
+            Err(error) => tracing::info!(%error, "how far the sync has come is not noted"),
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     /// The page to go on with; `None`: the first.

@@ -6,7 +6,7 @@ use shared::queue::{Final, Lane};
 use shared::store::jobs::JobState;
 use shared::store::single_flight::OpenSync;
 
-use crate::support::{System, wait_for};
+use crate::support::{System, postgres, wait_for};
 
 /// Pages, and what else a creator of this many videos costs at each sync.
 const VIDEOS: u32 = 300;
@@ -134,7 +134,9 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
-    wait_for("a batch", async || (system.count("SELECT count(*) FROM checkpoints").await > 0).then_some(())).await;
+    // The first is the note.
+    let batches = "SELECT count(*) FROM checkpoints WHERE part > 0 AND cursor IS NOT NULL";
+    wait_for("a batch", async || (system.count(batches).await > 0).then_some(())).await;
     first.stop().await;
     system.clear_faults().await;
     system.sql("UPDATE checkpoints SET began_at = now() - interval '50 min'").await;
@@ -148,6 +150,12 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     second.stop().await;
 }
 
+/// Waits until a sync has noted its profile.
+async fn note(system: &System) {
+    let noted = "SELECT count(*) FROM checkpoints WHERE part = 0 AND cursor IS NULL";
+    wait_for("the note", async || (system.count(noted).await == 1).then_some(())).await;
+}
+
 /// Else every crash would cost calls of one endpoint whose syncs can't use their turn at the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_profile_is_noted_while_its_first_page_is_on_its_way_and_not_read_again_after_a_crash() {
@@ -157,8 +165,7 @@ async fn a_profile_is_noted_while_its_first_page_is_on_its_way_and_not_read_agai
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 20_000, "times": 1 })).await;
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
-    let noted = "SELECT count(*) FROM checkpoints WHERE part = 0 AND cursor IS NULL";
-    wait_for("the note", async || (system.count(noted).await == 1).then_some(())).await;
+    note(&system).await;
     wait_for("the page's call", async || (pages(&system, &open_id).await == listed + 1).then_some(())).await;
     first.stop().await;
     let second = system.worker();
@@ -168,6 +175,51 @@ async fn a_profile_is_noted_while_its_first_page_is_on_its_way_and_not_read_agai
     assert_eq!(system.videos(creator).await.len(), usize::try_from(VIDEOS).expect("a size"));
     assert_eq!(system.count("SELECT count(*) FROM checkpoints").await, 0);
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_who_comes_after_the_note_shares_the_sync_and_nothing_is_read_twice() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    system.control("PATCH", &format!("/users/{open_id}"), json!({ "follower_count": 4_321 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 1_000, "times": 1 })).await;
+    let worker = system.worker();
+    let id = bulk_sync(&system, creator).await;
+    note(&system).await;
+    ask(&system, creator, id).await;
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(system.requests(&open_id, "path=/v2/user/info/").await, 2, "one for each sync");
+    assert_eq!(pages(&system, &open_id).await - listed, full);
+    assert_eq!(system.count("SELECT followers FROM creators").await, 4_321);
+    assert_eq!(system.count("SELECT count(*) FROM checkpoints").await, 0);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_that_has_to_wait_loses_no_page() {
+    let system = System::start().await;
+    let (open_id, creator, full) = synced(&system).await;
+    let listed = pages(&system, &open_id).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 500, "times": 1 })).await;
+    let mut sql = postgres(&system.database_url).await;
+    let lock = sql.transaction().await.expect("a transaction");
+    lock.batch_execute("SELECT FROM creators FOR NO KEY UPDATE").await.expect("locked");
+    let worker = system.worker();
+    let id = bulk_sync(&system, creator).await;
+    wait_for("the first page", async || (pages(&system, &open_id).await > listed).then_some(())).await;
+    wait_for("the note", async || (lock_waiters(&system).await > 0).then_some(())).await;
+    lock.rollback().await.expect("unlocked");
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(pages(&system, &open_id).await - listed, full);
+    assert_eq!(system.job(id).await.claim, 1);
+    worker.stop().await;
+}
+
+async fn lock_waiters(system: &System) -> i64 {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    system.count(waiting).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
