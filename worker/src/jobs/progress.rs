@@ -17,18 +17,20 @@ use super::calls::{Calls, Page};
 use super::listing::{Listing, Reached};
 use super::{Context, Halt};
 
-/// Rows of one write. Fewer are left to the sync's last write, so that most creators cost one transaction, and what a bulk sync
-/// notes a second one.
+/// Rows of one write. Fewer are left to the sync's last write, so that most creators cost one transaction, and a second one where
+/// the quota is used up: the note.
 const BATCH: usize = 200;
 /// How long before a client asked a sync may have begun that it shares. A walk through 20,000 videos takes as long at the
 /// whole of the default quota, without a pause: so an answer from a sync that was parked is no older than one from a sync
 /// that ran through. What is older is read anew.
 const FRESH: Duration = Duration::from_secs(120);
 
-/// How long a sync that nobody waits for waits for a page, its turn at the budget included, before it notes what it has read so
-/// far: about as long as the note takes to write. A worker that dies meanwhile costs its jobs no call for the profile again, and
-/// so no other sync its turn. At a quota that is used up nearly all note; where a page comes at once none does.
-const WORTH_NOTING: Duration = Duration::from_millis(10);
+/// From which time that a profile took, its turn at the budget included, a sync that nobody waits for notes it. At a quota that
+/// is used up it takes seconds, and a worker that dies then costs its jobs no call for the profile again, and so no other sync
+/// its turn. What came sooner is had again as soon, and is worth no transaction.
+const WORTH_NOTING: Duration = Duration::from_millis(50);
+/// How long the next page may take before the note is written: about as long as that takes.
+const BEFORE_THE_NOTE: Duration = Duration::from_millis(10);
 
 /// How a walk through the videos ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,8 @@ pub(super) struct Progress {
     pub refused: Scopes,
     /// The walk through the videos.
     pub listing: Listing,
-    /// What was read before a page that took its time is noted, or that was tried: once is enough.
-    noted: bool,
+    /// The profile is worth a note, and none was tried.
+    to_note: bool,
     /// Checkpoints that are written.
     pub checkpoints: i32,
     /// Whether what they wrote was new.
@@ -81,7 +83,7 @@ impl Progress {
             profile,
             refused,
             listing: Listing::new(),
-            noted: false,
+            to_note: began.elapsed() >= WORTH_NOTING,
             checkpoints: 0,
             changed: false,
         })
@@ -126,7 +128,7 @@ impl Progress {
                 disordered: checkpoint.disordered,
                 ..Listing::new()
             },
-            noted: true,
+            to_note: false,
             checkpoints: checkpoint.part.saturating_add(1),
             changed: checkpoint.changed,
         }))
@@ -183,15 +185,15 @@ impl Progress {
         }
     }
 
-    /// The page that the walk goes on with. What was read before it is noted while it takes its time, if nothing is kept yet.
+    /// The page that the walk goes on with. A profile that took its time is noted while this takes its.
     async fn next_page(&mut self, calls: &mut Calls<'_>, fence: Fence) -> Result<Page, Halt> {
         let (context, cursor) = (calls.context(), self.cursor());
-        let is_to_note = !self.noted && self.checkpoints == 0 && !calls.is_waited_for();
+        let is_to_note = self.to_note && self.checkpoints == 0 && !calls.is_waited_for();
         let mut page = pin!(calls.videos(cursor.as_ref()));
         if !is_to_note {
             return page.await;
         }
-        if let Ok(page) = timeout(WORTH_NOTING, page.as_mut()).await {
+        if let Ok(page) = timeout(BEFORE_THE_NOTE, page.as_mut()).await {
             return page;
         }
         // The call goes on meanwhile: together they take as long as the longer one.
@@ -203,7 +205,7 @@ impl Progress {
     /// Keeps what was read for the next start, should this one not come to an end. If that fails, it is read once more; unless
     /// there is nothing to go on for.
     async fn note(&mut self, context: &Context, fence: Fence) -> Result<(), Halt> {
-        self.noted = true;
+        self.to_note = false;
         match self.save(context, fence).await {
             Err(error @ (WriteError::Disconnected | WriteError::Superseded)) => return Err(error.into()),
             Err(error) => tracing::info!(%error, "how far the sync has come is not noted"),

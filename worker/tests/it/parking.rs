@@ -134,8 +134,8 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
-    // The first is the note.
-    let batches = "SELECT count(*) FROM checkpoints WHERE part > 0 AND cursor IS NOT NULL";
+    // A note of the profile alone has no page to go on with.
+    let batches = "SELECT count(*) FROM checkpoints WHERE cursor IS NOT NULL";
     wait_for("a batch", async || (system.count(batches).await > 0).then_some(())).await;
     first.stop().await;
     system.clear_faults().await;
@@ -150,6 +150,11 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     second.stop().await;
 }
 
+/// The next profile takes long enough to be worth a note.
+async fn dear_profile(system: &System) {
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 60, "times": 1 })).await;
+}
+
 /// Waits until a sync has noted its profile.
 async fn note(system: &System) {
     let noted = "SELECT count(*) FROM checkpoints WHERE part = 0 AND cursor IS NULL";
@@ -162,6 +167,7 @@ async fn a_profile_is_noted_while_its_first_page_is_on_its_way_and_not_read_agai
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
+    dear_profile(&system).await;
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 20_000, "times": 1 })).await;
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
@@ -182,6 +188,7 @@ async fn a_client_who_comes_after_the_note_shares_the_sync_and_nothing_is_read_t
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
+    dear_profile(&system).await;
     system.control("PATCH", &format!("/users/{open_id}"), json!({ "follower_count": 4_321 })).await;
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 1_000, "times": 1 })).await;
     let worker = system.worker();
@@ -201,6 +208,7 @@ async fn a_note_that_has_to_wait_loses_no_page() {
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
+    dear_profile(&system).await;
     system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 500, "times": 1 })).await;
     let mut sql = postgres(&system.database_url).await;
     let lock = sql.transaction().await.expect("a transaction");
