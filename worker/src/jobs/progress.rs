@@ -1,6 +1,5 @@
 //! What a sync has read so far: kept in memory a batch at a time, in Postgres for the next start.
 
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -11,7 +10,6 @@ use shared::queue;
 use shared::store::checkpoints::Checkpoint;
 use shared::store::jobs::{Fence, Job};
 use shared::store::syncs::{SyncTarget, WriteError};
-use tokio::time::timeout;
 
 use super::calls::{Calls, Page};
 use super::listing::{Listing, Reached};
@@ -29,8 +27,6 @@ const FRESH: Duration = Duration::from_secs(120);
 /// is used up it takes seconds, and a worker that dies then costs its jobs no call for the profile again, and so no other sync
 /// its turn. What came sooner is had again as soon, and is worth no transaction.
 const WORTH_NOTING: Duration = Duration::from_millis(50);
-/// How long the next page may take before the note is written: about as long as that takes.
-const BEFORE_THE_NOTE: Duration = Duration::from_millis(10);
 
 /// How a walk through the videos ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,16 +181,13 @@ impl Progress {
         }
     }
 
-    /// The page that the walk goes on with. A profile that took its time is noted while this takes its.
+    /// The page that the walk goes on with. A profile that took its time is noted while this is on its way.
     async fn next_page(&mut self, calls: &mut Calls<'_>, fence: Fence) -> Result<Page, Halt> {
         let (context, cursor) = (calls.context(), self.cursor());
         let is_to_note = self.to_note && self.checkpoints == 0 && !calls.is_waited_for();
-        let mut page = pin!(calls.videos(cursor.as_ref()));
+        let page = calls.videos(cursor.as_ref());
         if !is_to_note {
             return page.await;
-        }
-        if let Ok(page) = timeout(BEFORE_THE_NOTE, page.as_mut()).await {
-            return page;
         }
         // The call goes on meanwhile: together they take as long as the longer one.
         let (page, noted) = join(page, self.note(context, fence)).await;
