@@ -37,6 +37,15 @@ pub(super) enum Walked {
     Useless,
 }
 
+/// Whether the profile is written before the first batch of videos is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Note {
+    /// It took its time, and is noted while the next page is on its way.
+    Due,
+    /// It is noted, or that was tried once, or it is not worth it.
+    Settled,
+}
+
 /// What a sync has read so far.
 pub(super) struct Progress {
     /// When the first of it was read.
@@ -54,8 +63,7 @@ pub(super) struct Progress {
     pub refused: Scopes,
     /// The walk through the videos.
     pub listing: Listing,
-    /// The profile is worth a note, and none was tried.
-    to_note: bool,
+    note: Note,
     /// Checkpoints that are written.
     pub checkpoints: i32,
     /// Whether what they wrote was new.
@@ -79,7 +87,7 @@ impl Progress {
             profile,
             refused,
             listing: Listing::new(),
-            to_note: began.elapsed() >= WORTH_NOTING,
+            note: if began.elapsed() >= WORTH_NOTING { Note::Due } else { Note::Settled },
             checkpoints: 0,
             changed: false,
         })
@@ -124,7 +132,7 @@ impl Progress {
                 disordered: checkpoint.disordered,
                 ..Listing::new()
             },
-            to_note: false,
+            note: Note::Settled,
             checkpoints: checkpoint.part.saturating_add(1),
             changed: checkpoint.changed,
         }))
@@ -184,21 +192,21 @@ impl Progress {
     /// The page that the walk goes on with. A profile that took its time is noted while this is on its way.
     async fn next_page(&mut self, calls: &mut Calls<'_>, fence: Fence) -> Result<Page, Halt> {
         let (context, cursor) = (calls.context(), self.cursor());
-        let is_to_note = self.to_note && self.checkpoints == 0 && !calls.is_waited_for();
+        let is_due = self.note == Note::Due && self.checkpoints == 0 && !calls.is_waited_for();
         let page = calls.videos(cursor.as_ref());
-        if !is_to_note {
+        if !is_due {
             return page.await;
         }
         // The call goes on meanwhile: together they take as long as the longer one.
-        let (page, noted) = join(page, self.note(context, fence)).await;
+        let (page, noted) = join(page, self.write_note(context, fence)).await;
         noted?;
         page
     }
 
     /// Keeps what was read for the next start, should this one not come to an end. If that fails, it is read once more; unless
     /// there is nothing to go on for.
-    async fn note(&mut self, context: &Context, fence: Fence) -> Result<(), Halt> {
-        self.to_note = false;
+    async fn write_note(&mut self, context: &Context, fence: Fence) -> Result<(), Halt> {
+        self.note = Note::Settled;
         match self.save(context, fence).await {
             Err(error @ (WriteError::Disconnected | WriteError::Superseded)) => return Err(error.into()),
             Err(error) => tracing::info!(%error, "how far the sync has come is not noted"),
