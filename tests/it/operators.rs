@@ -268,13 +268,14 @@ async fn in_a_folder_of_up(system: &System) {
         let output = command.output().await.expect("run the program");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        (status["forecast"]["goesBy"] == "workers").then_some(status)
+        // Each part of the status is read by itself, and the worker may come to its word between two of them.
+        (status["forecast"]["goesBy"] == "workers" && status["quota"][0]["quota"] == 500).then_some(status)
     })
     .await;
     assert_eq!((&status["workers"][0]["jobs"], &status["quota"][0]["used"]), (&json!(0), &json!(0)));
     let forecast = &status["forecast"];
     assert_eq!((&forecast["longestAgeSeconds"], &forecast["workersAgree"]), (&json!(21_600.0), &json!(true)));
-    assert_eq!((&status["quota"][0]["quota"], &status["quota"][0]["ceiling"]), (&json!(500), &json!(500)));
+    assert_eq!(&status["quota"][0]["ceiling"], &json!(500));
 }
 
 #[tokio::test(flavor = "multi_thread")]
