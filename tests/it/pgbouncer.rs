@@ -25,7 +25,7 @@ impl PgBouncer {
     async fn start(server: &str) -> Self {
         let folder = metriqlab::up::temporary_folder().expect("a folder");
         let server = Url::parse(server).expect("a URL");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port").port();
+        let port = crate::support::system::free_port();
         let password = server.password().map(|password| format!(" password={password}")).unwrap_or_default();
         // No prepared statements, as versions before 1.21 have none: the harder case.
         let config = format!(

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use shared::queue::Queue;
@@ -286,5 +287,12 @@ async fn run(program: &Path, arguments: &[&str], variables: &[(String, String)],
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Below those that the system gives to connections: one of them could have it before the program listens on it. Processes
+    // that run side by side begin at places of their own.
+    (0..20_000)
+        .map(|_| std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .filter_map(|place| u16::try_from(10_000 + place).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
