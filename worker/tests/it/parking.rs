@@ -190,7 +190,7 @@ async fn a_client_who_comes_after_the_note_shares_the_sync_and_nothing_is_read_t
     let listed = pages(&system, &open_id).await;
     dear_profile(&system).await;
     system.control("PATCH", &format!("/users/{open_id}"), json!({ "follower_count": 4_321 })).await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 1_000, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 3_000, "times": 1 })).await;
     let worker = system.worker();
     let id = bulk_sync(&system, creator).await;
     note(&system).await;
