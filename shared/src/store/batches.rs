@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use super::schedule::{maker_lock, try_maker_lock};
 use super::schema::{batches, creators};
 use super::{Store, StoreError};
-use crate::ids::{BatchId, CreatorId, ProjectId};
+use crate::ids::{BatchId, CreatorId, JobId, ProjectId};
 use crate::platforms::Platform;
 
 /// Which of a project's creators a batch is about. All of them, by default.
@@ -106,6 +106,18 @@ struct Count {
     count: i64,
 }
 
+/// What one step of making a batch's jobs did.
+#[derive(QueryableByName)]
+struct Grown {
+    #[diesel(sql_type = SqlUuid)]
+    id: BatchId,
+    /// The jobs that were not open before.
+    #[diesel(sql_type = Array<SqlUuid>)]
+    made: Vec<JobId>,
+    #[diesel(sql_type = BigInt)]
+    creators: i64,
+}
+
 impl Store {
     /// Accepts a batch of a project's creators as they are now, in one statement. [`Store::grow_batches`] makes its jobs.
     ///
@@ -135,12 +147,20 @@ impl Store {
                 if !try_maker_lock(connection).await? {
                     return Ok(None);
                 }
-                let grown: Option<Count> = sql_query(concat!(include_str!("grow_batch.sql"), " AS count"))
+                let grown: Option<Grown> = sql_query(include_str!("grow_batch.sql"))
                     .bind::<BigInt, _>(limit)
                     .get_result(connection)
                     .await
                     .optional()?;
-                Ok(grown.map(|grown| grown.count))
+                let Some(grown) = grown else { return Ok(None) };
+                // A sync that was open when the statement began can have ended before its creator's turn came: a job was made
+                // for it then, although the open one counts. A statement of its own, since only that sees such ends, all of them.
+                sql_query(include_str!("uncount_synced.sql"))
+                    .bind::<SqlUuid, _>(grown.id)
+                    .bind::<Array<SqlUuid>, _>(&grown.made)
+                    .execute(connection)
+                    .await?;
+                Ok(Some(grown.creators))
             })
             .await
     }

@@ -22,7 +22,7 @@ made AS (
     -- A creator with an open job is counted by that job; one of the schedule is of this request from here on.
     ON CONFLICT (creator_id, kind) WHERE state IN ('waiting', 'enqueued', 'running', 'retrying')
     DO UPDATE SET batched = true, trace = COALESCE(jobs.trace, excluded.trace)
-    RETURNING id
+    RETURNING id, xmax = 0 AS is_new
 ),
 counted AS (
     INSERT INTO batch_jobs (job_id, batch_id) SELECT made.id, batch.id FROM made CROSS JOIN batch
@@ -49,4 +49,4 @@ UPDATE batches SET
         ELSE batches.total END
 FROM batch CROSS JOIN chunk
 WHERE batches.id = batch.id
-RETURNING chunk.creators
+RETURNING batches.id, ARRAY(SELECT id FROM made WHERE is_new) AS made, chunk.creators
