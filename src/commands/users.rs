@@ -24,7 +24,8 @@ enum Action {
     /// Prints a link with which that person sets a password for the dashboard: once, within a day
     ///
     /// The user is made if there is none; for one who has forgotten the password it is a way back in. Links that were made
-    /// before for that user work no longer.
+    /// before for that user work no longer. With a right (`--operator`, `--project`), an account that was there is closed until
+    /// its link is used: anybody may have made it.
     #[command(after_help = kept::HELP)]
     Create {
         /// What that person signs in with.
@@ -60,6 +61,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
+    if (operator || project.is_some()) && store.lock_out(user).await? {
+        tracing::warn!(
+            user_id = %user,
+            "there was an account with this address, whoever made it: its sessions have ended, and only this link opens it"
+        );
+    }
     if operator || no_operator {
         store.set_operator(user, operator).await?;
         let now = if operator { "an operator of this installation" } else { "no operator of this installation" };

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use secrecy::SecretString;
 use shared::ids::{CreatorId, JobId};
+use shared::store::Store;
+use shared::store::sessions::NewSession;
 
 use crate::support::System;
 
@@ -75,4 +78,27 @@ async fn the_command_line_leaves_its_lines() {
     let told = "SELECT string_agg(actor || action || subject, ' ') FROM audit_log";
     let told: String = sql.query_one(told, &[]).await.expect("the log").get(0);
     assert!(!told.contains(key.trim()), "its first characters alone");
+}
+
+/// Anybody who is let into some project makes an account, under any address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_is_given_to_whom_the_link_goes_and_not_to_who_has_made_the_account() {
+    let system = System::builder().workers(0).start().await;
+    let store = Store::open(&SecretString::from(system.database_url.clone()), 1).expect("a store");
+    let email = "boss@example.com".parse().expect("an address");
+    for rights in [&["--operator"][..], &["--project", "theirs"]] {
+        let user = store.add_password_link(&email, &[1; 32]).await.expect("a link");
+        store.use_password_link(&[1; 32], "a squatter's").await.expect("set").expect("a link that works");
+        let session = NewSession { hash: &[2; 32], user, password: "a squatter's", browser: "", address: "" };
+        assert!(store.add_session(&session).await.expect("an answer"), "signed in");
+        // A link alone gives no right: until it is used, nothing has changed.
+        system.run(&["users", "create", "boss@example.com", "--no-operator"]).await;
+        assert!(store.session_by_hash(&[2; 32]).await.expect("an answer").is_some());
+        let output = system.output(&[&["users", "create", "boss@example.com"], rights].concat()).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("there was an account with this address"), "{said}");
+        assert!(store.session_by_hash(&[2; 32]).await.expect("an answer").is_none(), "{rights:?}");
+        assert_eq!(store.user_by_email(&email).await.expect("an answer").expect("a user").password, None);
+        assert!(!store.add_session(&session).await.expect("an answer"), "{rights:?}");
+    }
 }

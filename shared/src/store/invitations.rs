@@ -207,6 +207,16 @@ async fn insert(
     Ok(())
 }
 
+/// Ends the open invitations that somebody made: who is no owner any more must not come back as one by their own link.
+pub(super) async fn end_of(
+    connection: &mut AsyncPgConnection,
+    project: ProjectId,
+    inviter: &Email,
+) -> QueryResult<usize> {
+    let theirs = invitations::project_id.eq(project).and(invitations::invited_by.eq(inviter.as_ref()));
+    diesel::delete(invitations::table.filter(theirs)).execute(connection).await
+}
+
 /// Takes an invitation. The program's own is for the first owner: it is dead once there is a member.
 async fn take(connection: &mut AsyncPgConnection, hash: &[u8; 32], actor: Actor<'_>) -> QueryResult<Option<ProjectId>> {
     let open = || {

@@ -174,6 +174,9 @@ impl Store {
                     diesel::delete(member).execute(connection).await?;
                     (Action::MemberRemoved, email.to_string())
                 };
+                if role != Some(Role::Owner) {
+                    super::invitations::end_of(connection, project, &email).await?;
+                }
                 audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
                     .await?;
                 Ok(MemberChange::Done)

@@ -72,6 +72,20 @@ impl Store {
             .await
     }
 
+    /// Takes away a user's password and ends their sessions: nobody gets in but by a link that sets a new one. Says whether
+    /// there was a password. For the command line, before it gives a right: whoever made the account typed any address.
+    pub async fn lock_out(&self, user: UserId) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await?;
+        connection
+            .transaction(async |connection| {
+                let known = users::table.find(user).filter(users::password.is_not_null());
+                let had_one = diesel::update(known).set(users::password.eq(None::<String>)).execute(connection).await?;
+                diesel::delete(sessions::table.filter(sessions::user_id.eq(user))).execute(connection).await?;
+                Ok(had_one == 1)
+            })
+            .await
+    }
+
     /// Lets a user see and steer the whole installation, or no longer. For the command line.
     pub async fn set_operator(&self, user: UserId, is_operator: bool) -> Result<(), StoreError> {
         let action = if is_operator { Action::OperatorMade } else { Action::OperatorUnmade };

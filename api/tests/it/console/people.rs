@@ -124,6 +124,33 @@ async fn each_role_may_do_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_owner_any_more_has_no_link_back() {
+    let world = World::start().await;
+    let mut owner = Browser::member(&world, Role::Owner).await;
+    let mut second = Browser::member(&world, Role::Developer).await;
+    let project = format!("/console/projects/{}", world.project);
+    let members = format!("{project}/members");
+    let page = owner.get(&members).await.text;
+    let ids: Vec<_> = page.split("/members/").skip(1).filter_map(|rest| rest.split_once("/role")).collect();
+    let second_id = ids[1].0;
+    let change = |what: &str| format!("{members}/{second_id}/{what}");
+    for (what, fields) in
+        [("role", &[("role", "viewer"), ("confirmed", "yes")][..]), ("remove", &[("confirmed", "yes")])]
+    {
+        owner.submit(&members, &change("role"), &[("role", "owner")]).await;
+        let mut links = Vec::new();
+        for inviter in [&mut second, &mut owner] {
+            let page = inviter.submit(&members, &format!("{members}/invite"), &[("role", "owner")]).await.text;
+            links.push(between(&page, "tabindex=\"0\">http://127.0.0.1:9", "</code>").to_owned());
+        }
+        assert_eq!(owner.submit("/console/account", &change(what), fields).await.status, 303);
+        assert_eq!(second.get(&links[0]).await.status, 410, "{what}");
+        assert_eq!(second.get(&links[1]).await.status, 200, "another's still works");
+        assert!(!second.get(&members).await.text.contains("/members/invite"), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_project_is_renamed() {
     let world = World::start().await;
     let mut owner = Browser::member(&world, Role::Owner).await;
