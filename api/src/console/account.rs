@@ -60,7 +60,9 @@ pub async fn change_password(
     api: Data<Api>,
 ) -> Result<HttpResponse, ConsoleError> {
     let address = client::address(&request, &api.settings.trusted_proxies);
-    let place = api.console.sign_ins.count(address, who.email.as_ref()).map_err(ConsoleError::TooMany)?;
+    // Each session has its own count: whoever guesses at the account, or has stolen a session, can't keep its user from a new
+    // password.
+    let place = api.console.sign_ins.count(address, &who.session.to_string()).map_err(ConsoleError::TooMany)?;
     let stored = api.within(api.store.user_by_email(&who.email)).await?.and_then(|user| user.password);
     let is_right = api.console.passwords.verify(form.text("current"), stored).await?;
     let problem = match NewPassword::check(form.text("password"), form.text("repeated")) {

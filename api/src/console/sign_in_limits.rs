@@ -39,10 +39,10 @@ impl Default for SignInLimits {
 }
 
 impl SignInLimits {
-    /// Counts a try, or tells how long to wait. The address's is given back when the password turns out to be right.
-    pub fn count(&self, address: Option<IpAddr>, email: &str) -> Result<Place, Duration> {
+    /// Counts a try at an account, by its email address or one of its sessions, or tells how long to wait. The address's is given back when the password turns out to be right.
+    pub fn count(&self, address: Option<IpAddr>, account: &str) -> Result<Place, Duration> {
         let place = self.addresses.count(address.map(subscriber), Instant::now())?;
-        let account: AccountKey = Sha256::digest(email.trim().to_lowercase()).into();
+        let account: AccountKey = Sha256::digest(account.trim().to_lowercase()).into();
         let counted = self.accounts.check_key(&account);
         counted.map_err(|until| until.wait_time_from(self.accounts.clock().now()))?;
         Ok(place)

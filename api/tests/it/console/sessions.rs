@@ -65,7 +65,7 @@ async fn a_wrong_password_and_an_unknown_address_look_alike() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_takes_ten_tries_and_another_one_is_not_held_up() {
     let world = World::start().await;
-    Browser::user(&world, EMAIL).await;
+    let mut signed_in = Browser::user(&world, EMAIL).await;
     Browser::user(&world, "bob@example.com").await;
     let mut browser = Browser::new(&world);
     let began = Instant::now();
@@ -81,6 +81,10 @@ async fn an_account_takes_ten_tries_and_another_one_is_not_held_up() {
     let wait: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(browser.sign_in("bob@example.com", PASSWORD).await.status, 303);
+    // Nor does who guesses keep the user from another password.
+    let fields = [("current", PASSWORD), ("password", "another good one"), ("repeated", "another good one")];
+    let changed = signed_in.submit("/console/account", "/console/account/password", &fields).await;
+    assert_eq!(changed.status, 303, "{}", changed.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
