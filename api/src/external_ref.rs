@@ -1,5 +1,7 @@
 //! `externalRef`: a client's own name for a creator. People read it in a page and in a list, and a query asks for it.
 
+use shared::people::is_unfit;
+
 use crate::error::ApiError;
 
 /// The longest, in characters.
@@ -14,11 +16,4 @@ pub fn parse(text: &str) -> Result<&str, ApiError> {
         ApiError::field("externalRef", &wanted)
     };
     good.then_some(text).ok_or_else(wrong)
-}
-
-/// The joiners U+200C and U+200D are parts of words and of emoji.
-fn is_unfit(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{feff}' | '\u{fffd}')
 }

@@ -55,7 +55,7 @@ impl FromStr for Email {
     /// One `@` with something on both sides, nothing that can't be seen: the rest is for the mail server to know.
     fn from_str(text: &str) -> Result<Self, MalformedEmail> {
         let email = text.trim().to_lowercase();
-        let sane = email.len() <= MAX_EMAIL && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+        let sane = email.len() <= MAX_EMAIL && !email.chars().any(|c| c.is_whitespace() || is_unfit(c));
         match email.split_once('@') {
             Some((local, domain)) if sane && !local.is_empty() && !domain.is_empty() && !domain.contains('@') => {
                 Ok(Self(email))
@@ -77,10 +77,19 @@ impl fmt::Display for Email {
     }
 }
 
+/// A character that can't be seen in one line as it is: a control character, one that turns the text around or has no width,
+/// or U+FFFD, which stands for what was no UTF-8. Two names that look the same would not be the same. The joiners U+200C and
+/// U+200D are parts of words and of emoji.
+pub fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{fffd}')
+}
+
 /// A name that people give to a thing: 1 to 100 characters, all of them visible. `None` if the text is none.
 pub fn name(text: &str) -> Option<&str> {
     let name = text.trim();
-    let sane = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
+    let sane = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(is_unfit);
     sane.then_some(name)
 }
 
@@ -91,7 +100,7 @@ mod tests {
     #[test]
     fn emails_are_read_without_regard_to_case() {
         assert_eq!(" Ada@Example.com ".parse::<Email>().unwrap().as_ref(), "ada@example.com");
-        for wrong in ["", "@", "ada", "ada@", "@example.com", "a@b@c", "a b@c", "a@b\nc", "a\u{0}@b"] {
+        for wrong in ["", "@", "ada", "ada@", "@example.com", "a@b@c", "a b@c", "a@b\nc", "a\u{0}@b", "a\u{202e}@b"] {
             assert!(wrong.parse::<Email>().is_err(), "{wrong:?}");
         }
         assert!(format!("{}@example.com", "a".repeat(250)).parse::<Email>().is_err());
@@ -102,6 +111,7 @@ mod tests {
         assert_eq!(name(" A name "), Some("A name"));
         assert_eq!(name(" \n"), None);
         assert_eq!(name("a\u{0}b"), None);
+        assert_eq!(name("a\u{200b}b"), None);
         assert_eq!(name(&"é".repeat(100)).map(str::len), Some(200));
         assert_eq!(name(&"é".repeat(101)), None);
     }
