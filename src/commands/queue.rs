@@ -107,7 +107,8 @@ async fn drain(store: &Store, queue: &Queue, lane: Lane) -> anyhow::Result<()> {
             display.end();
             return Ok(());
         }
-        let workers = queue.workers().await.map_or(0, |workers| workers.len());
+        let workers =
+            queue.workers().await.map_or(0, |workers| workers.iter().filter(|worker| worker.is_alive()).count());
         display.show(&describe(lane, rows, depth, workers));
         tokio::time::sleep(LOOK).await;
     }

@@ -187,6 +187,32 @@ async fn the_table_says_what_the_processes_serve_and_nothing_else() {
     }
 }
 
+/// Nobody strikes the last worker off Redis's list: that would take one that lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_have_all_died_are_not_counted_and_a_held_backlog_has_its_age() {
+    let mut system = System::builder().start().await;
+    let api = system.client.base.clone();
+    let shows = async |what: &str| text_of(&system, &api).await.contains(what).then_some(());
+    eventually("the worker is counted", async || shows("metriqlab_fleet_workers 1\n").await).await;
+    for worker in &mut system.workers {
+        worker.kill().await;
+    }
+    let shows = async |what: &str| text_of(&system, &api).await.contains(what).then_some(());
+    eventually("it is missed", async || shows("metriqlab_fleet_workers 0\n").await).await;
+    assert!(system.run(&["status"]).await.contains("nothing runs until"));
+    // What Redis was not given has its age, too.
+    let waits = "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, created_at) \
+        SELECT uuid_v7(), 'sync', 'bulk', uuid_v7(), id, 'waiting', now() - interval '1 h' FROM projects LIMIT 1";
+    system.sql().await.batch_execute(waits).await.expect("a job that waits");
+    eventually("its age is shown", async || {
+        let text = text_of(&system, &api).await;
+        let line = text.lines().find(|line| line.starts_with("metriqlab_queue_oldest_seconds{lane=\"bulk\"}"))?;
+        let age: f64 = line.rsplit(' ').next()?.parse().ok()?;
+        (3600.0..7200.0).contains(&age).then_some(())
+    })
+    .await;
+}
+
 /// What the process at `address` serves.
 async fn text_of(system: &System, address: &str) -> String {
     let answer = system.client.http.get(format!("{address}/metrics")).send().await.expect("an answer");

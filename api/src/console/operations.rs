@@ -26,8 +26,6 @@ use crate::dispatch;
 
 /// How long a page waits for what has to be counted; the next one has it.
 const PATIENCE: Duration = Duration::from_millis(25);
-/// A worker not heard of for so long is taken for dead by the others.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Workers that are listed; of more there is the number.
 const MOST_WORKERS: usize = 50;
 const NO_APP: &str = "TIKTOK_CLIENT_KEY is not set for this process: what is used of the quota is not known.";
@@ -193,7 +191,7 @@ impl Now {
                 0 => String::new(),
                 more => count(u64::try_from(more).ok(), numbers),
             },
-            no_worker: overview.workers.as_ref().is_some_and(Vec::is_empty),
+            no_worker: overview.workers.as_ref().is_some_and(|workers| !workers.iter().any(WorkerInfo::is_alive)),
             quota: overview.quota.iter().map(|view| QuotaLine::new(view, numbers)).collect(),
             held: overview.held.iter().map(|(endpoint, wait)| held(endpoint, *wait)).collect(),
             creators: creators(overview, numbers),
@@ -247,7 +245,7 @@ impl WorkerLine {
             name: worker.name.clone(),
             running: count(Some(worker.running), numbers),
             heard: Moment::ago(worker.last_heartbeat),
-            is_late: worker.last_heartbeat > DEAD_AFTER,
+            is_late: !worker.is_alive(),
         }
     }
 }

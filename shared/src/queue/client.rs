@@ -8,7 +8,7 @@ use redis::Script;
 
 use super::keys::{Channels, LaneKeys};
 use super::link::Link;
-use super::{CHUNK, Final, Lane, Message, measure, millis, notice};
+use super::{CHUNK, DEAD_AFTER, Final, Lane, Message, measure, millis, notice};
 use crate::ids::JobId;
 use crate::redis_servers::{RedisServers, RedisUrlError};
 use crate::turns::Group;
@@ -99,6 +99,14 @@ pub struct WorkerInfo {
     pub running: u64,
     /// Time since its last heartbeat, by Redis's clock.
     pub last_heartbeat: Duration,
+}
+
+impl WorkerInfo {
+    /// Whether it was heard of lately. One that was not stays listed until another worker takes its jobs over: for ever, if
+    /// none lives.
+    pub fn is_alive(&self) -> bool {
+        self.last_heartbeat <= DEAD_AFTER
+    }
 }
 
 impl std::fmt::Debug for Queue {

@@ -1,6 +1,18 @@
 -- What waits in Postgres; $1 is the most rows that any part of it reads. The conditions are those of the indexes
 -- `jobs_waiting`, `jobs_dead` and `creators_due`.
+WITH RECURSIVE first AS (
+    -- Of each project the job that waits longest, one index probe each.
+    (SELECT project_id, created_at, 1 AS place FROM jobs WHERE state = 'waiting' ORDER BY project_id, id LIMIT 1)
+    UNION ALL
+    SELECT next.project_id, next.created_at, place + 1
+    FROM first CROSS JOIN LATERAL (
+        SELECT project_id, created_at FROM jobs
+        WHERE state = 'waiting' AND project_id > first.project_id ORDER BY project_id, id LIMIT 1
+    ) AS next
+    WHERE place < 1000
+)
 SELECT
+    (SELECT extract(epoch FROM now() - min(created_at))::double precision FROM first) AS oldest,
     (SELECT count(*) FROM (SELECT FROM jobs WHERE state = 'waiting' LIMIT $1) AS waiting) AS waiting,
     dead.revoke AS dead_revoke,
     dead.sync AS dead_sync,

@@ -32,6 +32,8 @@ pub struct Backlog {
     pub due: i64,
     #[diesel(sql_type = Nullable<Double>)]
     lag: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    oldest: Option<f64>,
 }
 
 impl Backlog {
@@ -42,6 +44,11 @@ impl Backlog {
             Lane::Sync => self.dead_sync,
             Lane::Bulk => self.dead_bulk,
         }
+    }
+
+    /// How long ago the bulk job was made that waits longest, of the first thousand projects.
+    pub fn oldest(&self) -> Duration {
+        self.oldest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
     }
 
     /// For how long the creator that has waited longest for its scheduled sync has been due.

@@ -36,16 +36,20 @@ pub async fn watch(metrics: Metrics, store: Store, queue: Queue, tiktok: TikTok)
     describe();
     process::describe();
     let mut turn: u32 = 0;
+    // The age of the first bulk job in Postgres, as it was last read.
+    let mut oldest_waiting = Duration::ZERO;
     loop {
         metrics.run_upkeep();
         process::measure();
         show_pool(&store);
         if metrics.unscraped_for() < UNWATCHED {
-            show_redis(read_redis(&queue).await);
-            tiktok.measure().await;
             if turn.is_multiple_of(POSTGRES_TURN) {
-                show_postgres(store.backlog().await);
+                let backlog = store.backlog().await;
+                oldest_waiting = backlog.as_ref().map(Backlog::oldest).unwrap_or_default();
+                show_postgres(backlog);
             }
+            show_redis(read_redis(&queue).await, oldest_waiting);
+            tiktok.measure().await;
             turn = turn.wrapping_add(1);
         }
         tokio::time::sleep(PACE).await;
@@ -55,7 +59,7 @@ pub async fn watch(metrics: Metrics, store: Store, queue: Queue, tiktok: TikTok)
 fn describe() {
     describe_gauge!(QUEUE_JOBS, "Jobs by lane and state, over the fleet");
     describe_gauge!(QUEUE_OLDEST, Unit::Seconds, "How long ago the first job in line was made, over the fleet");
-    describe_gauge!(WORKERS, "Worker processes that Redis has heard of, over the fleet");
+    describe_gauge!(WORKERS, "Worker processes that Redis has heard of within three seconds, over the fleet");
     describe_gauge!(DUE, "Creators whose scheduled sync is due, over the fleet");
     describe_gauge!(LAG, Unit::Seconds, "For how long the first of them has been due, over the fleet");
     describe_gauge!(REDIS_UP, "1 if Redis answered this process's last look, else 0");
@@ -84,10 +88,11 @@ async fn read_redis(queue: &Queue) -> Result<Reading, QueueError> {
     for lane in Lane::ALL {
         lanes.push((lane, queue.depth(lane).await?));
     }
-    Ok(Reading { lanes, workers: queue.workers().await?.len() })
+    let workers = queue.workers().await?.iter().filter(|worker| worker.is_alive()).count();
+    Ok(Reading { lanes, workers })
 }
 
-fn show_redis(read: Result<Reading, QueueError>) {
+fn show_redis(read: Result<Reading, QueueError>, oldest_waiting: Duration) {
     gauge!(REDIS_UP).set(if read.is_ok() { 1.0 } else { 0.0 });
     let Ok(Reading { lanes, workers }) = read else {
         // What is not known is neither zero nor what it was.
@@ -104,7 +109,8 @@ fn show_redis(read: Result<Reading, QueueError>) {
         for (state, count) in [("ready", depth.ready), ("delayed", depth.delayed), ("running", depth.running)] {
             jobs(lane, state, number(count));
         }
-        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(depth.oldest.unwrap_or_default().as_secs_f64());
+        let before = if lane == Lane::Bulk { oldest_waiting } else { Duration::ZERO };
+        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(depth.oldest.unwrap_or_default().max(before).as_secs_f64());
     }
     gauge!(WORKERS).set(number(workers));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shared::budget::Quota;
 use shared::cadence::Cadence;
-use shared::queue::{DEAD_AFTER, Queue};
+use shared::queue::Queue;
 use shared::store::Store;
 use shared::store::paces::Pace;
 
@@ -20,7 +20,7 @@ pub(super) async fn workers(queue: Option<&Queue>) -> Option<Check> {
     const NAME: &str = "workers";
     // Without Redis, its is the line that says so.
     let workers = within(queue?.workers()).await.ok()?;
-    let alive: Vec<_> = workers.iter().filter(|worker| worker.last_heartbeat < DEAD_AFTER).collect();
+    let alive: Vec<_> = workers.iter().filter(|worker| worker.is_alive()).collect();
     let running: u64 = alive.iter().map(|worker| worker.running).sum();
     Some(match alive.len() {
         0 => Check::fail(NAME, "none is alive: jobs wait", "start `metriqlab worker`"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::SecondsFormat;
 use shared::overview::{Counts, LaneView, Overview, QuotaView};
-use shared::queue::{DEAD_AFTER, WorkerInfo};
+use shared::queue::WorkerInfo;
 use shared::store::lanes::LaneState;
 
 const WIDTH: usize = 80;
@@ -134,14 +134,16 @@ fn workers(workers: Option<&[WorkerInfo]>, paint: Paint) -> Vec<String> {
         Some(workers) => {
             for worker in workers.iter().take(MOST_WORKERS) {
                 let heartbeat = format!("{:>9} ago", age(worker.last_heartbeat));
-                let late = worker.last_heartbeat > DEAD_AFTER;
-                let heartbeat = if late { paint.red(&heartbeat) } else { heartbeat };
+                let heartbeat = if worker.is_alive() { heartbeat } else { paint.red(&heartbeat) };
                 let name: String = worker.name.chars().take(50).collect();
                 lines.push(format!("{name:<50}{:>14}{heartbeat}", grouped(worker.running)));
             }
             let more = workers.len().saturating_sub(MOST_WORKERS);
             if more > 0 {
                 lines.push(paint.dim(&format!("and {more} more")));
+            }
+            if !workers.iter().any(WorkerInfo::is_alive) {
+                lines.push(paint.red("all of them are silent: nothing runs until a `metriqlab worker` is started"));
             }
         }
     }
