@@ -104,7 +104,7 @@ impl Creators {
 
     async fn tick(&mut self) {
         let claimed = self.store.claim_due(Some(EVERY), 1000).await.expect("claimed").expect("nobody else");
-        let grown = self.store.grow_batches(1000).await.expect("grown");
+        let grown = self.store.grow_batches(None, 1000).await.expect("grown");
         assert_eq!((claimed.made, grown), (DUE, None));
         self.store.close_batches().await.expect("closed");
         self.queue.depth(Lane::Bulk).await.expect("a depth");
@@ -139,7 +139,7 @@ impl Creators {
             total += self.store.open_batch(project, &BatchFilter::default()).await.expect("a batch").total;
         }
         let accepted = start.elapsed();
-        while self.store.grow_batches(1000).await.expect("grown").is_some() {}
+        while self.store.grow_batches(None, 1000).await.expect("grown").is_some() {}
         let made = start.elapsed().saturating_sub(accepted);
         println!("  a bulk resync of {total}: accepted in {accepted:.2?}, its jobs made in {made:.2?}");
     }

@@ -116,7 +116,7 @@ async fn reads(system: &System, id: &str) {
     let profile_sql = format!(
         "SELECT id, project_id, credential_id, platform, external_id, username, display_name, bio, avatar_url, profile_url, \
          verified, followers, following, likes, video_count, missing_scopes, status, status_reason, connected_at, \
-         last_synced_at FROM creators WHERE id = '{id}' AND project_id = '{project}' AND disconnecting_at IS NULL LIMIT 1;\n"
+         last_synced_at, resync_every, external_ref FROM creators WHERE id = '{id}' AND project_id = '{project}' AND disconnecting_at IS NULL LIMIT 1;\n"
     );
     let videos_sql = format!(
         "SELECT v.id, v.external_id, v.title, v.description, v.url, v.cover_url, v.duration, v.views, v.likes, v.comments, \

@@ -10,7 +10,7 @@ use rand::Rng as _;
 use shared::ids::ProjectId;
 use shared::queue::{Lane, Message, Queue, QueueError};
 use shared::store::feeder::Fed;
-use shared::store::lanes::LaneSettings;
+use shared::store::lanes::{LaneSettings, LaneState};
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 
@@ -60,6 +60,7 @@ pub(crate) async fn run(
         lanes,
         outage,
         pulled_in: every.is_none(),
+        grown: None,
         after: None,
         window: WINDOW.0,
         topped_up_at: None,
@@ -97,6 +98,8 @@ struct Scheduler {
     outage: watch::Receiver<bool>,
     /// Whether every creator's next turn lies within `every`, which may have been longer in the life before.
     pulled_in: bool,
+    /// The project whose batch grew last.
+    grown: Option<ProjectId>,
     /// The project that had the last turn.
     after: Option<ProjectId>,
     /// How many ready jobs Redis gets.
@@ -110,23 +113,29 @@ struct Scheduler {
 impl Scheduler {
     /// One look at everything. `true`: there may be more to do at once.
     async fn tick(&mut self) -> Result<bool, TickError> {
-        let Some(settings) = *self.lanes.borrow() else { return Ok(false) };
-        let bulk = settings.of(Lane::Bulk).state;
         let began = Instant::now();
+        let Some(bulk) = self.bulk() else { return Ok(false) };
         let made = bulk.takes_new() && self.make().await?;
         self.store.close_batches().await?;
-        let fed = bulk.is_fed() && self.feed().await?;
+        // Asked again: an operator may have paused or drained the lane while jobs were made.
+        let fed = self.bulk().is_some_and(LaneState::is_fed) && self.feed().await?;
         crate::measure::ticked(began.elapsed());
         Ok(made || fed)
     }
 
-    /// Makes jobs for due creators and for the oldest batch, a chunk of each.
+    /// What the operators have set the lane to; `None` while that is not known yet.
+    fn bulk(&self) -> Option<LaneState> {
+        self.lanes.borrow().map(|settings| settings.of(Lane::Bulk).state)
+    }
+
+    /// Makes jobs for due creators and for the next project's oldest batch, a chunk of each.
     async fn make(&mut self) -> Result<bool, StoreError> {
         if let (false, Some(every)) = (self.pulled_in, self.every) {
             self.pulled_in = !is_full(i64::try_from(self.store.pull_in(every, CHUNK).await?).unwrap_or(CHUNK));
         }
         let due = self.store.claim_due(self.every, CHUNK).await?;
-        let grown = self.store.grow_batches(CHUNK).await?;
+        let grown = self.store.grow_batches(self.grown, CHUNK).await?;
+        self.grown = grown.as_ref().map(|grown| grown.project_id);
         if let Some(due) = due.filter(|due| due.made > 0) {
             crate::measure::scheduled(u64::try_from(due.made).unwrap_or(0));
             tracing::debug!(due.looked_at, due.made, "creators are due");

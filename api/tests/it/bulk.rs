@@ -8,7 +8,7 @@ use crate::harness::{Answer, World, send};
 const BULK: &str = "/api/v1/creators/sync";
 
 async fn grown(world: &World) {
-    while world.store.grow_batches(100).await.expect("grown").is_some() {}
+    while world.store.grow_batches(None, 100).await.expect("grown").is_some() {}
 }
 
 async fn batch(world: &World, asked: &Answer) -> Value {
@@ -109,6 +109,11 @@ async fn ten_thousand_ids_may_be_named_and_each_must_be_known() {
     let refused = stranger.post_json(BULK, &json!({"ids": [ids[5], ids[6]]})).await;
     assert_eq!(refused.error(400), "invalid_request");
     assert!(refused.message().starts_with("ids: ") && refused.message().contains(&ids[5]), "{}", refused.text);
+    // The first of both kinds: an id of nobody, and what is none at all.
+    let refused = stranger.post_json(BULK, &json!({"ids": [ids[7], "x", "y"]})).await;
+    assert!(refused.error(400) == "invalid_request" && refused.message().contains(&ids[7]), "{}", refused.text);
+    let refused = world.client.post_json(BULK, &json!({"ids": [ids[7], "x", "y"]})).await;
+    assert!(refused.message().contains("`x`"), "{}", refused.text);
     let twice = world.client.post_json(BULK, &json!({"ids": [ids[0], ids[0]]})).await;
     assert_eq!(twice.data(202)["total"], 1);
     let none = world.client.post_json(BULK, &json!({"ids": []})).await;

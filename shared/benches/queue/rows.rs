@@ -172,7 +172,7 @@ where
     let jobs = usize::try_from(CREATORS)?;
     let start = Instant::now();
     store.open_batch(project, &BatchFilter::default()).await?;
-    while store.grow_batches(1000).await?.is_some() {}
+    while store.grow_batches(None, 1000).await?.is_some() {}
     loop {
         let fed = store.feed(None, 200, 1000).await?;
         if fed.is_empty() {

@@ -107,15 +107,19 @@ struct Count {
 }
 
 /// What one step of making a batch's jobs did.
-#[derive(QueryableByName)]
-struct Grown {
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Grown {
     #[diesel(sql_type = SqlUuid)]
     id: BatchId,
+    /// Whose batch it is.
+    #[diesel(sql_type = SqlUuid)]
+    pub project_id: ProjectId,
     /// The jobs that were not open before.
     #[diesel(sql_type = Array<SqlUuid>)]
     made: Vec<JobId>,
+    /// How many creators were looked at.
     #[diesel(sql_type = BigInt)]
-    creators: i64,
+    pub creators: i64,
 }
 
 impl Store {
@@ -138,9 +142,9 @@ impl Store {
         Ok(opened.await?)
     }
 
-    /// Makes the jobs of at most `limit` creators of the oldest batch that lacks some. Gives the number of creators;
-    /// `None` if no batch lacks any, or another process is at it.
-    pub async fn grow_batches(&self, limit: i64) -> Result<Option<i64>, StoreError> {
+    /// Makes the jobs of at most `limit` creators, of the oldest batch that lacks some of the first project behind `after` that
+    /// has one. `None` if no batch lacks any, or another process is at it.
+    pub async fn grow_batches(&self, after: Option<ProjectId>, limit: i64) -> Result<Option<Grown>, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
@@ -149,6 +153,7 @@ impl Store {
                 }
                 let grown: Option<Grown> = sql_query(include_str!("grow_batch.sql"))
                     .bind::<BigInt, _>(limit)
+                    .bind::<Nullable<SqlUuid>, _>(after)
                     .get_result(connection)
                     .await
                     .optional()?;
@@ -160,7 +165,7 @@ impl Store {
                     .bind::<Array<SqlUuid>, _>(&grown.made)
                     .execute(connection)
                     .await?;
-                Ok(Some(grown.creators))
+                Ok(Some(grown))
             })
             .await
     }
@@ -306,7 +311,7 @@ async fn close(connection: &mut AsyncPgConnection, id: Option<BatchId>) -> Query
 }
 
 /// The first of the ids that is no creator of the project.
-async fn first_unknown(
+pub(super) async fn first_unknown(
     connection: &mut AsyncPgConnection,
     project: ProjectId,
     ids: &[CreatorId],

@@ -45,7 +45,7 @@ pub struct NewConnection {
 pub struct Connected {
     /// The creator.
     pub creator: CreatorId,
-    /// The first full sync, or the one that was open already.
+    /// The first full sync; `None` if a sync of that creator was open already.
     pub sync: Option<JobId>,
     /// Disconnects of the same account that this connection completed: their waiters are to be told.
     pub completed_disconnects: Vec<JobId>,

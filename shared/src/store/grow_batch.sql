@@ -1,5 +1,6 @@
 WITH batch AS (
-    SELECT * FROM batches WHERE expanded_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    -- The oldest of the next project: none waits until the batches of another one are made.
+    SELECT * FROM batches WHERE expanded_at IS NULL ORDER BY project_id <= $2, project_id, id LIMIT 1 FOR UPDATE SKIP LOCKED
 ),
 chosen AS (
     SELECT creator.*
@@ -49,4 +50,4 @@ UPDATE batches SET
         ELSE batches.total END
 FROM batch CROSS JOIN chunk
 WHERE batches.id = batch.id
-RETURNING batches.id, ARRAY(SELECT id FROM made WHERE is_new) AS made, chunk.creators
+RETURNING batches.id, batches.project_id, ARRAY(SELECT id FROM made WHERE is_new) AS made, chunk.creators

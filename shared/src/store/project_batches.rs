@@ -88,6 +88,16 @@ impl Store {
             .map_err(StoreError::from)
     }
 
+    /// The first of the ids that is no creator of the project.
+    pub async fn first_unknown_creator(
+        &self,
+        project: ProjectId,
+        ids: &[CreatorId],
+    ) -> Result<Option<CreatorId>, StoreError> {
+        let mut connection = self.connection().await?;
+        Ok(batches::first_unknown(&mut connection, project, ids).await?)
+    }
+
     /// Accepts a batch of these creators, as far as the filter lets them, makes its jobs at once, and notes who did it.
     pub async fn open_batch_of(
         &self,

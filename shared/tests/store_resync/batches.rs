@@ -99,7 +99,7 @@ async fn a_sync_that_ends_while_the_jobs_are_made_counts() {
     ending.batch_execute(&done).await.unwrap();
     let making = tokio::spawn({
         let store = database.store.clone();
-        async move { store.grow_batches(10).await }
+        async move { store.grow_batches(None, 10).await }
     });
     let blocked =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -108,7 +108,7 @@ async fn a_sync_that_ends_while_the_jobs_are_made_counts() {
         tokio::task::yield_now().await;
     }
     ending.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(making.await.unwrap().unwrap(), Some(3));
+    assert_eq!(making.await.unwrap().unwrap().unwrap().creators, 3);
     assert_eq!(counts(&database, project, new.id).await, [2, 0, 1, 0, 0]);
     assert_eq!(database.count("SELECT count(*) FROM jobs").await, 3, "and no second one is made");
     assert_eq!(database.count("SELECT members FROM batches").await, 2);
@@ -217,4 +217,29 @@ async fn workers_that_finish_jobs_of_one_batch_at_once_lose_no_count() {
     let jobs = jobs_of(&database).await;
     join_all(jobs.into_iter().map(|job| finish(&database, job))).await;
     assert_eq!(counts(&database, project, new.id).await, [0, 0, 40, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_projects_batches_grow_in_turn() {
+    let (database, large) = with_creators(30).await;
+    let small = [database.project("small").await, database.project("another").await];
+    for (place, project) in small.into_iter().enumerate() {
+        add_creators(&database, project, &format!("small-{place}"), 3).await;
+    }
+    for project in [large, large, small[0], small[1]] {
+        database.store.open_batch(project, &ALL).await.unwrap();
+    }
+    let (mut turns, mut after) = (Vec::new(), None);
+    while let Some(grown) = database.store.grow_batches(after, 10).await.unwrap() {
+        after = Some(grown.project_id);
+        turns.push((grown.project_id, grown.creators));
+    }
+    // In the order of their ids; the large one has its first turn at its own place, and all the rest behind the others'.
+    let mut first = vec![(large, 10), (small[0], 3), (small[1], 3)];
+    first.sort_unstable_by_key(|(project, _)| *project);
+    assert_eq!(turns[..3], first);
+    assert!(turns[3..].iter().all(|(project, _)| *project == large), "{turns:?}");
+    database.store.open_batch(small[0], &ALL).await.unwrap();
+    let again = database.store.grow_batches(Some(small[0].max(large)), 10).await.unwrap();
+    assert_eq!(again.map(|grown| grown.project_id), Some(small[0]), "from the first again");
 }

@@ -65,7 +65,7 @@ async fn creator_ids(database: &Database, project: ProjectId) -> Vec<CreatorId> 
 }
 
 async fn grow_all(database: &Database, chunk: i64) {
-    while database.store.grow_batches(chunk).await.expect("grown").is_some() {}
+    while database.store.grow_batches(None, chunk).await.expect("grown").is_some() {}
 }
 
 async fn batch(database: &Database, project: ProjectId, id: BatchId) -> Batch {

@@ -58,7 +58,7 @@ async fn a_job_that_ends_its_workers_is_given_up_and_its_row_and_its_batch_say_s
     let batch = system.store.open_batch(system.project, &BatchFilter::default()).await.expect("a batch").id;
     wait_for("its job is made", async || {
         // None, too, where a statement of the worker before still holds the lock.
-        while system.store.grow_batches(1000).await.expect("grown").is_some() {}
+        while system.store.grow_batches(None, 1000).await.expect("grown").is_some() {}
         (system.count("SELECT count(*) FROM jobs WHERE state = 'waiting'").await == 1).then_some(())
     })
     .await;

@@ -34,7 +34,7 @@ async fn backlog(system: &System, project: ProjectId, creators: i64) -> BatchId 
 async fn fill_redis(system: &System) {
     wait_for("all jobs are made", async || {
         // None, too, where a statement of the worker before still holds the lock.
-        while system.store.grow_batches(1000).await.expect("grown").is_some() {}
+        while system.store.grow_batches(None, 1000).await.expect("grown").is_some() {}
         (system.count("SELECT count(*) FROM batches WHERE expanded_at IS NULL").await == 0).then_some(())
     })
     .await;

@@ -74,7 +74,7 @@ pub async fn sync_creators(
     LongJsonBody(body): LongJsonBody,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    let work = open_batch(Data::clone(&api), caller, filter(&body)?, ids(&body)?, trace);
+    let work = open_batch(Data::clone(&api), caller, filter(&body)?, named(&body)?, trace);
     idempotency.answer_once(&api, caller, &body, About::Batch, Box::pin(work)).await
 }
 
@@ -82,7 +82,7 @@ async fn open_batch(
     api: Data<Api>,
     caller: Caller,
     filter: BatchFilter,
-    ids: Option<Vec<CreatorId>>,
+    named: Option<Named>,
     trace: TraceContext,
 ) -> Result<HttpResponse, ApiError> {
     let work = Data::clone(&api);
@@ -90,9 +90,13 @@ async fn open_batch(
     let NewBatch { id, total } = api
         .detached(async move {
             let (project, by, trace) = (caller.project(), By::Key(caller.key()), Some(trace.as_str()));
-            let Some(ids) = ids else {
+            let Some(Named { ids, malformed }) = named else {
                 return work.within(work.store.open_batch_as(project, by, &filter, trace)).await;
             };
+            if let Some(malformed) = malformed {
+                let before = work.within(work.store.first_unknown_creator(project, &ids)).await?;
+                return Err(before.map_or_else(|| unknown(&malformed), |id| unknown(&id.to_string())));
+            }
             match work.within(work.store.open_batch_of(project, by, &ids, &filter, trace)).await? {
                 ChosenBatch::New(batch) => Ok(batch),
                 ChosenBatch::Unknown(id) => Err(unknown(&id.to_string())),
@@ -120,8 +124,15 @@ fn filter(body: &JsonBody) -> Result<BatchFilter, ApiError> {
     Ok(BatchFilter { platform, older_than })
 }
 
-/// The creators that are named, each once.
-fn ids(body: &JsonBody) -> Result<Option<Vec<CreatorId>>, ApiError> {
+/// The creators that a request names.
+struct Named {
+    /// Each once, up to the first that is no id at all.
+    ids: Vec<CreatorId>,
+    /// That one: no creator has it.
+    malformed: Option<String>,
+}
+
+fn named(body: &JsonBody) -> Result<Option<Named>, ApiError> {
     let list = match body.field("ids") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Array(list)) => list,
@@ -130,16 +141,19 @@ fn ids(body: &JsonBody) -> Result<Option<Vec<CreatorId>>, ApiError> {
     if list.len() > MOST_IDS {
         return Err(ApiError::field("ids", &format!("holds {} ids; at most {MOST_IDS}", list.len())));
     }
+    let texts = list.iter().map(|value| value.as_str()).collect::<Option<Vec<&str>>>();
+    let texts = texts.ok_or_else(|| ApiError::field("ids", "must be a list of creators' ids"))?;
     let mut seen = std::collections::HashSet::new();
-    let mut ids = Vec::with_capacity(list.len());
-    for value in list {
-        let text = value.as_str().ok_or_else(|| ApiError::field("ids", "must be a list of creators' ids"))?;
-        let id: CreatorId = path::parse_id(text).ok_or_else(|| unknown(text))?;
+    let mut ids = Vec::with_capacity(texts.len());
+    for text in texts {
+        let Some(id) = path::parse_id::<CreatorId>(text) else {
+            return Ok(Some(Named { ids, malformed: Some(text.to_owned()) }));
+        };
         if seen.insert(id) {
             ids.push(id);
         }
     }
-    Ok(Some(ids))
+    Ok(Some(Named { ids, malformed: None }))
 }
 
 fn unknown(id: &str) -> ApiError {
