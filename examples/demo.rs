@@ -135,9 +135,12 @@ impl System {
         let folder = temporary_folder()?;
         let program = program()?;
         let mut command = Command::new(&program);
-        // The servers and the app of this environment are not the demo's to fill.
-        for variable in ["DATABASE_URL", "REDIS_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"] {
-            command.env_remove(variable);
+        // The servers and the app of this environment are not the demo's to fill, nor its addresses the demo's to answer at.
+        for (variable, _) in std::env::vars() {
+            let is_setting = variable.starts_with("METRIQLAB_") || variable.starts_with("TIKTOK_");
+            if is_setting || matches!(variable.as_str(), "DATABASE_URL" | "REDIS_URL") {
+                command.env_remove(variable);
+            }
         }
         command.arg("up").current_dir(folder.path()).env("METRIQLAB_BIND", "127.0.0.1:0").env("RUST_LOG", "warn");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);

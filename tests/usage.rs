@@ -56,8 +56,9 @@ const WRONG: [(&str, &str); 28] = [
 ];
 
 /// The same for the stand-in.
-const WRONG_SANDBOX: [(&str, &str); 10] = [
+const WRONG_SANDBOX: [(&str, &str); 11] = [
     ("METRIQLAB_SANDBOX_BIND", "8090"),
+    ("METRIQLAB_SANDBOX_PUBLIC_URL", "sandbox:8090"),
     ("METRIQLAB_SANDBOX_REDIRECT_URIS", "http://app.example.com/"),
     ("METRIQLAB_SANDBOX_APP", "phone"),
     ("METRIQLAB_SANDBOX_SEED", "x"),
@@ -106,6 +107,10 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
             assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
         }
     }
+    // TikTok takes no such redirect URI of a web app, and its stand-in takes none either.
+    let elsewhere = [("METRIQLAB_PUBLIC_URL", "http://metriqlab.example:8080")];
+    let text = one_line(&program(folder.path()).arg("up").envs(elsewhere).output().expect("run it"), 2);
+    assert!(text.contains("METRIQLAB_PUBLIC_URL") && text.contains("http://localhost:"), "{text}");
     // Half an app is none, and no sandbox either.
     for (given, missing) in [(ANY_TEXT[0], ANY_TEXT[1]), (ANY_TEXT[1], ANY_TEXT[0])] {
         let text = one_line(&program(folder.path()).arg("up").env(given, "hunter2").output().expect("run it"), 2);

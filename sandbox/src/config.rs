@@ -49,7 +49,7 @@ pub struct SandboxConfig {
     pub client_secret: String,
     /// Redirect URIs registered for the app, compared exactly. Of a desktop app the port may be `*`.
     pub redirect_uris: Vec<String>,
-    /// Accepts any `http` URI on `localhost` or `127.0.0.1` too, whatever the profile: TikTok never does, but the
+    /// Accepts any `http` URI on `localhost`, `127.0.0.1` or `[::1]` too, whatever the profile: TikTok never does, but the
     /// port of a local server is often not known before.
     pub any_loopback_redirect: bool,
     /// Web or desktop app.
@@ -104,12 +104,13 @@ impl SandboxConfig {
             return Err(StartError::Invalid("an app has at most 10 redirect URIs".to_owned()));
         }
         for uri in &self.redirect_uris {
-            let loopback_allowed = self.any_loopback_redirect && is_loopback_uri(uri);
+            let loopback_allowed = self.any_loopback_redirect && is_local_uri(uri);
             if !loopback_allowed && !may_be_registered(self.app_profile, uri) {
-                return Err(StartError::Invalid(format!(
-                    "redirect URI {uri:?} breaks the rules of a {:?} app: see any_loopback_redirect",
-                    self.app_profile
-                )));
+                let rule = match self.app_profile {
+                    AppProfile::Web => "of a web app it begins with https:// (the sandbox takes http://localhost, too)",
+                    AppProfile::Desktop => "of a desktop app it is on localhost or 127.0.0.1, with a port",
+                };
+                return Err(StartError::Invalid(format!("TikTok takes no redirect URI like {uri:?}: {rule}")));
             }
         }
         Ok(())
@@ -118,7 +119,7 @@ impl SandboxConfig {
     /// Whether the authorize page accepts this `redirect_uri`: exactly one of the list, the port aside where `*`
     /// stands for it.
     pub(crate) fn accepts_redirect(&self, uri: &str) -> bool {
-        if self.any_loopback_redirect && is_loopback_uri(uri) {
+        if self.any_loopback_redirect && is_local_uri(uri) {
             return true;
         }
         self.redirect_uris.iter().any(|registered| {
@@ -141,6 +142,11 @@ fn plain_uri(uri: &str) -> Option<Url> {
 
 fn is_loopback_uri(uri: &str) -> bool {
     plain_uri(uri).is_some_and(|url| matches!(url.host_str(), Some("localhost" | "127.0.0.1")))
+}
+
+/// On this machine, by any of its names.
+fn is_local_uri(uri: &str) -> bool {
+    is_loopback_uri(uri) || plain_uri(uri).is_some_and(|url| url.host_str() == Some("[::1]"))
 }
 
 /// The portal's rules (reference: Login Kit for Web, for Desktop).
@@ -208,7 +214,9 @@ mod tests {
         ] {
             assert!(web(refused).validate().is_err(), "{refused}");
         }
-        for refused in ["http://127.0.0.1/cb", "http://app.example:80/cb", "https://app.example/cb"] {
+        for refused in
+            ["http://127.0.0.1/cb", "http://[::1]:80/cb", "http://app.example:80/cb", "https://app.example/cb"]
+        {
             assert!(desktop(&[refused]).validate().is_err(), "{refused}");
         }
     }
@@ -217,6 +225,7 @@ mod tests {
     fn any_loopback_redirect_is_still_a_plain_uri() {
         let config = SandboxConfig::default();
         assert!(config.accepts_redirect("http://127.0.0.1:8080/oauth/tiktok/callback"));
+        assert!(config.accepts_redirect("http://[::1]:8080/oauth/tiktok/callback"));
         assert!(!config.accepts_redirect("http://127.0.0.1:8080/cb?next=1"));
         assert!(!config.accepts_redirect("https://app.example/cb"));
     }

@@ -18,6 +18,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let settings = args.sandbox.check()?;
     let started = ::sandbox::start(SandboxConfig {
         bind: settings.bind.to_string(),
+        public_url: settings.public_url,
         client_key: settings.client_key,
         client_secret: settings.client_secret.expose_secret().to_owned(),
         redirect_uris: settings.redirect_uris,

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use api::{ApiServer, CALLBACK_PATH};
-use sandbox::{Sandbox, SandboxConfig};
+use sandbox::{Sandbox, SandboxConfig, StartError};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api_key::ApiKey;
 use shared::crypto::KeyRing;
 use shared::secret_token::SecretToken;
-use shared::settings::{ApiSettings, DatabaseSettings, RedisSettings, SANDBOX_BIND, TikTokSettings, WorkerSettings};
+use shared::settings::{
+    ApiSettings, DatabaseSettings, PUBLIC_URL, RedisSettings, SANDBOX_BIND, SettingsError, TikTokSettings,
+    WorkerSettings,
+};
 use shared::store::Store;
 use shared::store::keys::NewKey;
 use url::Url;
@@ -43,13 +46,14 @@ struct System {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     // First of all, so that a signal ends the start in order, too.
     let mut signals = Signals::listen()?;
-    let plan = args.check()?;
+    let mut plan = args.check()?;
     // Before the folder is made: a start that is refused leaves nothing behind.
     let door = listen_for(&plan.api)?;
+    let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan.tiktok, &door.settings)?) } else { None };
     let home = Home::open(Path::new(FOLDER))?;
     door.warn();
     let (mut system, greeting) = tokio::select! {
-        started = start(plan, door, &home) => started?,
+        started = start(plan, door, sandbox, &home) => started?,
         () = signals.stop() => return Ok(()),
     };
     greeting.print();
@@ -66,10 +70,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     lost.map_or(Ok(()), |lost| Err(lost.into()))
 }
 
-async fn start(mut plan: Plan, door: Door, home: &Home) -> anyhow::Result<(System, Greeting)> {
+async fn start(plan: Plan, door: Door, sandbox: Option<Sandbox>, home: &Home) -> anyhow::Result<(System, Greeting)> {
     let Door { listener, settings: api, .. } = door;
-    // What can fail at once comes before what takes its time.
-    let sandbox = if plan.sandbox { Some(start_sandbox(&mut plan.tiktok, &api)?) } else { None };
     let place = home.servers();
     let (postgres, redis) =
         tokio::try_join!(start_postgres(&plan, place.join("postgres")), start_redis(&plan, place.join("redis")))?;
@@ -152,7 +154,18 @@ fn start_sandbox(tiktok: &mut TikTokSettings, api: &ApiSettings) -> anyhow::Resu
         ..SandboxConfig::default()
     };
     // Its own port, if that is free: links into it then outlive a restart.
-    let sandbox = sandbox::start(config(SANDBOX_BIND)).or_else(|_| sandbox::start(config(ANY_LOOPBACK)))?;
+    let sandbox = match sandbox::start(config(SANDBOX_BIND)) {
+        Err(StartError::Bind { .. }) => sandbox::start(config(ANY_LOOPBACK)),
+        started => started,
+    };
+    // All else is checked: only the redirect URI is left to be judged by TikTok's rules.
+    let sandbox = sandbox.map_err(|error| match error {
+        StartError::Invalid(problem) => anyhow::Error::from(SettingsError::Wrong {
+            variable: PUBLIC_URL,
+            problem: format!("{problem}; set it to `http://localhost:{}`, or use your own app", api.bind.port()),
+        }),
+        other => other.into(),
+    })?;
     let base = Url::parse(&sandbox.base_url()).context("the sandbox's address")?;
     tiktok.auth_url = base.clone();
     tiktok.api_url = base;

@@ -12,7 +12,8 @@ use super::network::Network;
 use super::parse::{address, base_url, duration, given, number, or_default, quoted};
 
 const BIND: &str = "METRIQLAB_BIND";
-const PUBLIC_URL: &str = "METRIQLAB_PUBLIC_URL";
+/// Where browsers and TikTok reach the API.
+pub const PUBLIC_URL: &str = "METRIQLAB_PUBLIC_URL";
 const SYNC_WAIT: &str = "METRIQLAB_SYNC_WAIT";
 const API_RATE: &str = "METRIQLAB_API_RATE";
 const CORS_ORIGINS: &str = "METRIQLAB_CORS_ORIGINS";

@@ -14,7 +14,7 @@ mod servers;
 mod tiktok;
 mod worker;
 
-pub use api::{ApiArgs, ApiSettings, DEFAULT_BIND, PublicUrl};
+pub use api::{ApiArgs, ApiSettings, DEFAULT_BIND, PUBLIC_URL, PublicUrl};
 pub use log::{LogArgs, LogFormat, LogSettings};
 pub use network::{MalformedNetwork, Network};
 pub use process::ShutdownArgs;

@@ -12,6 +12,7 @@ use super::parse::{address, base_url, given, given_secret, number, or_default, q
 use super::tiktok::{CLIENT_KEY, CLIENT_SECRET, DEFAULT_RATE, DEFAULT_WINDOW, MAX_RATE, RATE, WINDOW, rate_window};
 
 const BIND: &str = "METRIQLAB_SANDBOX_BIND";
+const PUBLIC_URL: &str = "METRIQLAB_SANDBOX_PUBLIC_URL";
 /// The redirect URIs: only the sandbox itself knows which of them TikTok's portal would take.
 pub const SANDBOX_REDIRECT_URIS: &str = "METRIQLAB_SANDBOX_REDIRECT_URIS";
 const APP: &str = "METRIQLAB_SANDBOX_APP";
@@ -39,6 +40,9 @@ pub struct SandboxArgs {
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", env = BIND, default_value = SANDBOX_BIND)]
     pub bind: String,
+    /// Where browsers reach it; its pictures stand there [default: the address it listens on].
+    #[arg(long, value_name = "URL", env = PUBLIC_URL)]
+    pub public_url: Option<String>,
     /// The app's client key.
     #[arg(long, value_name = "KEY", env = CLIENT_KEY, default_value = SANDBOX_CLIENT_KEY)]
     pub tiktok_client_key: String,
@@ -99,6 +103,8 @@ pub enum SandboxLatency {
 pub struct SandboxSettings {
     /// Where it listens.
     pub bind: SocketAddr,
+    /// Where browsers reach it, if elsewhere: no slash at its end.
+    pub public_url: Option<String>,
     /// The app's public name.
     pub client_key: String,
     /// The app's secret.
@@ -128,9 +134,11 @@ impl SandboxArgs {
     pub fn check(&self) -> Result<SandboxSettings, SettingsError> {
         let webhook_url = given(self.webhook_url.as_deref());
         webhook_url.map(|url| base_url(WEBHOOK_URL, url)).transpose()?;
+        let public_url = given(self.public_url.as_deref()).map(|url| base_url(PUBLIC_URL, url)).transpose()?;
         let redirect_uris = given(self.redirect_uris.as_deref()).unwrap_or_default().split(',');
         Ok(SandboxSettings {
             bind: address(BIND, or_default(&self.bind, SANDBOX_BIND))?,
+            public_url: public_url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
             client_key: or_default(&self.tiktok_client_key, SANDBOX_CLIENT_KEY).to_owned(),
             client_secret: given_secret(self.tiktok_client_secret.as_ref())
                 .unwrap_or_else(|| SecretString::from(SANDBOX_CLIENT_SECRET)),
@@ -168,6 +176,7 @@ mod tests {
         let empty = String::new;
         let args = SandboxArgs {
             bind: empty(),
+            public_url: Some(empty()),
             tiktok_client_key: empty(),
             tiktok_client_secret: Some(SecretString::from("")),
             redirect_uris: Some(" , ".into()),
@@ -188,6 +197,6 @@ mod tests {
         assert_eq!((settings.app, settings.latency), (SandboxApp::Web, SandboxLatency::None));
         assert_eq!((settings.seed, settings.creators, settings.rate_limit), (1, 24, 600));
         assert_eq!((settings.rate_window, settings.control), (Duration::from_secs(60), false));
-        assert!(settings.redirect_uris.is_empty() && settings.webhook_url.is_none());
+        assert!(settings.redirect_uris.is_empty() && settings.webhook_url.is_none() && settings.public_url.is_none());
     }
 }
