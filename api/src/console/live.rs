@@ -87,6 +87,7 @@ impl Said {
 struct Live {
     api: Data<Api>,
     member: Member,
+    creator: CreatorId,
     job: JobId,
     following: Following,
     last_word: BoxFuture<'static, Option<Final>>,
@@ -117,6 +118,7 @@ impl Live {
             }),
             api,
             member,
+            creator: creator.id,
             job,
             row: None,
             read_at: None,
@@ -155,7 +157,8 @@ impl Live {
             tokio::select! {
                 word = &mut self.last_word => {
                     self.is_over = true;
-                    return word.map(|word| ended(&word).text());
+                    let word = word?;
+                    return Some(ended(&word, self.is_gone().await).text());
                 }
                 () = self.seat.lost() => {
                     self.is_over = true;
@@ -178,6 +181,12 @@ impl Live {
             self.row = Some(row);
         }
         self.read_at = Some(Instant::now());
+    }
+
+    /// Whether the creator is disconnected by now: if nobody can say, it is taken to be there.
+    async fn is_gone(&self) -> bool {
+        let read = self.api.store.creator(self.member.project(), self.creator);
+        matches!(tokio::time::timeout(READ_EVERY, read).await, Ok(Ok(None)))
     }
 
     /// A worker's word, unless the row is newer and says that none has the job.
@@ -237,10 +246,11 @@ fn standing(row: &Job) -> Said {
 }
 
 /// A job's last word.
-fn ended(word: &Final) -> Said {
+fn ended(word: &Final, creator_is_gone: bool) -> Said {
     match word {
         Final::Done => Said::new("done", "Active", "Done: profile and videos are up to date."),
-        Final::Cancelled => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
+        Final::Cancelled if creator_is_gone => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
+        Final::Cancelled => Said::new("failed", "Discarded", "The sync was discarded by an operator."),
         Final::Failed { code } if code == "reauthorization_required" => refused(),
         Final::Failed { code } => Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code))),
     }

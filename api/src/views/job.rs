@@ -21,7 +21,7 @@ pub enum JobStatus {
     Done,
     /// It was given up; `error` says why.
     Failed,
-    /// Its creator was disconnected.
+    /// Its creator was disconnected, or an operator discarded it.
     Cancelled,
 }
 
