@@ -57,6 +57,15 @@ END
 $$;
 CREATE TRIGGER soak_sees AFTER INSERT OR UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION soak.see_job();
 
+-- A job that is taken back in the transaction that made it was never there. One that goes otherwise before its last word is lost.
+CREATE FUNCTION soak.unsee_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM soak.events WHERE job = OLD.id AND event = 'made' AND xact = pg_current_xact_id();
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER soak_sees_deleted AFTER DELETE ON jobs FOR EACH ROW EXECUTE FUNCTION soak.unsee_job();
+
 -- The worker that holds the running sync of a creator who is not on its way out.
 CREATE FUNCTION soak.holder_of(uuid) RETURNS text LANGUAGE sql VOLATILE AS $$
     SELECT events.writer
