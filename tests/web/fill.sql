@@ -61,7 +61,7 @@ SELECT uuid_v7(), 'sync', CASE WHEN n % 3 = 0 THEN 'sync' ELSE 'bulk' END, creat
         'user.info answered 400 invalid_params: no such field', 'The creator has withdrawn the authorization.',
         'the answer could not be read: expected value at line 1 column 1'])[1 + n % 4] END,
     CASE WHEN state <> 'done' AND n % 4 < 2 THEN '20261130025959010190' || n || '04A9F0D1C2B3A49586' END,
-    now() - n * interval '53 minutes', now() + interval '7 minutes', CASE WHEN state <> 'retrying' THEN now() - n * interval '51 minutes' END
+    now() - n * interval '53 minutes', now() + interval '7 hours', CASE WHEN state <> 'retrying' THEN now() - n * interval '51 minutes' END
 FROM here, (SELECT row_number() OVER () AS n, id FROM creators) AS creators,
     LATERAL (SELECT unnest(CASE WHEN n % 4 = 1 THEN ARRAY['done', 'failed'] WHEN n % 11 = 3 THEN ARRAY['retrying', 'done'] ELSE ARRAY['done', 'done', 'cancelled'] END) AS state) AS states;
 

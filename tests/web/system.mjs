@@ -69,7 +69,7 @@ export async function startSystem() {
 }
 
 export function startBrowser() {
-  return chromium.launch({ executablePath: BROWSER, args: QUIET });
+  return chromium.launch({ executablePath: BROWSER, args: QUIET, timeout: 120_000 });
 }
 
 /** Follows a link of the dashboard's navigation, which a phone has behind a button. */
