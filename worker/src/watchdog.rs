@@ -81,9 +81,9 @@ mod tests {
     async fn a_deaf_worker_is_found_and_one_that_hears_or_has_no_redis_is_left_alone() {
         let redis = std::env::var("METRIQLAB_TEST_REDIS_URL").expect("run the tests with `make test`");
         let (here, away) = (queue(&redis), queue("redis://127.0.0.1:1"));
+        let began = Instant::now();
         // A pool that is dropped fetches no more: these are deaf, and the second has no Redis.
         let (deaf, cut_off) = (worker(&here).liveness(), worker(&away).liveness());
-        let began = Instant::now();
         let found = tokio::time::timeout(Duration::from_secs(60), until_deaf(AFTER, &deaf, &here));
         tokio::select! {
             found = found => found.expect("a deaf worker is found"),

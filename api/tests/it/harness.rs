@@ -48,6 +48,8 @@ pub struct Options {
     pub database: Option<String>,
     pub pkce: PkceMode,
     pub statement_timeout: Duration,
+    /// To Postgres, at most.
+    pub connections: usize,
     pub forms: FormQuota,
     /// The app's key and secret.
     pub app: (&'static str, &'static str),
@@ -59,11 +61,13 @@ impl Default for Options {
             rate: 0,
             cors: None,
             proxies: None,
-            sync_wait: "10s",
+            // Longer than a busy machine takes: who wants an answer before its job's end says so.
+            sync_wait: "60s",
             redis: None,
             database: None,
             pkce: PkceMode::Off,
             statement_timeout: Duration::from_secs(8),
+            connections: 8,
             forms: FormQuota::default(),
             app: (CLIENT_KEY, CLIENT_SECRET),
         }
@@ -119,10 +123,11 @@ impl World {
             None => database().await,
         };
         let url = SecretString::from(database_url.clone());
-        let store = Store::open_with_timeout(&url, 8, options.statement_timeout).expect("a store");
         if options.database.is_none() {
-            store.migrate().await.expect("migrations");
+            // By a store without a limit: a migration may take longer than a test's statements.
+            Store::open(&url, 1).expect("a store").migrate().await.expect("migrations");
         }
+        let store = Store::open_with_timeout(&url, options.connections, options.statement_timeout).expect("a store");
         let key = ApiKey::generate();
         let project = match options.database {
             None => store.add_key("project", &key.hash(), key.prefix()).await.expect("a key"),
@@ -355,7 +360,23 @@ pub async fn send(request: RequestBuilder) -> Answer {
     Answer { status, headers, text, body }
 }
 
-/// Waits until `check` gives a value; fails with `what` after 20 s.
+/// Asks until that is refused as too much; before it is, `status` is the answer: 600 at once, and ten more a second,
+/// however long a busy machine takes for them. Gives the refusal.
+pub async fn until_refused(status: u16, mut ask: impl AsyncFnMut(u64) -> Answer) -> Answer {
+    let (began, mut number) = (Instant::now(), 0);
+    loop {
+        let answer = ask(number).await;
+        if answer.status == 429 {
+            assert!(number >= 600, "refused after {number}");
+            return answer;
+        }
+        assert_eq!(answer.status, status, "{}", answer.text);
+        number += 1;
+        assert!(number <= 600 + began.elapsed().as_secs() * 10 + 10, "{number} within {:?}", began.elapsed());
+    }
+}
+
+/// Waits until `check` gives a value; fails with `what` after a minute.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
     let start = Instant::now();
     loop {

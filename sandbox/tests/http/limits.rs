@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn the_window_is_shared_by_all_tokens_of_the_client_and_slides() {
-    let window = Duration::from_millis(400);
+    let window = Duration::from_secs(3);
     let tester = with(SandboxConfig { rate_limit: 3, rate_window: window, ..SandboxConfig::default() });
     let (_, a) = tester.creator(json!({})).await;
     let (_, b) = tester.creator(json!({})).await;
@@ -31,9 +31,10 @@ async fn the_window_is_shared_by_all_tokens_of_the_client_and_slides() {
         if answer.status() == 200 {
             break;
         }
-        assert_eq!(answer.headers()["retry-after"], "1");
+        let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=window.as_secs()).contains(&seconds), "{seconds}");
         refusals += 1;
-        assert!(start.elapsed() < Duration::from_secs(10), "the window never slides");
+        assert!(start.elapsed() < Duration::from_secs(30), "the window never slides");
     }
     assert!(start.elapsed() >= window);
     let limits = tester.control(Method::GET, "/limits", Value::Null).await;

@@ -28,11 +28,16 @@ async fn synced(system: &System) -> (String, CreatorId, u64) {
 
 /// A bulk job as a batch makes it: it reads everything.
 async fn bulk_sync(system: &System, creator: CreatorId) -> JobId {
+    bulk_sync_after(system, creator, 0).await
+}
+
+/// The same, after so many tries that failed.
+async fn bulk_sync_after(system: &System, creator: CreatorId, failed: u32) -> JobId {
     let (id, project) = (JobId::new(), system.project);
     system
         .sql(&format!(
-            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched) \
-             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'enqueued', true)"
+            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, batched, attempts) \
+             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'enqueued', true, {failed})"
         ))
         .await;
     system.push(Lane::Bulk, "sync", id).await;
@@ -77,8 +82,13 @@ async fn the_next_start_reads_no_page_again_unless_what_was_read_is_of_no_use() 
             (pages(&system, &open_id).await, system.requests(&open_id, "path=/v2/user/info/").await);
         let fault = json!({ "endpoint": "video_list", "kind": "bad_gateway", "after": before_the_fault, "times": 1 });
         system.fault(fault).await;
-        let id = bulk_sync(&system, creator).await;
+        // Its next try by itself would come in minutes: it is the client who brings it on.
+        let id = bulk_sync_after(&system, creator, 6).await;
         state(&system, id, JobState::Retrying).await;
+        wait_for("the job to be back in Redis", async || {
+            (system.queue.depth(Lane::Bulk).await.expect("a depth").delayed == 1).then_some(())
+        })
+        .await;
         assert!(system.count("SELECT count(*) FROM checkpoints").await > 0);
         if !spoil.is_empty() {
             system.sql(spoil).await;
@@ -105,10 +115,10 @@ async fn a_wait_that_would_be_long_gives_the_slot_back_and_is_no_attempt() {
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 5000, "after": 4, "times": 1 })).await;
     let worker = system.worker();
     let id = bulk_sync(&system, creator).await;
-    wait_for("a few pages", async || (pages(&system, &open_id).await > listed + 3).then_some(())).await;
+    wait_for("a few pages", async || (pages(&system, &open_id).await > listed + 4).then_some(())).await;
     system.pause("video_list", 600).await;
     wait_for("the job to be parked", async || {
         let job = system.job(id).await;
@@ -131,7 +141,10 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100 })).await;
+    // The page after the first batch does not come before the stop.
+    for (delay, times) in [(100, 10), (8000, 1)] {
+        system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": delay, "times": times })).await;
+    }
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
     // A note of the profile alone has no page to go on with.
@@ -236,12 +249,13 @@ async fn a_sync_says_that_it_waits_for_its_turn_and_that_it_goes_on() {
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
     // Short enough that the job keeps its slot.
-    system.pause("video_list", 3).await;
+    system.pause("video_list", 12).await;
     let worker = system.worker();
     let id = bulk_sync(&system, creator).await;
     wait_for("the mark", async || (system.waiting(Lane::Bulk).await == 1).then_some(())).await;
     assert_eq!(pages(&system, &open_id).await, listed);
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 500, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 5000, "times": 1 })).await;
+    system.pause("video_list", 0).await;
     wait_for("its turn, and the mark's end", async || (system.waiting(Lane::Bulk).await == 0).then_some(())).await;
     assert_eq!(system.job(id).await.state, JobState::Running, "it is not its end that took the mark");
     assert_eq!(system.last_word(id).await, Final::Done);

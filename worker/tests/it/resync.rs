@@ -150,12 +150,11 @@ async fn a_client_who_comes_while_the_schedule_reads_gets_all_videos() {
     }
     // All of its videos were read just now, the row says: the schedule would be content with the recent ones.
     system.sql("UPDATE creators SET deep_synced_at = now(), next_sync_at = now()").await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 1000, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 5000, "times": 1 })).await;
+    let pages = async || system.requests(&open_id, "path=/v2/video/list/").await;
+    let before = pages().await;
     let worker = system.worker();
-    wait_for("the scheduled sync runs", async || {
-        (system.count("SELECT count(*) FROM jobs WHERE state = 'running'").await == 1).then_some(())
-    })
-    .await;
+    wait_for("the scheduled sync reads", async || (pages().await > before).then_some(())).await;
     let id = system.ask_for_sync(creator).await;
     assert_eq!(system.last_word(id).await, Final::Done);
     assert_eq!(system.count("SELECT count(*) FROM jobs").await, 2, "the one that ran was shared");

@@ -50,11 +50,14 @@ async fn after_a_flush_every_open_job_is_done() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_under_a_running_job_does_not_start_it_twice() {
     let system = System::start().await;
-    let worker = system.worker();
     let open_id = system.account(1).await;
-    // Most of the time that all answers of a client's try have.
-    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 6000, "times": 1 })).await;
     let id = system.connect(&open_id).await.sync.expect("a first sync");
+    // In the lane where an answer may take so long: longer than the sweeper waits after a flush.
+    system.queue.forget(Lane::Sync, id).await.expect("forgotten");
+    system.sql("UPDATE jobs SET lane = 'bulk', batched = true").await;
+    system.push(Lane::Bulk, "sync", id).await;
+    let worker = system.worker();
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
     system.flush().await;
     assert_eq!(system.last_word(id).await, Final::Done);

@@ -198,7 +198,7 @@ async fn a_disconnect_ends_a_sync_that_is_under_way() {
     let system = System::start().await;
     let worker = system.worker();
     let open_id = system.account(30).await;
-    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 700 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 3000 })).await;
     let connected = system.connect(&open_id).await;
     let sync = connected.sync.expect("a first sync");
     wait_for("the sync to be in the middle", async || {

@@ -79,8 +79,8 @@ async fn a_platform_that_hangs_costs_the_last_try_a_second_and_a_half() {
     let connected = system.connect(&open_id).await;
     system.fault(json!({ "endpoint": "user_info", "kind": "slow", "delay_ms": 20_000 })).await;
     system.sql("UPDATE jobs SET attempts = 3, state = 'retrying'").await;
-    let worker = system.worker();
     let began = Instant::now();
+    let worker = system.worker();
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, failed("platform_error"));
     let took = began.elapsed();
     // Far from the ten seconds of a request that nobody waits for, and the twenty of this answer.
@@ -240,7 +240,7 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
              VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
         ))
         .await;
-    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "delay_ms": 700, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "delay_ms": 5000, "times": 1 })).await;
     system.push(Lane::Bulk, "sync", id).await;
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
     let asked = system.store.open_sync(project, creator, None).await.expect("an answer");

@@ -19,9 +19,12 @@ async fn many_who_need_a_token_renew_it_once_over_the_fleet() {
     let creator = system.connect(&open_id).await.creator;
     let id = system.credential(creator).await;
     let before = system.tokens.usable(id).await.expect("a token");
-    system.age_tokens(600).await;
+    // Expired: with one that still lives nobody waits for long.
+    system.age_tokens(-1).await;
+    // A connection is there for each of them.
+    join_all((0..16).map(|_| system.store.credential(id))).await;
     // Long enough that all of them have seen the old pair before the new one is there.
-    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 600 })).await;
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 2000 })).await;
     let other = system.tokens_with(system.key.expose_secret());
     let asked = (0..16).map(|number| if number % 2 == 0 { system.tokens.usable(id) } else { other.usable(id) });
     let got: Vec<_> = join_all(asked).await.into_iter().map(|token| token.expect("a token")).collect();
@@ -56,9 +59,14 @@ async fn a_pair_that_was_fetched_is_saved_although_nobody_waits_for_it_any_more(
     let id = system.credential(system.connect(&open_id).await.creator).await;
     let version = system.tokens.usable(id).await.expect("a token").version;
     system.age_tokens(600).await;
-    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 700, "times": 1 })).await;
-    let job = tokio::time::timeout(Duration::from_millis(200), system.tokens.usable(id)).await;
-    assert!(job.is_err(), "the job was cancelled while it waited");
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
+    let job = tokio::spawn({
+        let tokens = system.tokens.clone();
+        async move { tokens.usable(id).await }
+    });
+    wait_for("the renewal to be on its way", async || (system.refreshes(&open_id).await == 1).then_some(())).await;
+    job.abort();
+    assert!(job.await.is_err_and(|error| error.is_cancelled()), "the job was cancelled while it waited");
     system.tokens.settle().await;
     let stored = system.store.credential(id).await.expect("read").expect("a credential");
     assert!(stored.version > version, "settling waited for the renewal");
@@ -159,15 +167,13 @@ async fn a_verdict_about_an_old_pair_does_not_touch_a_newer_one() {
     let id = system.credential(creator).await;
     system.control("POST", &format!("/users/{open_id}/revoke"), json!({})).await;
     system.age_tokens(600).await;
-    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 800, "times": 1 })).await;
+    system.fault(json!({ "endpoint": "token", "kind": "slow", "delay_ms": 4000, "times": 1 })).await;
     let renewing = tokio::spawn({
         let tokens = system.tokens.clone();
         async move { tokens.usable(id).await }
     });
-    wait_for("the refused renewal to be on its way", async || {
-        system.count("SELECT count(*) FROM credentials WHERE lease_owner IS NOT NULL").await.eq(&1).then_some(())
-    })
-    .await;
+    wait_for("the refused renewal to be on its way", async || (system.refreshes(&open_id).await == 1).then_some(()))
+        .await;
     // As if a callback had not waited for the lease: a newer pair is there before the verdict.
     system
         .sql(&format!(

@@ -118,8 +118,10 @@ async fn a_first_day_has_a_line_already() {
     let world = World::start().await;
     let mut viewer = Browser::member(&world, Role::Viewer).await;
     let creator = world.creator("open-1").await;
+    // The earlier one may be of the month before.
     let add = format!(
-        "INSERT INTO creator_history (creator_id, at, followers)
+        "SELECT make_history_partitions(now() - interval '1 day', now());
+        INSERT INTO creator_history (creator_id, at, followers)
         SELECT '{creator}', now() - n * interval '1 second', 100 - n FROM generate_series(0, 10, 10) AS n;
         UPDATE creators SET followers = 100"
     );
