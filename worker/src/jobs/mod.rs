@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use shared::cadence::Cadence;
 use shared::platforms::tiktok::TikTok;
-use shared::queue::{Delivery, Final, Outcome, ProgressVoice, Queue};
+use shared::queue::{Delivery, Final, Lane, Outcome, ProgressVoice, Queue};
 use shared::store::jobs::{Failure, Job, JobKind, Start};
 use shared::store::{Store, StoreError};
 use shared::tokens::Tokens;
@@ -143,7 +143,7 @@ async fn postpone(context: &Context, delivery: &Delivery, job: &Job, delay: Dura
         return Ok(Outcome::Gone);
     }
     // In a lane that somebody waits on it has another class at the budget, and may be served at once.
-    Ok(again(context, delivery, job, Duration::ZERO).await?.unwrap_or(Outcome::NotNow(delay)))
+    Ok(again(context, delivery, job, (delivery.lane, Duration::ZERO)).await?.unwrap_or(Outcome::NotNow(delay)))
 }
 
 async fn retry(
@@ -164,19 +164,19 @@ async fn retry(
         };
         if context.store.retry_job(job.fence(), now.lane, delay, failure).await? {
             policy::warn_if_stuck(job, now.attempts, failure, delay);
-            return Ok(again(context, delivery, job, delay).await?.unwrap_or(Outcome::RetryIn(delay)));
+            return Ok(again(context, delivery, job, (now.lane, delay)).await?.unwrap_or(Outcome::RetryIn(delay)));
         }
     }
     Ok(Outcome::Gone)
 }
 
 /// A job that changed its lane while it ran is not put back into the one that it was delivered from: it goes to its new
-/// one, for after `delay`.
+/// one, for after the delay that was `written` for that lane. If it changed after that, somebody waits for it: it goes at once.
 async fn again(
     context: &Context,
     delivery: &Delivery,
     job: &Job,
-    delay: Duration,
+    (written, delay): (Lane, Duration),
 ) -> Result<Option<Outcome>, StoreError> {
     let Some(now) = context.store.job(job.project_id, job.id).await? else {
         return Ok(Some(Outcome::Gone));
@@ -184,6 +184,7 @@ async fn again(
     if now.lane == delivery.lane {
         return Ok(None);
     }
+    let delay = if now.lane == written { delay } else { Duration::ZERO };
     if let Err(error) = context.queue.push(now.lane, &delivery.message, Some(delay)).await {
         tracing::debug!(%error, "the sweeper will push it");
     }

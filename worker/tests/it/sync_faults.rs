@@ -256,6 +256,39 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
     worker.stop().await;
 }
 
+/// Redis is told of nothing but the old wait, since the job's worker still holds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_right_after_a_bulk_try_has_failed_does_not_wait_as_long_as_nobody_would_mind() {
+    let system = System::start().await;
+    let worker = system.worker();
+    let open_id = system.account(3).await;
+    let connected = system.connect(&open_id).await;
+    assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
+    // As a client who comes when the failure has just been written.
+    system
+        .sql(
+            "CREATE FUNCTION somebody_asks() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN NEW.lane := 'sync'; NEW.run_at := now(); NEW.attempts := 0; RETURN NEW; END $$; \
+             CREATE TRIGGER somebody_asks BEFORE UPDATE ON jobs FOR EACH ROW \
+             WHEN (NEW.state = 'retrying' AND OLD.state = 'running') EXECUTE FUNCTION somebody_asks()",
+        )
+        .await;
+    let id = JobId::new();
+    let (project, creator) = (system.project, connected.creator);
+    system
+        .sql(&format!(
+            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts) \
+             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
+        ))
+        .await;
+    system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "times": 1 })).await;
+    system.push(Lane::Bulk, "sync", id).await;
+    // The wait after seven tries of a bulk job is one of up to 27 minutes.
+    assert_eq!(system.last_word(id).await, Final::Done);
+    assert_eq!(system.job(id).await.lane, Lane::Sync);
+    worker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_restarts_costs_a_job_time_and_no_attempt() {
     let system = System::start().await;
