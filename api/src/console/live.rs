@@ -204,7 +204,10 @@ impl Live {
 
 /// What a worker tells.
 fn telling(progress: Progress, known: Option<u64>, numbers: Numbers) -> Said {
-    let Progress { step, waits, pages, items, of } = progress;
+    let Progress { step, waits, until, pages, items, of } = progress;
+    // One that is over says nothing any more.
+    let until =
+        until.and_then(|at| DateTime::from_timestamp(at, 0)).filter(|at| waits && *at > Utc::now()).map(written);
     let of = of.or(known).filter(|of| *of >= items);
     let number = |number: u64| numbers.exact(i64::try_from(number).unwrap_or(i64::MAX));
     let count = match of {
@@ -217,6 +220,7 @@ fn telling(progress: Progress, known: Option<u64>, numbers: Numbers) -> Said {
         _ => format!("{} pages, {count} videos.", number(pages.into())),
     };
     let (short, words) = match (step, waits) {
+        (_, true) if until.is_some() => ("Waiting for quota", format!("Waiting for quota until {{until}}. {read}")),
         (_, true) => ("Waiting for quota", format!("Waiting for a turn at the quota. {read}")),
         (Step::Starting, _) => ("Starting", "Reading the profile.".to_owned()),
         (Step::Reading, _) if read.is_empty() => ("Reading videos", "Reading the videos.".to_owned()),
@@ -225,7 +229,13 @@ fn telling(progress: Progress, known: Option<u64>, numbers: Numbers) -> Said {
     };
     let is_counted = !read.is_empty();
     let said = Said::new("progress", short, words.trim_end());
-    Said { read: is_counted.then_some(items), count: is_counted.then_some(count).filter(|_| of.is_some()), of, ..said }
+    Said {
+        until,
+        read: is_counted.then_some(items),
+        count: is_counted.then_some(count).filter(|_| of.is_some()),
+        of,
+        ..said
+    }
 }
 
 /// What an open job's row tells.
@@ -278,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_a_worker_tells_is_said_in_plain_words() {
-        let progress = |step, pages, items, of| Progress { step, pages, items, of, waits: false };
+        let progress = |step, pages, items, of| Progress { step, pages, items, of, ..Progress::default() };
         let telling = |progress, known| telling(progress, known, Numbers::accepted("de"));
         let words = |progress| telling(progress, Some(50)).words;
         assert_eq!(words(progress(Step::Starting, 0, 0, None)), "Reading the profile.");
@@ -296,6 +306,12 @@ mod tests {
         assert_eq!(waiting.words, "Waiting for a turn at the quota. 2 pages, 40 videos.");
         let waiting = telling(Progress { waits: true, ..Progress::default() }, None);
         assert_eq!(waiting.words, "Waiting for a turn at the quota.");
+        let at = Utc::now().timestamp() + 30;
+        let waiting = telling(Progress { waits: true, until: Some(at), ..progress(Step::Reading, 2, 40, None) }, None);
+        assert_eq!(waiting.words, "Waiting for quota until {until}. 2 pages, 40 videos.");
+        assert_eq!(waiting.until, DateTime::from_timestamp(at, 0).map(written));
+        let over = telling(Progress { waits: true, until: Some(at - 60), ..Progress::default() }, None);
+        assert_eq!((over.words.as_str(), over.until), ("Waiting for a turn at the quota.", None));
         let text = waiting.text();
         assert!(text.starts_with("event: progress\ndata: {\"words\":\"Waiting") && text.ends_with("}\n\n"), "{text}");
         assert_eq!(text.trim_end().lines().count(), 2, "{text}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backstop::Backstop;
@@ -62,6 +62,15 @@ pub(super) enum Command {
     Unused(Permit),
 }
 
+/// When the next permits may come, as the log said at the last turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NextTurns {
+    /// The next interactive one, no sooner.
+    pub(super) interactive: Instant,
+    /// The one for the last of this process's bulk callers, no sooner.
+    pub(super) bulk: Instant,
+}
+
 /// Why a turn failed. Told to the log alone: callers learn that the budget can't be read.
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
@@ -82,6 +91,7 @@ pub(super) struct Coordinator {
     usage: Arc<dyn UsageLog>,
     backstop: Backstop,
     commands: mpsc::UnboundedReceiver<Command>,
+    next_turns: watch::Sender<Option<NextTurns>>,
     interactive: Turns<Waiter>,
     bulk: Turns<Waiter>,
     settled: Vec<PermitNumber>,
@@ -107,6 +117,7 @@ impl Coordinator {
         log: SlidingLog,
         usage: Arc<dyn UsageLog>,
         commands: mpsc::UnboundedReceiver<Command>,
+        next_turns: watch::Sender<Option<NextTurns>>,
     ) -> Self {
         gauge!("metriqlab_budget_quota", "endpoint" => endpoint).set(log.limits().quota);
         for rare in ["metriqlab_budget_unused_total", "metriqlab_budget_closed_total", "metriqlab_budget_lost_total"] {
@@ -120,6 +131,7 @@ impl Coordinator {
             log,
             usage,
             commands,
+            next_turns,
             interactive: Turns::default(),
             bulk: Turns::default(),
             settled: Vec::new(),
@@ -222,6 +234,7 @@ impl Coordinator {
                 self.next_number += u64::from(granted.interactive) + u64::from(granted.bulk);
                 let denied = self.hand_out(asked_at, granted);
                 self.refuse_who_would_be_late(granted);
+                self.tell_when(granted);
                 self.wake = self.next_wake(granted, denied);
             }
             Err(error) => {
@@ -323,6 +336,15 @@ impl Coordinator {
         let limits = self.log.limits();
         refuse(&mut self.interactive, now, |_| granted.interactive_wait);
         refuse(&mut self.bulk, now, |ahead| granted.bulk_wait + limits.window * ahead / granted.ceiling.max(1));
+    }
+
+    fn tell_when(&self, granted: Granted) {
+        let now = Instant::now();
+        let behind = u32::try_from(self.bulk.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.next_turns.send_replace(Some(NextTurns {
+            interactive: now + granted.interactive_wait,
+            bulk: now + granted.bulk_wait + self.log.limits().window.saturating_mul(behind) / granted.ceiling.max(1),
+        }));
     }
 
     fn next_wake(&self, granted: Granted, denied: Option<Duration>) -> Option<Instant> {

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use breaker::Breaker;
 use connection::Connection;
-use coordinator::{Command, Coordinator, Waiter, WaiterId};
+use coordinator::{Command, Coordinator, NextTurns, Waiter, WaiterId};
 use log::{Limits, SlidingLog};
 use permit::Leaving;
 
@@ -138,6 +138,13 @@ pub trait UsageLog: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Duration>, UsageLogError>>;
 }
 
+/// Where the callers of one endpoint go, and what they are told of the wait.
+#[derive(Clone)]
+struct Counter {
+    commands: mpsc::UnboundedSender<Command>,
+    next_turns: watch::Receiver<Option<NextTurns>>,
+}
+
 /// The budget of one app of a platform, by endpoint. One per process and app; cheap to share by reference or `Arc`.
 pub struct Budget {
     servers: RedisServers,
@@ -147,7 +154,7 @@ pub struct Budget {
     process: String,
     settings: BudgetSettings,
     usage: Arc<dyn UsageLog>,
-    coordinators: Mutex<HashMap<&'static str, mpsc::UnboundedSender<Command>>>,
+    coordinators: Mutex<HashMap<&'static str, Counter>>,
     breakers: Mutex<HashMap<&'static str, Arc<Breaker>>>,
 }
 
@@ -211,7 +218,7 @@ impl Budget {
     ) -> Result<Permit, BudgetError> {
         let began = Instant::now();
         let class = if *interactive.borrow_and_update() { Class::Interactive } else { Class::Bulk };
-        let commands = self.coordinator(endpoint);
+        let commands = self.counter(endpoint).commands;
         let (answer, answered) = oneshot::channel();
         let id = WaiterId::new();
         let waiter = Waiter { id, group, since: began, deadline, answer, commands: commands.clone() };
@@ -230,6 +237,16 @@ impl Budget {
         histogram!("metriqlab_budget_wait_seconds", "endpoint" => endpoint, "class" => class.as_str())
             .record(began.elapsed());
         offer.take().ok_or(BudgetError::Unavailable)
+    }
+
+    /// When a caller that waits for `endpoint` now may have its turn: an interactive one of those in front, a bulk one however
+    /// many of this process are before it. `None` before the log was asked.
+    pub fn next_turn(&self, endpoint: &'static str, class: Class) -> Option<Instant> {
+        let turns = *self.counter(endpoint).next_turns.borrow();
+        turns.map(|turns| match class {
+            Class::Interactive => turns.interactive,
+            Class::Bulk => turns.bulk,
+        })
     }
 
     /// A 429 came from `endpoint`, so some other program shares the app: nobody of the fleet gets a permit for
@@ -295,18 +312,21 @@ impl Budget {
         SlidingLog::new(self.connection(&base), &base, self.process.clone(), self.settings.limits())
     }
 
-    fn coordinator(&self, endpoint: &'static str) -> mpsc::UnboundedSender<Command> {
+    fn counter(&self, endpoint: &'static str) -> Counter {
         // The map is whole at every instant, so a panic elsewhere that held the lock did it no harm.
         let mut coordinators = self.coordinators.lock().unwrap_or_else(PoisonError::into_inner);
         match coordinators.get(endpoint) {
-            Some(commands) if !commands.is_closed() => commands.clone(),
+            Some(counter) if !counter.commands.is_closed() => counter.clone(),
             _ => {
                 let (commands, received) = mpsc::unbounded_channel();
+                let (told, next_turns) = watch::channel(None);
                 let usage = Arc::clone(&self.usage);
-                let coordinator = Coordinator::new(self.app.clone(), endpoint, self.log(endpoint), usage, received);
+                let coordinator =
+                    Coordinator::new(self.app.clone(), endpoint, self.log(endpoint), usage, received, told);
                 tokio::spawn(coordinator.run());
-                coordinators.insert(endpoint, commands.clone());
-                commands
+                let counter = Counter { commands, next_turns };
+                coordinators.insert(endpoint, counter.clone());
+                counter
             }
         }
     }

@@ -18,6 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -36,6 +37,8 @@ const ASKED_FOR: Duration = Duration::from_secs(6);
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// A wait for a turn that is over sooner is not worth a word.
 const NOT_WORTH_A_WORD: Duration = Duration::from_millis(250);
+/// How often it is looked up until when a wait may take.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a job is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +61,9 @@ pub struct Progress {
     /// Whether it only waits for its turn at the platform's quota just now.
     #[serde(default)]
     pub waits: bool,
+    /// Until when that may take, in whole seconds since 1970: an estimate, if there is one.
+    #[serde(default)]
+    pub until: Option<i64>,
     /// Pages that this start of the job has read.
     #[serde(default)]
     pub pages: u32,
@@ -158,8 +164,8 @@ impl Telling {
         }
     }
 
-    /// Awaits `turn`, and says so if that takes long.
-    pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
+    /// Awaits `turn`, and says so if that takes long, and `until` when it may.
+    pub async fn waiting<T>(&self, turn: impl Future<Output = T>, until: impl Fn() -> Option<Instant>) -> T {
         if self.0.is_none() {
             return turn.await;
         }
@@ -169,11 +175,25 @@ impl Telling {
             turn = &mut turn => return turn,
             () = tokio::time::sleep(NOT_WORTH_A_WORD) => {}
         }
-        self.update(|now| now.waits = true);
-        let turn = turn.await;
-        self.update(|now| now.waits = false);
+        let turn = loop {
+            let until = until().map(on_the_clock);
+            self.update(|now| (now.waits, now.until) = (true, until));
+            tokio::select! {
+                biased;
+                turn = &mut turn => break turn,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        };
+        self.update(|now| (now.waits, now.until) = (false, None));
         turn
     }
+}
+
+/// The first whole second at or after that instant, by this machine's clock.
+fn on_the_clock(at: Instant) -> i64 {
+    let left = at.saturating_duration_since(Instant::now());
+    let at = Utc::now() + TimeDelta::from_std(left).unwrap_or_default();
+    at.timestamp() + i64::from(at.timestamp_subsec_millis() > 0)
 }
 
 impl Running {
@@ -352,7 +372,14 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written_and_another_versions_harms_nobody() {
-        let now = Progress { step: Step::Reading, waits: true, pages: 3, items: 60, of: Some(842) };
+        let now = Progress {
+            step: Step::Reading,
+            waits: true,
+            until: Some(1_780_000_000),
+            pages: 3,
+            items: 60,
+            of: Some(842),
+        };
         let id = JobId::new();
         let mut running = HashMap::from([(id, Running { now, is_news: true, ..Running::default() })]);
         let lines = news(&mut running);
@@ -386,14 +413,17 @@ mod tests {
         let id = JobId::new();
         let telling = begin(&jobs, id);
         let waits = || lock(&jobs.running)[&id].now.waits;
-        telling.waiting(async { assert!(!waits()) }).await;
+        let until = || Some(Instant::now() + Duration::from_secs(30));
+        telling.waiting(async { assert!(!waits()) }, until).await;
         let long = async {
             while !waits() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            let told = lock(&jobs.running)[&id].now.until.expect("a time");
+            assert!((20..=40).contains(&(told - Utc::now().timestamp())), "{told}");
         };
-        tokio::time::timeout(Duration::from_secs(60), telling.waiting(long)).await.expect("it is told");
-        assert!(!waits());
+        tokio::time::timeout(Duration::from_secs(60), telling.waiting(long, until)).await.expect("it is told");
+        assert!(!waits() && lock(&jobs.running)[&id].now.until.is_none());
         drop(telling);
         assert!(lock(&jobs.running).is_empty());
     }

@@ -7,7 +7,7 @@ use shared::queue::{Progress, ProgressEar, ProgressVoice, Queue, Step};
 use crate::support::{SOON, fresh_queue, redis_url, until};
 
 fn reading(pages: u32) -> Progress {
-    Progress { step: Step::Reading, pages, items: u64::from(pages) * 20, of: Some(842), waits: false }
+    Progress { step: Step::Reading, pages, items: u64::from(pages) * 20, of: Some(842), ..Progress::default() }
 }
 
 #[tokio::test]

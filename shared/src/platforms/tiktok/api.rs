@@ -124,7 +124,8 @@ impl TikTok {
             let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);
             // Boxed: it is large.
             let turn = Box::pin(caller.waiting.during(turn));
-            let (permit, is_at_work) = caller.telling.waiting(turn).await;
+            let until = || self.budget.next_turn(endpoint.as_str(), class);
+            let (permit, is_at_work) = caller.telling.waiting(turn, until).await;
             let permit = permit.map_err(no_permit)?;
             if is_at_work.is_err() {
                 // A worker that dies of this call would count for nothing. Redis is away just now, so the permit is worth
