@@ -10,7 +10,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
@@ -151,17 +151,31 @@ async fn a_write_that_is_dropped_on_its_way_leaves_nothing_behind() {
     let connected = database.connect(project, "a").await;
     let fence = database.start(connected.sync.expect("a first sync")).await.fence();
     let small = Database::open(&database.url, 1);
+    // Its one connection is there before the lock is.
+    small.ping().await.expect("a connection");
     let mut client = database.client().await;
     let lock = client.transaction().await.expect("a transaction");
     lock.execute("SELECT 1 FROM jobs FOR UPDATE", &[]).await.expect("locked");
-    let written =
-        tokio::time::timeout(Duration::from_millis(200), small.save_videos(fence, &videos(3), None, &start())).await;
-    assert!(written.is_err(), "it waits for the lock");
+    let (three, at) = (videos(3), start());
+    tokio::select! {
+        written = small.save_videos(fence, &three, None, &at) => panic!("it does not wait for the lock: {written:?}"),
+        () = somebody_waits_for_a_lock(&database) => {}
+    }
     lock.rollback().await.expect("unlocked");
     // The pool's only connection was in a transaction; the next caller must not find it there.
     assert_eq!(small.save_videos(fence, &videos(1), None, &start()).await.expect("written"), 1);
     drop(small);
     assert_eq!(database.count("SELECT count(*) FROM videos").await, 1);
+}
+
+async fn somebody_waits_for_a_lock(database: &Database) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let asked = Instant::now();
+    while database.count(waiting).await == 0 {
+        assert!(asked.elapsed() < Duration::from_secs(60), "nobody waits");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

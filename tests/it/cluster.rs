@@ -5,17 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::redis_servers::{Cluster, PASSWORD};
-use crate::support::{System, within};
+use crate::support::{System, eventually, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_sync_read_bulk_disconnect_on_a_cluster_of_three_masters() {
-    let cluster = Cluster::start().await;
+    // A machine that stands still for some seconds is no reason for its nodes to give each other up.
+    let cluster = Cluster::start_with(Duration::from_secs(10)).await;
     let prefix = cluster.spread_prefix().await;
     let system =
         System::builder().on_redis(&cluster.url()).set("METRIQLAB_REDIS_PREFIX", &prefix).workers(2).start().await;
     let client = &system.client;
-    let ready = client.get("/readyz").await;
-    assert_eq!(ready.body, json!({"status": "ok"}));
+    eventually("Postgres and the cluster are in reach", async || {
+        (client.get("/readyz").await.body == json!({"status": "ok"})).then_some(())
+    })
+    .await;
     let open_id = system.sandbox.user(25).await;
     let id = system.connect(&open_id).await;
     client.sync(&id).await;

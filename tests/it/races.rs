@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::support::{System, eventually, within};
 
+/// A revocation waits twice as long after each try: after five that failed up to a minute.
+const REVOKED_WITHIN: Duration = Duration::from_secs(150);
+
 fn latency(ms: u64) -> serde_json::Value {
     json!({"latency": {"profile": "between", "min_ms": ms, "max_ms": ms}})
 }
@@ -26,7 +29,8 @@ async fn a_disconnect_stops_a_sync_under_way_and_its_caller_gets_404() {
     let open_id = system.sandbox.user(200).await;
     let id = system.connect(&open_id).await;
     system.settled().await;
-    system.sandbox.settings(latency(200)).await;
+    // Six seconds for its pages; the profile and the first of them within the five that a try has for both.
+    system.sandbox.settings(latency(700)).await;
     let before = system.sandbox.calls("/v2/video/list/", &open_id).await;
     let (client, path) = (system.client.clone(), format!("/api/v1/creators/{id}/sync"));
     let waiting = tokio::spawn(async move { client.post(&path).await });
@@ -66,7 +70,7 @@ async fn a_creator_is_gone_at_once_and_a_second_disconnect_joins_the_first() {
     let seen = system.client.get(&format!("/api/v1/jobs/{}", job.as_str().unwrap())).await;
     assert_eq!(seen.data(200)["kind"], "revoke");
     system.sandbox.clear_faults().await;
-    within(Duration::from_secs(60), "the disconnect is done", async || {
+    within(REVOKED_WITHIN, "the disconnect is done", async || {
         let seen = system.client.get(&format!("/api/v1/jobs/{}", job.as_str().unwrap())).await;
         (seen.data(200)["status"] == "done").then_some(())
     })
@@ -103,11 +107,11 @@ async fn a_revocation_on_its_way_is_awaited_by_a_new_connection() {
     let open_id = system.sandbox.user(3).await;
     let old = system.connect(&open_id).await;
     system.settled().await;
-    system.sandbox.fault(json!({"endpoint": "revoke", "kind": "slow", "delay_ms": 2000, "times": 1})).await;
+    system.sandbox.fault(json!({"endpoint": "revoke", "kind": "slow", "delay_ms": 6000, "times": 1})).await;
     let (client, path) = (system.client.clone(), format!("/api/v1/creators/{old}"));
     let leaving = tokio::spawn(async move { client.delete(&path).await });
+    let sql = system.sql().await;
     eventually("the revocation is on its way", async || {
-        let sql = system.sql().await;
         let leased = "SELECT count(*) FROM credentials WHERE lease_expires_at > now()";
         (sql.query_one(leased, &[]).await.unwrap().get::<_, i64>(0) == 1).then_some(())
     })
@@ -247,7 +251,7 @@ async fn a_disconnect_survives_everything_until_it_is_done() {
     system.apis[0].kill().await;
     system.sandbox.clear_faults().await;
     system.add_worker();
-    within(Duration::from_secs(60), "TikTok is told and the data is gone", async || {
+    within(REVOKED_WITHIN, "TikTok is told and the data is gone", async || {
         let sql = system.sql().await;
         let rows: i64 = sql.query_one("SELECT count(*) FROM creators", &[]).await.unwrap().get(0);
         (rows == 0).then_some(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use shared::budget::BudgetError;
+use shared::budget::{BudgetError, BudgetSettings};
 use shared::ids::ProjectId;
 use shared::turns::Group;
 use tokio::sync::watch;
@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::helpers::{
-    Notes, PROFILE, VIDEOS, budget_at, fleet, fresh_prefix, interactive, permit, redis_url, settings, take_all,
+    Notes, PROFILE, VIDEOS, at_once, budget_at, fleet, fresh_prefix, interactive, permit, redis_url, settings,
+    take_all, told,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,19 +28,19 @@ async fn who_would_be_late_is_told_at_once_when_to_come_back() {
         permit.settle().await;
     }
     let asked = Instant::now();
-    let refused = permit(&fleet[1], true, Duration::from_secs(30)).await.expect_err("all is used");
+    let refused = told(&fleet[1], VIDEOS, Duration::from_secs(30)).await.expect_err("all is used");
     assert!(asked.elapsed() < NOISE);
     let BudgetError::NotBefore(wait) = refused else { panic!("{refused}") };
-    assert!((59..=62).contains(&wait.as_secs()), "{wait:?}");
+    assert!((30..=62).contains(&wait.as_secs()), "{wait:?}");
 }
 
 #[tokio::test]
 async fn what_is_given_back_is_free_at_once_for_everybody() {
     let fleet = fleet(2, settings(1, MINUTE));
-    let mut held = permit(&fleet[0], true, Duration::ZERO).await.expect("it is free");
+    let mut held = at_once(&fleet[0]).await.expect("it is free");
     for number in 1..20 {
         let other = &fleet[number % 2];
-        assert!(permit(other, true, Duration::ZERO).await.is_err(), "it is held");
+        assert!(at_once(other).await.is_err(), "it is held");
         let given = Instant::now();
         held.give_back().await;
         held = loop {
@@ -56,7 +57,7 @@ async fn what_is_given_back_is_free_at_once_for_everybody() {
 #[tokio::test]
 async fn what_is_given_back_goes_to_who_waits() {
     let budget = Arc::clone(&fleet(1, settings(1, MINUTE))[0]);
-    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let held = at_once(&budget).await.expect("it is free");
     let waiting = tokio::spawn({
         let budget = Arc::clone(&budget);
         async move { budget.permit(VIDEOS, None, interactive(true), None).await }
@@ -75,7 +76,7 @@ async fn what_is_given_back_goes_to_who_waits() {
 async fn a_permit_is_fresh_for_a_second() {
     let budget = Arc::clone(&fleet(1, settings(1, MINUTE))[0]);
     let asked = Instant::now();
-    let permit = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let permit = at_once(&budget).await.expect("it is free");
     let had = Instant::now();
     // The clock is read before the permit is asked, or after it, so that it does not matter how long this test stands still.
     assert!(permit.fresh() || asked.elapsed() >= Duration::from_secs(1));
@@ -132,14 +133,20 @@ async fn callers_that_are_dropped_lose_nothing() {
         held.extend(permit(&fleet[0], true, Duration::ZERO).await.ok());
         assert!(began.elapsed() < Duration::from_secs(20), "only {} of 6: some were lost", held.len());
     }
-    assert!(permit(&fleet[0], true, Duration::ZERO).await.is_err(), "and none was made up");
+    assert!(at_once(&fleet[0]).await.is_err(), "and none was made up");
+}
+
+/// One request in a `window`. A permit that is neither settled nor given back is held for more than a minute, so that
+/// it does not free itself while callers still come.
+fn held_for_long(window: Duration) -> BudgetSettings {
+    BudgetSettings { request_timeout: MINUTE, ..settings(1, window) }
 }
 
 #[tokio::test]
 async fn a_caller_that_becomes_interactive_moves_to_the_front() {
-    let budget = Arc::clone(&fleet(1, settings(1, Duration::from_millis(400)))[0]);
+    let budget = Arc::clone(&fleet(1, held_for_long(Duration::from_millis(400)))[0]);
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let held = at_once(&budget).await.expect("it is free");
     let mut switches = Vec::new();
     let mut tasks = JoinSet::new();
     for number in 0..3 {
@@ -162,10 +169,10 @@ async fn a_caller_that_becomes_interactive_moves_to_the_front() {
 
 #[tokio::test]
 async fn the_groups_take_turns_and_a_large_one_does_not_hold_up_a_small_one() {
-    let budget = Arc::clone(&fleet(1, settings(1, Duration::from_millis(200)))[0]);
+    let budget = Arc::clone(&fleet(1, held_for_long(Duration::from_millis(200)))[0]);
     let (large, small) = (Group::from(ProjectId::new()), Group::from(ProjectId::new()));
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let held = permit(&budget, true, Duration::ZERO).await.expect("it is free");
+    let held = at_once(&budget).await.expect("it is free");
     let mut tasks = JoinSet::new();
     let callers = [("large", &large, 6), ("small", &small, 2)];
     for (name, group) in callers.into_iter().flat_map(|(name, group, number)| vec![(name, group); number]) {
@@ -186,13 +193,15 @@ async fn the_groups_take_turns_and_a_large_one_does_not_hold_up_a_small_one() {
 
 #[tokio::test]
 async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
+    /// Longer than this machine stands still: until all are asked, it must not be over.
+    const PAUSE: Duration = Duration::from_secs(7);
     let fleet = fleet(2, settings(100, Duration::from_secs(1)));
-    permit(&fleet[1], true, Duration::ZERO).await.expect("it is open").settle().await;
+    at_once(&fleet[1]).await.expect("it is open").settle().await;
     let closed = Instant::now();
-    fleet[0].close(VIDEOS, Some(Duration::from_millis(700))).await;
-    let refused = permit(&fleet[1], true, Duration::from_millis(10)).await.expect_err("it is closed");
-    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait <= Duration::from_millis(700)), "{refused}");
-    let other = fleet[1].permit(PROFILE, None, interactive(true), Some(Duration::ZERO)).await;
+    fleet[0].close(VIDEOS, Some(PAUSE)).await;
+    let refused = at_once(&fleet[1]).await.expect_err("it is closed");
+    assert!(matches!(refused, BudgetError::NotBefore(wait) if wait <= PAUSE), "{refused}");
+    let other = told(&fleet[1], PROFILE, Duration::ZERO).await;
     other.expect("the other endpoint is open").settle().await;
     let (one, two) = tokio::join!(
         fleet[0].permit(VIDEOS, None, interactive(true), None),
@@ -201,7 +210,7 @@ async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
     let took = closed.elapsed();
     one.expect("open again").settle().await;
     two.expect("open again").settle().await;
-    assert!(took >= Duration::from_millis(690) && took < NOISE, "{took:?}");
+    assert!(took >= PAUSE - Duration::from_millis(10) && took < PAUSE + NOISE, "{took:?}");
 }
 
 #[tokio::test]
@@ -220,13 +229,15 @@ async fn use_is_noted_before_the_call_and_once_a_second_at_most() {
     let budget = budget_at(&redis_url(), &fresh_prefix(), settings(1_000, Duration::from_secs(1)), &notes);
     let began = Instant::now();
     let mut granted = 0_u32;
-    while began.elapsed() < Duration::from_millis(2_500) {
-        permit(&budget, true, Duration::from_secs(1)).await.expect("there are many").settle().await;
+    while notes.count(VIDEOS) < 3 {
+        at_once(&budget).await.expect("there are many").settle().await;
         assert!(notes.count(VIDEOS) >= 1);
         granted += 1;
+        assert!(began.elapsed() < MINUTE, "it is not noted again");
         sleep(Duration::from_millis(5)).await;
     }
-    assert!(granted > 50);
-    assert!((2..=3).contains(&notes.count(VIDEOS)), "noted {} times", notes.count(VIDEOS));
+    let (took, noted) = (began.elapsed(), notes.count(VIDEOS));
+    assert!(u64::from(noted) <= took.as_secs() + 1, "noted {noted} times in {took:?}");
+    assert!(granted > noted, "{granted} permits, noted {noted} times");
     assert_eq!(notes.count(PROFILE), 0);
 }

@@ -7,7 +7,8 @@ use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, WorkerPool, 
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, keys, message, quick, raw, redis_url, until, worker,
+    OwnRedis, SOON, Seen, answer, fresh_prefix, fresh_queue, keys, message, push, push_all, quick, raw, redis_url,
+    until, until_alone, worker,
 };
 
 const DONE: Outcome = Outcome::Final(Final::Done);
@@ -27,9 +28,9 @@ fn waiting_worker(queue: &Queue, settings: WorkerSettings, turns: &Arc<Semaphore
 }
 
 /// How many jobs of this worker are marked: what a dead one has left there does not count.
-async fn marks(prefix: &str, pool: &WorkerPool) -> usize {
+async fn marks(url: &str, prefix: &str, pool: &WorkerPool) -> usize {
     let key = format!("{{{prefix}:bulk}}:v1:waiting");
-    let marks: Vec<String> = redis::cmd("SMEMBERS").arg(key).query_async(&mut raw(&redis_url()).await).await.unwrap();
+    let marks: Vec<String> = redis::cmd("SMEMBERS").arg(key).query_async(&mut raw(url).await).await.unwrap();
     marks.iter().filter(|claim| claim.starts_with(pool.name())).count()
 }
 
@@ -42,23 +43,24 @@ fn slots(count: usize) -> WorkerSettings {
 async fn three_deaths_make_no_suspect_of_a_job_that_only_waited() {
     let (queue, prefix) = fresh_queue();
     let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Bulk, &jobs).await.unwrap();
+    push_all(&queue, Lane::Bulk, &jobs).await;
     let no_turns = Arc::new(Semaphore::new(0));
     for _ in 0..3 {
         let pool = waiting_worker(&queue, slots(20), &no_turns, &Seen::default());
-        until("all wait", async || marks(&prefix, &pool).await == 20).await;
+        until("all wait", async || marks(&redis_url(), &prefix, &pool).await == 20).await;
         drop(pool);
     }
     // All at once: of suspects it would run one after the other.
     let (seen, turns) = (Seen::default(), Arc::new(Semaphore::new(20)));
     let pool = waiting_worker(&queue, slots(20), &turns, &seen);
     until("all are at work", async || seen.len() == 20).await;
-    assert_eq!(queue.depth(Lane::Bulk).await.unwrap().suspects, 0);
-    assert_eq!(marks(&prefix, &pool).await, 0);
+    assert_eq!(answer(async || queue.depth(Lane::Bulk).await).await.suspects, 0);
+    assert_eq!(marks(&redis_url(), &prefix, &pool).await, 0);
     drop(pool);
     let ended = Seen::default();
     let pool = worker(&queue, slots(20), &ended, DONE);
     until("all end", async || ended.len() == 20).await;
+    until_alone(&queue).await;
     pool.stop(SOON).await;
     assert!(keys(&redis_url(), &prefix).await.iter().all(|key| key.ends_with(":epoch")));
 }
@@ -67,21 +69,21 @@ async fn three_deaths_make_no_suspect_of_a_job_that_only_waited() {
 async fn a_job_whose_turn_has_come_is_held_to_account_for_its_worker() {
     let (queue, prefix) = fresh_queue();
     let jobs: Vec<Message> = (0..4).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Bulk, &jobs).await.unwrap();
+    push_all(&queue, Lane::Bulk, &jobs).await;
     for death in 1..=2 {
         let (seen, turns) = (Seen::default(), Arc::new(Semaphore::new(0)));
         let pool = waiting_worker(&queue, slots(4), &turns, &seen);
-        until("all wait", async || marks(&prefix, &pool).await == 4).await;
+        until("all wait", async || marks(&redis_url(), &prefix, &pool).await == 4).await;
         turns.add_permits(4);
         until("all are at work", async || seen.len() == 4).await;
-        assert_eq!(marks(&prefix, &pool).await, 0, "unmarked before the turn is used");
+        assert_eq!(marks(&redis_url(), &prefix, &pool).await, 0, "unmarked before the turn is used");
         drop(pool);
         if death == 2 {
             let (none, looker) = (Arc::new(Semaphore::new(0)), Seen::default());
             let pool = waiting_worker(&queue, slots(4), &none, &looker);
             until("one runs and three are suspects", async || {
-                let depth = queue.depth(Lane::Bulk).await.unwrap();
-                (depth.ready, depth.suspects, depth.running) == (3, 3, 1)
+                let depth = queue.depth(Lane::Bulk).await;
+                depth.is_ok_and(|depth| (depth.ready, depth.suspects, depth.running) == (3, 3, 1))
             })
             .await;
             pool.stop(Duration::ZERO).await;
@@ -93,7 +95,7 @@ async fn a_job_whose_turn_has_come_is_held_to_account_for_its_worker() {
 async fn a_mark_says_nothing_of_another_claim_and_none_can_be_set_for_a_claim_that_is_lost() {
     let (queue, prefix) = fresh_queue();
     let job = message("noop");
-    queue.push(Lane::Bulk, &job, None).await.unwrap();
+    push(&queue, Lane::Bulk, &job).await;
     let mut connection = raw(&redis_url()).await;
     let key = |name: &str| format!("{{{prefix}:bulk}}:v1:{name}");
     for death in 1..=2_u32 {
@@ -121,6 +123,7 @@ async fn a_mark_says_nothing_of_another_claim_and_none_can_be_set_for_a_claim_th
     let ended = Seen::default();
     let pool = worker(&queue, quick(), &ended, DONE);
     until("it ends", async || ended.len() == 1).await;
+    until_alone(&queue).await;
     pool.stop(SOON).await;
     assert!(keys(&redis_url(), &prefix).await.iter().all(|key| key.ends_with(":epoch")), "stale marks go, too");
 }
@@ -132,7 +135,8 @@ fn worker_at_work(queue: &Queue, seen: &Seen) -> WorkerPool {
 #[tokio::test]
 async fn a_turn_that_redis_can_not_be_told_of_is_not_to_be_used() {
     let redis = OwnRedis::start().await;
-    let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
+    let prefix = fresh_prefix();
+    let queue = Queue::connect(&redis.url(), &prefix).unwrap();
     let (told, turns) = (Seen::default(), Arc::new(Semaphore::new(0)));
     let pool = WorkerPool::start(&queue, quick(), {
         let (told, turns) = (told.clone(), turns.clone());
@@ -147,10 +151,8 @@ async fn a_turn_that_redis_can_not_be_told_of_is_not_to_be_used() {
             }
         }
     });
-    queue.push(Lane::Bulk, &message("noop"), None).await.unwrap();
-    until("it runs", async || pool.running() == 1).await;
-    // Longer than a wait that nobody is told of.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    push(&queue, Lane::Bulk, &message("noop")).await;
+    until("it waits, and Redis is told so", async || marks(&redis.url(), &prefix, &pool).await == 1).await;
     redis.signal("STOP");
     turns.add_permits(1);
     until("the job is told, though Redis says nothing", async || told.len() == 1).await;
@@ -165,7 +167,7 @@ async fn what_a_dead_worker_held_is_taken_over_by_successors_that_do_not_live_lo
     let (queue, _) = fresh_queue();
     let settings = WorkerSettings { dead_after: Duration::from_secs(4), ..quick() };
     let job = message("noop");
-    queue.push(Lane::Bulk, &job, None).await.unwrap();
+    push(&queue, Lane::Bulk, &job).await;
     let seen = Seen::default();
     let pool = WorkerPool::start(&queue, settings, {
         let seen = seen.clone();

@@ -8,7 +8,7 @@ use shared::ids::JobId;
 use shared::queue::{Final, Lane, Message, Outcome};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::support::{SOON, Seen, fresh_queue, message, quick, until, worker};
+use crate::support::{SOON, Seen, answer, fresh_queue, message, push, push_in, quick, until, worker};
 
 const HOUR: u64 = 3600;
 
@@ -26,16 +26,16 @@ async fn a_process_whose_clock_is_hours_off_queues_as_any_other() {
     let clocks = [now - 5 * HOUR, now, now + 5 * HOUR];
     let (at_once, later) = (clocks.map(made_at), clocks.map(made_at));
     for job in &later {
-        queue.push(Lane::Sync, job, Some(Duration::from_secs(HOUR))).await.unwrap();
+        push_in(&queue, Lane::Sync, job, Duration::from_secs(HOUR)).await;
     }
     for job in &at_once {
-        queue.push(Lane::Sync, job, None).await.unwrap();
+        push(&queue, Lane::Sync, job).await;
     }
     let pool = worker(&queue, quick(), &seen, Outcome::Final(Final::Done));
     until("what is due has run", async || seen.len() == 3).await;
     let ids: Vec<JobId> = at_once.iter().map(|job| job.id).collect();
     assert_eq!(seen.ids(), ids, "in the order in which they came");
-    let depth = queue.depth(Lane::Sync).await.unwrap();
+    let depth = answer(async || queue.depth(Lane::Sync).await).await;
     assert_eq!((depth.ready, depth.delayed), (0, 3), "an hour is Redis's hour");
     pool.stop(SOON).await;
 }

@@ -63,6 +63,6 @@ async fn a_message_with_fields_of_a_later_version_runs_and_signals_of_one_harm_n
     add.exec_async(&mut connection).await.unwrap();
     publish(&mut connection, &prefix, "wake", "sync").await;
     assert_eq!(watching.wait(Instant::now() + SOON).await, Some(Final::Done));
-    until("nothing is left", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
+    until("nothing is left", async || queue.depth(Lane::Sync).await.is_ok_and(|depth| depth.running == 0)).await;
     pool.stop(SOON).await;
 }

@@ -9,7 +9,8 @@ use shared::turns::Group;
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, keys, message, quick, raw, redis_url, stuck_worker, until, worker,
+    OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, keys, message, push_all, quick, raw, redis_url, stuck_worker,
+    until, until_all, until_alone, worker,
 };
 
 const DONE: Outcome = Outcome::Final(Final::Done);
@@ -35,7 +36,7 @@ fn places(seen: &Seen, jobs: &[Message]) -> Vec<usize> {
 #[tokio::test]
 async fn a_group_of_ten_thousand_adds_a_round_to_the_wait_of_ten_small_ones() {
     let (queue, prefix) = fresh_queue();
-    queue.push_many(Lane::Bulk, &of(&group(), 10_000)).await.unwrap();
+    push_all(&queue, Lane::Bulk, &of(&group(), 10_000)).await;
     let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(100)));
     let (noted, opened) = (seen.clone(), gate.clone());
     let pool = WorkerPool::start(&queue, one_at_a_time(), move |delivery: Delivery| {
@@ -47,15 +48,15 @@ async fn a_group_of_ten_thousand_adds_a_round_to_the_wait_of_ten_small_ones() {
         }
     });
     until("the large one is under way, and the next of its jobs waits in the slot", async || {
-        seen.len() == 100 && queue.depth(Lane::Bulk).await.unwrap().running == 1
+        seen.len() == 100 && queue.depth(Lane::Bulk).await.is_ok_and(|depth| depth.running == 1)
     })
     .await;
     let small: Vec<Vec<Message>> = (0..10).map(|_| of(&group(), 10)).collect();
     for jobs in &small {
-        queue.push_many(Lane::Bulk, jobs).await.unwrap();
+        push_all(&queue, Lane::Bulk, jobs).await;
     }
     gate.add_permits(20_000);
-    until("all have run", async || seen.len() == 10_100).await;
+    until_all(&seen, 10_100).await;
     for jobs in &small {
         for (round, place) in places(&seen, jobs).into_iter().enumerate() {
             // A hundred had run, one was in the slot, and a round is a job of each of the eleven.
@@ -72,8 +73,8 @@ async fn turns_are_by_requests_spent_not_by_jobs() {
     let (queue, _) = fresh_queue();
     let (dear, cheap) = (group(), group());
     let (dear_jobs, cheap_jobs) = (of(&dear, 100), of(&cheap, 400));
-    queue.push_many(Lane::Bulk, &dear_jobs).await.unwrap();
-    queue.push_many(Lane::Bulk, &cheap_jobs).await.unwrap();
+    push_all(&queue, Lane::Bulk, &dear_jobs).await;
+    push_all(&queue, Lane::Bulk, &cheap_jobs).await;
     let spent: Arc<Mutex<Vec<(bool, u32)>>> = Arc::default();
     let noted = spent.clone();
     let pool = WorkerPool::start(&queue, one_at_a_time(), move |delivery: Delivery| {
@@ -106,7 +107,7 @@ async fn a_stop_and_a_crash_keep_each_groups_order_and_the_turns() {
     let (queue, prefix) = fresh_queue();
     let groups: Vec<Vec<Message>> = (0..3).map(|_| of(&group(), 6)).collect();
     for jobs in &groups {
-        queue.push_many(Lane::Sync, jobs).await.unwrap();
+        push_all(&queue, Lane::Sync, jobs).await;
     }
     let held = Seen::default();
     let pool = stuck_worker(&queue, quick(), &held);
@@ -119,6 +120,7 @@ async fn a_stop_and_a_crash_keep_each_groups_order_and_the_turns() {
     let seen = Seen::default();
     let pool = worker(&queue, one_at_a_time(), &seen, DONE);
     until("all have run", async || seen.len() == 18).await;
+    until_alone(&queue).await;
     pool.stop(SOON).await;
     for jobs in &groups {
         // What was free ran first; what the dead one held came back before the rest of its group.
@@ -134,15 +136,16 @@ async fn after_a_flush_the_turns_begin_anew() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let (large, small) = (group(), group());
-    queue.push_many(Lane::Bulk, &of(&large, 500)).await.unwrap();
+    push_all(&queue, Lane::Bulk, &of(&large, 500)).await;
     let held = Seen::default();
     let pool = stuck_worker(&queue, quick(), &held);
     until("six run", async || held.len() == 6).await;
     let () = redis::cmd("FLUSHALL").query_async(&mut raw(&redis.url()).await).await.unwrap();
-    until("they are registered anew", async || queue.depth(Lane::Bulk).await.unwrap().running == 6).await;
+    until("they are registered anew", async || queue.depth(Lane::Bulk).await.is_ok_and(|depth| depth.running == 6))
+        .await;
     let (large, small) = (of(&large, 20), of(&small, 5));
-    queue.push_many(Lane::Bulk, &large).await.unwrap();
-    queue.push_many(Lane::Bulk, &small).await.unwrap();
+    push_all(&queue, Lane::Bulk, &large).await;
+    push_all(&queue, Lane::Bulk, &small).await;
     let seen = Seen::default();
     let other = worker(&queue, one_at_a_time(), &seen, DONE);
     until("the others run", async || seen.len() == 25).await;

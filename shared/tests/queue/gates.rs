@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::queue::{Final, Gates, Lane, Message, Outcome, Passage, WorkerPool};
 
-use crate::support::{SOON, Seen, fresh_queue, message, quick, until};
+use crate::support::{SOON, Seen, answer, fresh_queue, message, push, push_all, quick, until};
 
 #[tokio::test]
 async fn a_closed_gate_holds_its_lane_alone_and_an_open_one_lets_what_waits_run_at_once() {
@@ -16,8 +16,8 @@ async fn a_closed_gate_holds_its_lane_alone_and_an_open_one_lets_what_waits_run_
         async { Outcome::Final(Final::Done) }
     });
     let (held, free) = (message("noop"), message("noop"));
-    queue.push(Lane::Sync, &held, None).await.unwrap();
-    queue.push(Lane::Revoke, &free, None).await.unwrap();
+    push(&queue, Lane::Sync, &held).await;
+    push(&queue, Lane::Revoke, &free).await;
     gates.set(Lane::Revoke, true);
     until("the lane with an open gate is served", async || seen.count(free.id) == 1).await;
     gates.set(Lane::Sync, true);
@@ -25,8 +25,8 @@ async fn a_closed_gate_holds_its_lane_alone_and_an_open_one_lets_what_waits_run_
     // Again, on a lane that has been open and idle.
     gates.set(Lane::Sync, false);
     let late = message("noop");
-    queue.push(Lane::Sync, &late, None).await.unwrap();
-    until("it is in line", async || queue.depth(Lane::Sync).await.unwrap().ready == 1).await;
+    push(&queue, Lane::Sync, &late).await;
+    until("it is in line", async || queue.depth(Lane::Sync).await.is_ok_and(|depth| depth.ready == 1)).await;
     assert!(pool.last_fetch_age() < Duration::from_secs(60), "a lane that is held is not stale");
     assert_eq!(seen.count(late.id), 0);
     gates.set(Lane::Sync, true);
@@ -57,19 +57,19 @@ async fn a_gate_lets_one_through_and_then_nothing_until_it_says_so_again() {
         async { Outcome::Final(Final::Done) }
     });
     let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Bulk, &jobs).await.unwrap();
+    push_all(&queue, Lane::Bulk, &jobs).await;
     let beside = async || {
         let other = message("noop");
-        queue.push(Lane::Sync, &other, None).await.unwrap();
+        push(&queue, Lane::Sync, &other).await;
         until("another lane goes on", async || seen.count(other.id) == 1).await;
     };
     for through in 0..3 {
         beside().await;
-        let held = queue.depth(Lane::Bulk).await.unwrap();
+        let held = answer(async || queue.depth(Lane::Bulk).await).await;
         assert_eq!((held.ready, held.running), (20 - through, 0));
         gates.restrict(Lane::Bulk, Passage::One);
         until("one has gone through", async || gates.passage(Lane::Bulk) == Passage::Nothing).await;
-        until("it has ended", async || queue.depth(Lane::Bulk).await.unwrap().running == 0).await;
+        until("it has ended", async || queue.depth(Lane::Bulk).await.is_ok_and(|depth| depth.running == 0)).await;
     }
     // An operator's hold is another one, and neither opens what the other holds.
     gates.set(Lane::Bulk, false);

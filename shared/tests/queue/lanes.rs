@@ -11,14 +11,14 @@ use shared::queue::{
 };
 
 use crate::support::{
-    OwnRedis, SOON, Seen, fresh_prefix, fresh_queue, keys, message, no_rows, quick, raw, redis_url, stuck_worker,
-    until, worker,
+    OwnRedis, SOON, Seen, answer, fresh_prefix, fresh_queue, keys, message, no_rows, push, push_all, push_in, quick,
+    raw, redis_url, stuck_worker, until, until_all, worker,
 };
 
 const DONE: Outcome = Outcome::Final(Final::Done);
 
 async fn depth(queue: &Queue, lane: Lane) -> (u64, u64, u64) {
-    let Depth { ready, delayed, running, .. } = queue.depth(lane).await.unwrap();
+    let Depth { ready, delayed, running, .. } = answer(async || queue.depth(lane).await).await;
     (ready, delayed, running)
 }
 
@@ -38,7 +38,7 @@ async fn a_job_is_run_its_waiter_told_and_nothing_is_left_in_redis() {
     let left = keys(&redis_url(), &prefix).await;
     assert!(left.iter().all(|key| key.ends_with(":epoch")), "{left:?}");
     assert_eq!(waiter.watched(), 0);
-    assert_eq!(queue.workers().await.unwrap(), []);
+    assert_eq!(answer(async || queue.workers().await).await, []);
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn every_lane_is_served_and_the_trace_travels() {
     });
     for lane in Lane::ALL {
         let job = Message { trace: Some("00-abc-def-01".into()), ..message("noop") };
-        queue.push(lane, &job, None).await.unwrap();
+        push(&queue, lane, &job).await;
         let delivered = tokio::time::timeout(SOON, receiver.recv()).await.unwrap().unwrap();
         assert_eq!(delivered, (lane, job, lane != Lane::Bulk));
     }
@@ -85,7 +85,7 @@ async fn a_push_is_idempotent_by_id_in_every_state_and_free_again_after_the_end(
 async fn jobs_start_in_the_order_in_which_they_came() {
     let (queue, _) = fresh_queue();
     let jobs: Vec<Message> = (0..1_200).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Sync, &jobs).await.unwrap();
+    push_all(&queue, Lane::Sync, &jobs).await;
     let seen = Seen::default();
     let _pool = worker(&queue, WorkerSettings { concurrency: 1, ..quick() }, &seen, DONE);
     until("all ran", async || seen.len() == jobs.len()).await;
@@ -99,7 +99,7 @@ async fn an_idle_worker_starts_a_delayed_job_on_time_by_its_one_timer() {
     let _pool = worker(&queue, quick(), &seen, DONE);
     let job = message("noop");
     let pushed = Instant::now();
-    queue.push(Lane::Bulk, &job, Some(Duration::from_millis(400))).await.unwrap();
+    push_in(&queue, Lane::Bulk, &job, Duration::from_millis(400)).await;
     // The safety poll is a minute here: nothing else would start it.
     until("it ran", async || seen.len() == 1).await;
     assert!(pushed.elapsed() >= Duration::from_millis(399), "{:?}", pushed.elapsed());
@@ -114,10 +114,10 @@ async fn no_wake_up_is_lost_between_a_fetch_and_the_next_push() {
     for round in 0..300 {
         let (one, other) = (message("noop"), message("noop"));
         let (first, second) = (waiter.watch(one.id), waiter.watch(other.id));
-        queue.push(Lane::Sync, &one, None).await.unwrap();
+        push(&queue, Lane::Sync, &one).await;
         // At another point of the fetch that the first push caused, each time.
         tokio::time::sleep(Duration::from_micros(round * 5)).await;
-        queue.push(Lane::Sync, &other, None).await.unwrap();
+        push(&queue, Lane::Sync, &other).await;
         let deadline = tokio::time::Instant::now() + SOON;
         assert_eq!(first.wait(deadline).await, Some(Final::Done), "round {round}");
         assert_eq!(second.wait(deadline).await, Some(Final::Done), "round {round}");
@@ -142,7 +142,7 @@ async fn a_failed_attempt_is_no_last_word_and_comes_back_after_the_delay_that_wa
     });
     let job = message("noop");
     let watching = waiter.watch(job.id);
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     let last_word = watching.wait(tokio::time::Instant::now() + SOON).await;
     assert_eq!(last_word, Some(Final::Failed { code: "platform_error".into() }));
     let starts = starts.lock().unwrap().clone();
@@ -165,7 +165,7 @@ async fn a_panic_is_a_retry_and_ends_no_worker() {
             DONE
         }
     });
-    queue.push(Lane::Revoke, &message("noop"), None).await.unwrap();
+    push(&queue, Lane::Revoke, &message("noop")).await;
     until("the third run ends it", async || depth(&queue, Lane::Revoke).await == (0, 0, 0)).await;
     assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
@@ -191,7 +191,7 @@ async fn what_cannot_be_read_harms_nobody() {
     let seen = Seen::default();
     let _pool = worker(&queue, WorkerSettings { unknown_after: Duration::from_secs(60), ..quick() }, &seen, DONE);
     let job = message("noop");
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("the good one ran", async || seen.count(job.id) == 1).await;
     // Under a job's id it is left for a version that can read it; under no id of ours it goes.
     until("all is settled", async || depth(&queue, Lane::Sync).await == (0, 1, 0)).await;
@@ -207,7 +207,7 @@ async fn an_unknown_kind_is_left_for_a_worker_that_knows_it() {
     let start = Instant::now();
     let old_pool = worker(&queue, quick(), &old, Outcome::Unknown);
     let job = message("of-the-next-version");
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("the old one saw it", async || old.len() > 0 && depth(&queue, Lane::Sync).await == (0, 1, 0)).await;
     until("it is offered again, later", async || old.len() >= 2).await;
     old_pool.stop(SOON).await;
@@ -230,7 +230,7 @@ async fn a_worker_takes_no_more_than_its_free_slots_and_reports_while_they_are_f
             DONE
         }
     });
-    queue.push_many(Lane::Sync, &jobs).await.unwrap();
+    push_all(&queue, Lane::Sync, &jobs).await;
     for ended in 0..18 {
         until("two run, the others are free for other workers", async || {
             depth(&queue, Lane::Sync).await == (18 - ended, 0, 2)
@@ -247,11 +247,11 @@ async fn bulk_work_never_takes_the_last_quarter_of_the_slots() {
     let (queue, _) = fresh_queue();
     let seen = Seen::default();
     let bulk: Vec<Message> = (0..20).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Bulk, &bulk).await.unwrap();
+    push_all(&queue, Lane::Bulk, &bulk).await;
     let _pool = stuck_worker(&queue, quick(), &seen);
     until("bulk runs in six of eight", async || depth(&queue, Lane::Bulk).await == (14, 0, 6)).await;
     let job = message("noop");
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("a waiting client gets a slot at once", async || seen.count(job.id) == 1).await;
 }
 
@@ -259,30 +259,15 @@ async fn bulk_work_never_takes_the_last_quarter_of_the_slots() {
 async fn a_hundred_thousand_due_at_once_drain_and_leave_no_memory_behind() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
-    queue.ping().await.unwrap();
+    answer(async || queue.ping().await).await;
     let before = memory(&redis).await;
     let jobs: Vec<Message> = (0..100_000).map(|_| message("noop")).collect();
-    let delay = Some(Duration::from_millis(1));
-    stream::iter(&jobs)
-        .for_each_concurrent(256, |job| {
-            let queue = &queue;
-            async move {
-                queue.push(Lane::Sync, job, delay).await.unwrap();
-            }
-        })
-        .await;
+    let delay = Duration::from_millis(1);
+    stream::iter(&jobs).for_each_concurrent(256, |job| push_in(&queue, Lane::Sync, job, delay)).await;
     assert_eq!(depth(&queue, Lane::Sync).await, (0, 100_000, 0));
     let seen = Seen::default();
     let pool = worker(&queue, WorkerSettings { concurrency: 64, ..WorkerSettings::default() }, &seen, DONE);
-    // However long it takes, as long as it goes on.
-    let (mut moved, mut done) = (Instant::now(), 0);
-    while done < jobs.len() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if seen.len() > done {
-            (moved, done) = (Instant::now(), seen.len());
-        }
-        assert!(moved.elapsed() < SOON, "it stands still at {done} of {}", jobs.len());
-    }
+    until_all(&seen, jobs.len()).await;
     until("all are reported", async || depth(&queue, Lane::Sync).await == (0, 0, 0)).await;
     assert_eq!(seen.ids().into_iter().collect::<HashSet<_>>().len(), jobs.len(), "each once");
     assert!(pool.last_fetch_age() < SOON);
@@ -302,10 +287,11 @@ async fn memory(redis: &OwnRedis) -> u64 {
 #[tokio::test]
 async fn the_depth_says_how_long_the_first_in_line_has_waited() {
     let (queue, _) = fresh_queue();
-    assert_eq!(queue.depth(Lane::Bulk).await.unwrap().oldest, None);
-    queue.push(Lane::Bulk, &message("noop"), None).await.unwrap();
-    until("time passes", async || queue.depth(Lane::Bulk).await.unwrap().oldest > Some(Duration::from_millis(5))).await;
-    assert!(queue.depth(Lane::Bulk).await.unwrap().oldest < Some(SOON));
+    let oldest = async || answer(async || queue.depth(Lane::Bulk).await).await.oldest;
+    assert_eq!(oldest().await, None);
+    push(&queue, Lane::Bulk, &message("noop")).await;
+    until("time passes", async || oldest().await > Some(Duration::from_millis(5))).await;
+    assert!(oldest().await < Some(SOON));
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support::{
-    OwnRedis, SOON, Seen, fresh_prefix, message, no_rows, quick, raw, rows_of, stuck_worker, until, worker,
+    OwnRedis, SOON, Seen, answer, fresh_prefix, message, no_rows, push, push_all, push_in, quick, raw, rows_of,
+    stuck_worker, until, worker,
 };
 use crate::wire::Wire;
 
@@ -30,11 +31,6 @@ fn gated(queue: &Queue, seen: &Seen, ended: &Seen, gate: &Arc<Semaphore>) -> Wor
             DONE
         }
     })
-}
-
-/// Pushes until Redis takes it, as a caller does who has a sweeper behind it.
-async fn push(queue: &Queue, lane: Lane, message: &Message) {
-    until("the push", async || queue.push(lane, message, None).await.is_ok()).await;
 }
 
 async fn round_trip(queue: &Queue, waiter: &Waiter) {
@@ -68,7 +64,7 @@ async fn a_restart_of_redis_ends_no_worker_and_loses_no_job() {
     let name = pool.name().to_owned();
     let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
     let watching: Vec<_> = jobs.iter().map(|job| waiter.watch(job.id)).collect();
-    queue.push_many(Lane::Sync, &jobs).await.unwrap();
+    push_all(&queue, Lane::Sync, &jobs).await;
     until("eight run", async || seen.len() == 8).await;
     redis.kill();
     // These end while Redis is away: their ends are kept until it is back.
@@ -81,7 +77,7 @@ async fn a_restart_of_redis_ends_no_worker_and_loses_no_job() {
     }
     assert_eq!(seen.len(), 20, "each once");
     round_trip(&queue, &waiter).await;
-    let workers = queue.workers().await.unwrap();
+    let workers = answer(async || queue.workers().await).await;
     assert_eq!(workers.iter().map(|worker| &worker.name).collect::<Vec<_>>(), [&name], "the same worker all along");
     pool.stop(SOON).await;
 }
@@ -122,17 +118,17 @@ async fn after_a_flush_running_jobs_are_registered_anew_and_the_others_found_mis
     let pool = gated(&queue, &seen, &ended, &gate);
     let (running, waiting) = (message("noop"), message("noop"));
     let watching = waiter.watch(running.id);
-    queue.push(Lane::Sync, &running, None).await.unwrap();
+    push(&queue, Lane::Sync, &running).await;
     until("it runs", async || seen.len() == 1).await;
-    queue.push(Lane::Bulk, &waiting, Some(Duration::from_secs(3600))).await.unwrap();
+    push_in(&queue, Lane::Bulk, &waiting, Duration::from_secs(3600)).await;
     let ids = [running.id, waiting.id];
-    until("settled", async || queue.unknown(&ids).await.unwrap() == Sweep::Unknown(vec![])).await;
+    until("settled", async || queue.unknown(&ids).await.is_ok_and(|sweep| sweep == Sweep::Unknown(vec![]))).await;
 
     let mut connection = raw(&redis.url()).await;
     let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     assert_eq!(queue.unknown(&ids).await.unwrap(), Sweep::TooSoon);
     until("the sweeper is told the truth", async || {
-        let sweep = queue.unknown(&ids).await.unwrap();
+        let Ok(sweep) = queue.unknown(&ids).await else { return false };
         assert_ne!(sweep, Sweep::Unknown(ids.to_vec()), "never that the running one is missing");
         sweep == Sweep::Unknown(vec![waiting.id])
     })
@@ -149,10 +145,11 @@ async fn unknown_asks_every_lane_however_many_ids() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let known: Vec<Message> = (0..1_200).map(|_| message("noop")).collect();
-    assert_eq!(queue.unknown(&[known[0].id]).await.unwrap(), Sweep::TooSoon, "no worker has been here yet");
+    let sweep = answer(async || queue.unknown(&[known[0].id]).await).await;
+    assert_eq!(sweep, Sweep::TooSoon, "no worker has been here yet");
     for (jobs, lane) in known.chunks(400).zip(Lane::ALL) {
         for job in jobs {
-            queue.push(lane, job, Some(Duration::from_secs(3600))).await.unwrap();
+            push_in(&queue, lane, job, Duration::from_secs(3600)).await;
         }
     }
     let pool = worker(&queue, quick(), &Seen::default(), DONE);
@@ -160,7 +157,8 @@ async fn unknown_asks_every_lane_however_many_ids() {
     let mut ids: Vec<JobId> = known.iter().map(|job| job.id).collect();
     ids.insert(3, missing[0]);
     ids.push(missing[1]);
-    until("settled", async || queue.unknown(&ids).await.unwrap() == Sweep::Unknown(missing.to_vec())).await;
+    let unknown = Sweep::Unknown(missing.to_vec());
+    until("settled", async || queue.unknown(&ids).await.is_ok_and(|sweep| sweep == unknown)).await;
     pool.stop(SOON).await;
 }
 
@@ -186,7 +184,7 @@ async fn a_last_word_whose_claim_was_lost_in_a_flush_is_told_all_the_same() {
     round_trip(&queue, &waiter).await;
     let job = message("noop");
     let watching = waiter.watch(job.id);
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("it runs", async || seen.len() == 2).await;
     let () = redis::cmd("FLUSHALL").query_async(&mut raw(&redis.url()).await).await.unwrap();
     gate.add_permits(1);
@@ -233,14 +231,15 @@ async fn a_fetch_that_times_out_after_redis_claimed_is_made_good() {
     push(&queue, Lane::Revoke, &message("noop")).await;
     until("the worker is there", async || seen.len() == 1).await;
     let jobs: Vec<Message> = (0..5).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Sync, &jobs).await.unwrap();
+    push_all(&queue, Lane::Sync, &jobs).await;
     wire.lose_scripts();
     gates.set(Lane::Sync, true);
-    until("Redis has claimed them", async || queue.depth(Lane::Sync).await.unwrap().running == 5).await;
+    until("Redis has claimed them", async || queue.depth(Lane::Sync).await.is_ok_and(|depth| depth.running == 5)).await;
     assert_eq!(seen.len(), 1, "the worker does not know");
     wire.lose_no_more();
     until("all ran", async || jobs.iter().all(|job| seen.count(job.id) >= 1)).await;
-    until("nothing is held any more", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
+    until("nothing is held any more", async || queue.depth(Lane::Sync).await.is_ok_and(|depth| depth.running == 0))
+        .await;
     assert_eq!(seen.len(), 6, "each once");
     pool.stop(SOON).await;
 }
@@ -251,7 +250,7 @@ async fn a_stop_ends_though_redis_is_away() {
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let seen = Seen::default();
     let pool = stuck_worker(&queue, quick(), &seen);
-    queue.push(Lane::Sync, &message("noop"), None).await.unwrap();
+    push(&queue, Lane::Sync, &message("noop")).await;
     until("it runs", async || seen.len() == 1).await;
     assert!(pool.last_fetch_age() < SOON);
     redis.kill();
@@ -267,7 +266,7 @@ async fn a_worker_whose_fetches_are_refused_says_so_and_that_it_hears() {
     let settings = WorkerSettings { safety_poll: Duration::from_millis(100), ..quick() };
     let pool = worker(&queue, settings, &seen, DONE);
     let job = message("noop");
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("it works", async || seen.count(job.id) == 1).await;
     let mut refuse = redis::cmd("ACL");
     refuse.arg("SETUSER").arg("default").arg("-@scripting");
@@ -289,9 +288,9 @@ async fn a_full_redis_refuses_pushes_but_not_the_work_that_is_there() {
     let redis = OwnRedis::start().await;
     let queue = Queue::connect(&redis.url(), &fresh_prefix()).unwrap();
     let jobs: Vec<Message> = (0..20).map(|_| message("noop")).collect();
-    queue.push_many(Lane::Sync, &jobs[..10]).await.unwrap();
+    push_all(&queue, Lane::Sync, &jobs[..10]).await;
     for job in &jobs[10..] {
-        queue.push(Lane::Sync, job, Some(Duration::from_millis(100))).await.unwrap();
+        push_in(&queue, Lane::Sync, job, Duration::from_millis(100)).await;
     }
     let connection = raw(&redis.url()).await;
     let limit = async |bytes: u64| {
@@ -310,11 +309,11 @@ async fn a_full_redis_refuses_pushes_but_not_the_work_that_is_there() {
         async move { if again { Outcome::RetryIn(Duration::from_millis(10)) } else { DONE } }
     });
     until("all ran twice", async || jobs.iter().all(|job| seen.count(job.id) == 2)).await;
-    until("all left", async || queue.depth(Lane::Sync).await.unwrap().running == 0).await;
-    assert_eq!(queue.workers().await.unwrap().len(), 1);
+    until("all left", async || queue.depth(Lane::Sync).await.is_ok_and(|depth| depth.running == 0)).await;
+    assert_eq!(answer(async || queue.workers().await).await.len(), 1);
     limit(0).await;
     let job = message("noop");
-    queue.push(Lane::Sync, &job, None).await.unwrap();
+    push(&queue, Lane::Sync, &job).await;
     until("pushes work again", async || seen.count(job.id) == 2).await;
     pool.stop(SOON).await;
 }

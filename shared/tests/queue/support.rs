@@ -1,13 +1,16 @@
 //! What the tests of the queue share.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use shared::ids::JobId;
-use shared::queue::{Delivery, Final, Message, Outcome, Queue, WorkerPool, WorkerSettings};
+use shared::queue::{Delivery, Final, Lane, Message, Outcome, Queue, WorkerPool, WorkerSettings};
 
 /// Longest wait for anything that should happen at once; only a failing test waits so long.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -69,6 +72,54 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
+/// Waits until this many were seen, however long it takes, as long as it goes on.
+pub async fn until_all(seen: &Seen, number: usize) {
+    let (mut moved, mut count) = (Instant::now(), 0);
+    while count < number {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if seen.len() > count {
+            (moved, count) = (Instant::now(), seen.len());
+        }
+        assert!(moved.elapsed() < SOON, "it stands still at {count} of {number}");
+    }
+}
+
+/// Waits until one worker is left: the dead ones are struck off in each lane by itself.
+pub async fn until_alone(queue: &Queue) {
+    until("the dead are struck off in every lane", async || {
+        queue.workers().await.is_ok_and(|workers| workers.len() == 1)
+    })
+    .await;
+}
+
+/// What Redis answers. It is asked again while it does not, as where this machine stands still for longer than a call
+/// waits.
+pub async fn answer<T, E: Display>(ask: impl AsyncFn() -> Result<T, E>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(start.elapsed() < SOON, "no answer within {SOON:?}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Pushes until Redis takes it, as a caller does who has a sweeper behind it.
+pub async fn push(queue: &Queue, lane: Lane, message: &Message) {
+    answer(async || queue.push(lane, message, None).await).await;
+}
+
+/// The same, to run after `delay`.
+pub async fn push_in(queue: &Queue, lane: Lane, message: &Message, delay: Duration) {
+    answer(async || queue.push(lane, message, Some(delay)).await).await;
+}
+
+/// The same for many, to run at once.
+pub async fn push_all(queue: &Queue, lane: Lane, messages: &[Message]) {
+    answer(async || queue.push_many(lane, messages).await).await;
+}
+
 /// What handlers saw, in order.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<JobId>>>);
@@ -113,8 +164,11 @@ pub fn stuck_worker(queue: &Queue, settings: WorkerSettings, seen: &Seen) -> Wor
     })
 }
 
-pub async fn raw(url: &str) -> redis::aio::MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+/// A connection past the queue. It waits for [`SOON`]: redis-rs's own half a second is little where a machine stands
+/// still.
+pub async fn raw(url: &str) -> MultiplexedConnection {
+    let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(SOON)).set_response_timeout(Some(SOON));
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection_with_config(&limits).await.unwrap()
 }
 
 /// All keys under a prefix. For tests alone: it reads every key of the server.
@@ -149,9 +203,11 @@ impl OwnRedis {
         self.directory.path().join("redis.sock")
     }
 
+    /// Starts it, with what it knew when it was killed: it writes before it answers. It does not wait for the disk, for
+    /// its machine is not killed.
     pub async fn up(&mut self) {
         let server = Command::new("redis-server")
-            .args(["--port", "0", "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--unixsocket"])
+            .args(["--port", "0", "--appendonly", "yes", "--appendfsync", "no", "--save", "", "--unixsocket"])
             .arg(self.socket())
             .arg("--dir")
             .arg(self.directory.path())

@@ -141,8 +141,20 @@ pub fn budget(url: &str, prefix: &str, quota: u32, window: Duration, notes: &Not
     Arc::new(Budget::new(url, prefix, "app", settings, notes.clone()).expect("a good URL"))
 }
 
-pub async fn permit(budget: &Budget, max_wait: Duration) -> Result<Permit, BudgetError> {
+async fn permit(budget: &Budget, max_wait: Duration) -> Result<Permit, BudgetError> {
     budget.permit(ENDPOINT, None, watch::channel(true).1, Some(max_wait)).await
+}
+
+/// The log's word on it. Asked again while there is none: in the seconds of a failover, or where this machine stands
+/// still.
+pub async fn told(budget: &Budget, max_wait: Duration) -> Result<Permit, BudgetError> {
+    let began = Instant::now();
+    loop {
+        let told = permit(budget, max_wait).await;
+        if !matches!(told, Err(BudgetError::Unavailable)) || began.elapsed() > SOON {
+            return told;
+        }
+    }
 }
 
 /// Makes requests for as long as it may, each noted as it arrives; gives the number of times that there was no budget.

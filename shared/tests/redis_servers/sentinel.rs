@@ -6,7 +6,7 @@ use shared::budget::BudgetError;
 use shared::ids::JobId;
 use shared::queue::{Final, Lane, Message, Queue, Sweep, Waiter};
 
-use crate::load::{Notes, Runs, budget, message, permit, push, sweep, worker};
+use crate::load::{Notes, Runs, budget, message, push, sweep, told, worker};
 use crate::servers::{SOON, Watched, until};
 
 const QUOTA: u32 = 10;
@@ -18,7 +18,7 @@ async fn noticed(queue: &Queue, waiter: &Waiter) -> bool {
     let job = message();
     let watching = waiter.watch(job.id);
     push(queue, Lane::Sync, &job).await;
-    watching.wait(tokio::time::Instant::now() + Duration::from_secs(1)).await == Some(Final::Done)
+    watching.wait(tokio::time::Instant::now() + Duration::from_secs(5)).await == Some(Final::Done)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,8 +34,8 @@ async fn a_promoted_replica_that_missed_the_end_loses_no_job_and_no_honesty() {
     .await;
     // A process that used the budget, and one that only looked.
     let (user, other) = (budget(&url, "test", QUOTA, WINDOW, &notes), budget(&url, "test", QUOTA, WINDOW, &notes));
-    permit(&user, SOON).await.unwrap().settle().await;
-    permit(&other, SOON).await.unwrap().give_back().await;
+    told(&user, SOON).await.unwrap().settle().await;
+    told(&other, SOON).await.unwrap().give_back().await;
     redis.replicated().await;
     redis.cut_replication().await;
     // Of all this the replica will know nothing.
@@ -44,7 +44,7 @@ async fn a_promoted_replica_that_missed_the_end_loses_no_job_and_no_honesty() {
         queue.push(Lane::ALL[number % 3], job, Some(Duration::from_secs(2))).await.unwrap();
     }
     for _ in 1..QUOTA {
-        permit(&user, Duration::ZERO).await.expect("it is free").settle().await;
+        told(&user, Duration::ZERO).await.expect("it is free").settle().await;
     }
     redis.master.kill();
     assert!(queue.push(Lane::Sync, &message(), None).await.is_err(), "it says so while nobody is master");
@@ -59,9 +59,9 @@ async fn a_promoted_replica_that_missed_the_end_loses_no_job_and_no_honesty() {
     .await;
 
     // Nine requests are missing from the log that was promoted. Who made them knows, and closes the endpoint for all.
-    let refused = permit(&user, Duration::from_secs(5)).await.expect_err("the window is full, whatever the log says");
+    let refused = told(&user, Duration::from_secs(5)).await.expect_err("the window is full, whatever the log says");
     assert!(matches!(refused, BudgetError::NotBefore(wait) if wait > Duration::from_secs(30)), "{refused}");
-    let refused = permit(&other, Duration::from_secs(5)).await.expect_err("for everybody");
+    let refused = told(&other, Duration::from_secs(5)).await.expect_err("for everybody");
     assert!(matches!(refused, BudgetError::NotBefore(wait) if wait > Duration::from_secs(30)), "{refused}");
 
     // The old master comes back and takes itself for the master still, until the Sentinel finds it: nobody is led to it.

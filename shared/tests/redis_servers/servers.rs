@@ -1,12 +1,14 @@
 //! Redis servers of a test's own on loopback: single ones, a cluster, a master with a replica and a Sentinel. They end with
 //! the test.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisResult};
 use tempfile::TempDir;
 
 /// Longest wait for what should happen within seconds; only a failing test waits so long.
@@ -35,6 +37,12 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// A connection that waits for [`SOON`]: redis-rs's own half a second is little where a machine stands still.
+async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
+    let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(SOON)).set_response_timeout(Some(SOON));
+    Client::open(url)?.get_multiplexed_async_connection_with_config(&limits).await
 }
 
 /// One server, with its configuration in a folder.
@@ -95,12 +103,12 @@ impl Server {
         format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
-    pub async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
-        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+    pub async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+        connect(&self.url()).await
     }
 
     /// Runs one command, its words separated by blanks.
-    pub async fn run<T: redis::FromRedisValue>(&self, command: &str) -> redis::RedisResult<T> {
+    pub async fn run<T: redis::FromRedisValue>(&self, command: &str) -> RedisResult<T> {
         let mut words = command.split(' ');
         let mut call = redis::cmd(words.next().unwrap_or_default());
         for word in words {
@@ -111,7 +119,7 @@ impl Server {
 
     /// Whether `INFO` of that section has the line.
     pub async fn says(&self, section: &str, line: &str) -> bool {
-        let info: redis::RedisResult<String> = self.run(&format!("INFO {section}")).await;
+        let info: RedisResult<String> = self.run(&format!("INFO {section}")).await;
         info.is_ok_and(|info| info.lines().any(|said| said == line))
     }
 }
@@ -122,9 +130,11 @@ impl Drop for Server {
     }
 }
 
+/// It writes before it answers, and does not wait for the disk: the process is killed here, and its machine is not.
 fn common(folder: &Path) -> String {
     format!(
-        "bind 127.0.0.1\ndir {}\nappendonly yes\nappendfsync always\nsave \"\"\nrequirepass {PASSWORD}\nmasterauth {PASSWORD}\n",
+        "bind 127.0.0.1\ndir {}\nappendonly yes\nappendfsync no\nsave \"\"\n\
+         requirepass {PASSWORD}\nmasterauth {PASSWORD}\n",
         folder.display()
     )
 }
@@ -137,18 +147,27 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(Duration::from_secs(2)).await
+    }
+
+    /// One whose nodes take each other for dead only after so long.
+    pub async fn start_with(node_timeout: Duration) -> Self {
         let mut nodes = Vec::new();
         let mut bus = Vec::new();
         for _ in 0..3 {
-            let bus_port = free_port();
-            bus.push(bus_port);
+            // Another one at each try: whichever of its two ports was taken, the server does not start.
+            let bus_port = Cell::new(0);
             let lines = |port, folder: &Path| {
-                let common = common(folder);
+                bus_port.set(free_port());
                 format!(
-                    "port {port}\ncluster-enabled yes\ncluster-port {bus_port}\ncluster-node-timeout 2000\n{common}"
+                    "port {port}\ncluster-enabled yes\ncluster-port {}\ncluster-node-timeout {}\n{}",
+                    bus_port.get(),
+                    node_timeout.as_millis(),
+                    common(folder)
                 )
             };
             nodes.push(Server::start(false, lines).await);
+            bus.push(bus_port.get());
         }
         let ranges = [(0, 5460), (5461, 10922), (10923, 16383)];
         for (epoch, (node, (first, last))) in (1..).zip(nodes.iter().zip(ranges)) {
@@ -172,7 +191,7 @@ impl Cluster {
     pub async fn whole(&self) {
         for node in &self.nodes {
             until("the cluster is whole", async || {
-                let info: redis::RedisResult<String> = node.run("CLUSTER INFO").await;
+                let info: RedisResult<String> = node.run("CLUSTER INFO").await;
                 info.is_ok_and(|info| info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3"))
             })
             .await;
@@ -252,10 +271,9 @@ impl Watched {
         let watched = Self { master, replica, sentinel };
         let ask = format!("redis://:{SENTINEL_PASSWORD}@127.0.0.1:{}", watched.sentinel.port);
         until("the Sentinel knows the replica", async || {
-            let Ok(client) = redis::Client::open(ask.as_str()) else { return false };
-            let Ok(mut sentinel) = client.get_multiplexed_async_connection().await else { return false };
+            let Ok(mut sentinel) = connect(&ask).await else { return false };
             let mut ask = redis::cmd("SENTINEL");
-            let replicas: redis::RedisResult<Vec<redis::Value>> =
+            let replicas: RedisResult<Vec<redis::Value>> =
                 ask.arg("REPLICAS").arg(MASTER).query_async(&mut sentinel).await;
             replicas.is_ok_and(|replicas| replicas.len() == 1)
         })

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use shared::budget::BudgetError;
 use shared::ids::JobId;
 use shared::queue::{Final, Lane, Queue, Waiter};
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
-use crate::load::{Notes, Runs, budget, message, permit, worker};
+use crate::load::{Notes, Runs, budget, message, told, worker};
 use crate::servers::{SOON, Server};
 
 /// What operators are told to run.
@@ -69,9 +70,11 @@ async fn tls_with_a_private_authority_and_the_guides_user_carries_queue_and_budg
     assert_eq!(queue.workers().await.unwrap().len(), 1);
     queue.ping().await.unwrap();
     let budget = budget(&good, "metriqlab", 10, Duration::from_secs(1), &Notes::default());
-    permit(&budget, SOON).await.expect("a permit").settle().await;
-    budget.close(crate::load::ENDPOINT, None).await;
-    assert!(permit(&budget, Duration::ZERO).await.is_err(), "it was closed");
+    told(&budget, SOON).await.expect("a permit").settle().await;
+    // For longer than this machine stands still.
+    budget.close(crate::load::ENDPOINT, Some(Duration::from_secs(60))).await;
+    let refused = told(&budget, Duration::ZERO).await;
+    assert!(matches!(refused, Err(BudgetError::NotBefore(_))), "it was closed: {refused:?}");
     pool.stop(SOON).await;
 
     let elsewhere = Queue::connect(&good, "elsewhere").unwrap();

@@ -1,7 +1,7 @@
 //! Permits: one for each request, taken at the moment of sending, settled whatever comes back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::SandboxConfig;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use shared::budget::BudgetSettings;
 use shared::platforms::tiktok::TikTok;
 use shared::platforms::{Caller, PlatformError, Scopes};
 
-use crate::helpers::{ALL, Stage, budget, budget_at, caller, kind, settings_for};
+use crate::helpers::{ALL, Stage, budget, budget_at, caller, kind, settings_for, told};
 
 fn at_once() -> Caller {
     Caller::interactive(Some(Duration::ZERO))
@@ -21,9 +21,11 @@ async fn without_budget_nothing_is_sent() {
     let (_, access) = stage.access(json!({})).await;
     let one = TikTok::new(settings_for(&stage.sandbox.base_url()), budget(BudgetSettings::per_minute(1))).unwrap();
     // Each endpoint has its own.
-    assert_eq!(kind(&one.profile(&access, &Scopes::parse(ALL), &at_once()).await), "ok");
-    assert_eq!(kind(&one.videos(&access, None, &at_once()).await), "ok");
-    let none = one.videos(&access, None, &at_once()).await;
+    let profile = told(async || one.profile(&access, &Scopes::parse(ALL), &at_once()).await).await;
+    assert_eq!(kind(&profile), "ok");
+    let page = told(async || one.videos(&access, None, &at_once()).await).await;
+    assert_eq!(kind(&page), "ok");
+    let none = told(async || one.videos(&access, None, &at_once()).await).await;
     let Err(PlatformError::NoBudget { retry_in }) = none else { panic!("{none:?}") };
     assert!(retry_in > Duration::from_secs(30) && retry_in < Duration::from_secs(62), "{retry_in:?}");
     assert_eq!(stage.requests("/v2/video/list/").await, 1);
@@ -58,13 +60,18 @@ async fn a_429_pauses_the_endpoint_for_everybody() {
         let tiktok = TikTok::new(settings.clone(), Arc::clone(&shared)).unwrap();
         let other = TikTok::new(settings, shared).unwrap();
         assert_eq!(kind(&tiktok.videos(&access, None, &caller()).await), "ok");
+        let asked = Instant::now();
         let limited = tiktok.videos(&access, None, &caller()).await;
-        let Err(PlatformError::RateLimited { retry_after: told, .. }) = limited else { panic!("{limited:?}") };
-        assert_eq!(told.is_some(), retry_after);
-        let paused = other.videos(&access, None, &at_once()).await;
-        assert_eq!(kind(&paused), "no_budget", "{paused:?}");
+        let Err(PlatformError::RateLimited { retry_after: wait, .. }) = limited else { panic!("{limited:?}") };
+        assert_eq!(wait.is_some(), retry_after);
+        let paused = told(async || other.videos(&access, None, &at_once()).await).await;
+        // Without a word the pause is a second: where this machine stands still for so long, TikTok itself says no.
+        let is_over = asked.elapsed() >= wait.unwrap_or(Duration::from_secs(1));
+        let paused = kind(&paused);
+        assert!(paused == "no_budget" || (paused == "rate_limited" && is_over), "{paused}");
         // The other endpoint goes on.
-        assert_eq!(kind(&other.profile(&access, &Scopes::parse(ALL), &at_once()).await), "ok");
+        let profile = told(async || other.profile(&access, &Scopes::parse(ALL), &at_once()).await).await;
+        assert_eq!(kind(&profile), "ok");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -196,6 +196,18 @@ pub fn param(query: &[(String, String)], name: &str) -> String {
 
 pub fn refresh_of(grant: Grant) -> RefreshToken {
     grant.refresh.unwrap()
+}
+
+/// What is answered. Asked again while nobody says what is left of the budget, for then nothing is sent: a machine that
+/// stands still for longer than a caller waits for that shows nothing.
+pub async fn told<T>(ask: impl AsyncFn() -> Result<T, PlatformError>) -> Result<T, PlatformError> {
+    let began = Instant::now();
+    loop {
+        let told = ask().await;
+        if kind(&told) != "budget_unavailable" || began.elapsed() > Duration::from_secs(60) {
+            return told;
+        }
+    }
 }
 
 /// The kind of an error; `ok` for none.

@@ -132,14 +132,17 @@ async fn a_revocation_ends_the_grant_and_says_if_it_knew_the_token() {
 
 #[tokio::test]
 async fn whatever_fails_at_the_oauth_endpoints_may_pass() {
-    let stage = Stage::with(SandboxConfig::default(), |settings| settings.request_timeout = Duration::from_millis(500));
+    let stage = Stage::with(SandboxConfig::default(), |_| {});
+    // For what is too slow, and nothing else: this machine may stand still for longer.
+    let hasty = stage.client(|settings| settings.request_timeout = Duration::from_millis(500));
     let open_id = stage.creator(json!({})).await;
     for kind_of_fault in ["internal_error", "bad_gateway", "empty_body", "truncated", "reset", "lost_answer", "slow"] {
         let refresh = refresh_of(stage.grant(&open_id, ALL).await);
         stage
             .fault(json!({"endpoint": "token", "kind": kind_of_fault, "times": 1, "delay_ms": slow(kind_of_fault)}))
             .await;
-        let failed = stage.tiktok.refresh(&refresh).await;
+        let tiktok = if kind_of_fault == "slow" { &hasty } else { &stage.tiktok };
+        let failed = tiktok.refresh(&refresh).await;
         assert_eq!(kind(&failed), "unavailable", "{kind_of_fault}: {failed:?}");
         // TikTok may have done it all the same: then the grant is gone, and only now TikTok says so.
         let done = ["truncated", "lost_answer", "slow"].contains(&kind_of_fault);
@@ -151,7 +154,8 @@ async fn whatever_fails_at_the_oauth_endpoints_may_pass() {
         stage
             .fault(json!({"endpoint": "revoke", "kind": kind_of_fault, "times": 1, "delay_ms": slow(kind_of_fault)}))
             .await;
-        let failed = stage.tiktok.revoke(&access).await;
+        let tiktok = if kind_of_fault == "slow" { &hasty } else { &stage.tiktok };
+        let failed = tiktok.revoke(&access).await;
         assert_eq!(kind(&failed), "unavailable", "{kind_of_fault}: {failed:?}");
         // It may be done all the same. An endpoint that answers is not held.
         let again = kind(&stage.tiktok.revoke(&access).await);

@@ -73,12 +73,18 @@ impl Client {
         self.send(self.request(Method::GET, path)).await
     }
 
+    /// A request whose job is waited for as long as the API lets anybody: on a busy machine it may take longer than the
+    /// API waits by itself.
+    pub fn patient(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request(method, path).header("prefer", "wait=60")
+    }
+
     pub async fn post(&self, path: &str) -> Answer {
-        self.send(self.request(Method::POST, path)).await
+        self.send(self.patient(Method::POST, path)).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(Method::DELETE, path)).await
+        self.send(self.patient(Method::DELETE, path)).await
     }
 
     /// Syncs a creator, and expects that it is done.

@@ -2,13 +2,23 @@
 
 use std::fmt::Write as _;
 
-use redis::Value;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Value};
+
+use super::DEADLINE;
+
+/// A connection that waits for each answer: redis-rs's own half a second is little on a busy machine or disk.
+pub async fn connect(url: &str) -> MultiplexedConnection {
+    let limits =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(DEADLINE)).set_response_timeout(Some(DEADLINE));
+    let client = Client::open(url).expect("a Redis URL");
+    client.get_multiplexed_async_connection_with_config(&limits).await.expect("connect to Redis")
+}
 
 /// Every key whose name matches `pattern`, and all that stands in it, of whatever type: as text, and whole. (`DUMP` compresses
 /// what is long, and so hides it.)
 pub async fn contents(url: &str, pattern: &str) -> Vec<(String, String)> {
-    let client = redis::Client::open(url).expect("a Redis URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("connect to Redis");
+    let mut connection = connect(url).await;
     let (mut found, mut cursor) = (Vec::new(), 0_u64);
     loop {
         let scan = redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(500).clone();

@@ -8,6 +8,9 @@ use metriqlab::up::temporary_folder;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use super::redis::connect;
+use super::system::free_port;
+
 /// A Redis of one's own; it keeps its data over a restart, as `up` configures it.
 pub struct PrivateRedis {
     pub url: String,
@@ -19,8 +22,9 @@ pub struct PrivateRedis {
 impl PrivateRedis {
     pub async fn start() -> Self {
         let folder = temporary_folder().expect("a folder");
-        let server = Redis::start(&folder.path().join("redis"), &RedisOptions::default()).await.expect("start Redis");
-        let options = RedisOptions { port: Some(server.port()), ..RedisOptions::default() };
+        // One that no connection is given while the server is stopped.
+        let options = RedisOptions { port: Some(free_port()), ..RedisOptions::default() };
+        let server = Redis::start(&folder.path().join("redis"), &options).await.expect("start Redis");
         Self { url: server.url().expose_secret().to_owned(), server: Some(server), options, folder }
     }
 
@@ -39,8 +43,7 @@ impl PrivateRedis {
 
     /// From now on it answers, but refuses every script, as one does that is a replica or whose disk is full.
     pub async fn refuse_scripts(&self) {
-        let client = redis::Client::open(self.url.as_str()).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
+        let mut connection = connect(&self.url).await;
         let mut refuse = redis::cmd("ACL");
         refuse.arg("SETUSER").arg("default").arg("-@scripting");
         refuse.exec_async(&mut connection).await.expect("set");
@@ -53,8 +56,7 @@ impl PrivateRedis {
 
     /// Empties it, as an operator's mistake or a failover to an empty replica would.
     pub async fn flush(&self) {
-        let client = redis::Client::open(self.url.as_str()).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("connect");
+        let mut connection = connect(&self.url).await;
         redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("flush");
     }
 }
@@ -75,8 +77,8 @@ impl PrivatePostgres {
     pub async fn start_with(options: PostgresOptions) -> Self {
         let folder = temporary_folder().expect("a folder");
         let path = folder.path().join("postgres");
+        let options = PostgresOptions { port: Some(options.port.unwrap_or_else(free_port)), ..options };
         let server = Postgres::start(&path, &options).await.expect("start Postgres");
-        let options = PostgresOptions { port: Some(server.port()), ..options };
         Self { url: server.url().expose_secret().to_owned(), server: Some(server), options, folder }
     }
 

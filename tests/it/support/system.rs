@@ -4,15 +4,15 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use shared::queue::Queue;
 use tempfile::TempDir;
 
 use super::client::Client;
 use super::process::{Process, THIS_BUILD, command};
 use super::sandbox::TestSandbox;
-use super::{database, eventually, within};
+use super::{database, eventually};
 
 /// The app that the tests' sandbox knows.
 pub const CLIENT_KEY: &str = "aw1test";
@@ -125,6 +125,23 @@ impl System {
         self.sandbox.connect(&self.client, open_id).await
     }
 
+    /// The same for several, eight at a time: for more at once an API process may have no connection to Postgres left,
+    /// and rightly says 503. Our ids, in the same order.
+    pub async fn connect_all(&self, open_ids: &[String]) -> Vec<String> {
+        stream::iter(open_ids.iter().map(|open_id| self.connect(open_id))).buffered(8).collect().await
+    }
+
+    /// Pauses a lane and waits until every worker has heard it; what the command said.
+    pub async fn pause(&self, lane: &str) -> String {
+        let said = self.run(&["queue", "pause", lane]).await;
+        let word = format!("lane={lane} state=paused");
+        eventually("every worker has heard it", async || {
+            self.workers.iter().all(|worker| worker.said().contains(&word)).then_some(())
+        })
+        .await;
+        said
+    }
+
     /// Waits until every job has had its last word.
     pub async fn settled(&self) {
         let sql = self.sql().await;
@@ -142,6 +159,13 @@ impl System {
     /// Everything that its processes said.
     pub fn logs(&self) -> String {
         self.apis.iter().chain(&self.workers).map(Process::said).collect()
+    }
+
+    /// Whether a try came to nothing because TikTok did not answer in time: where no fault was asked for, the machine
+    /// stood still, and one try more is right.
+    pub fn tried_again(&self) -> bool {
+        let is_one = |line: &str| line.contains("the job will be tried again") && line.contains("the platform failed");
+        self.logs().lines().any(is_one)
     }
 }
 
@@ -271,7 +295,7 @@ fn start_api(program: &Path, number: usize, port: u16, variables: &[(String, Str
 }
 
 async fn is_ready(client: &Client) {
-    within(Duration::from_secs(20), "the API is ready", async || {
+    eventually("the API is ready", async || {
         let answer = client.http.get(format!("{}/readyz", client.base)).send().await.ok()?;
         answer.status().is_success().then_some(())
     })
