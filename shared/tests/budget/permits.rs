@@ -210,7 +210,7 @@ async fn a_429_closes_that_endpoint_for_the_whole_fleet() {
     let took = closed.elapsed();
     one.expect("open again").settle().await;
     two.expect("open again").settle().await;
-    assert!(took >= PAUSE - Duration::from_millis(10) && took < PAUSE + NOISE, "{took:?}");
+    assert!(took >= Duration::from_millis(6_990) && took < PAUSE + NOISE, "{took:?}");
 }
 
 #[tokio::test]
@@ -236,8 +236,8 @@ async fn use_is_noted_before_the_call_and_once_a_second_at_most() {
         assert!(began.elapsed() < MINUTE, "it is not noted again");
         sleep(Duration::from_millis(5)).await;
     }
-    let (took, noted) = (began.elapsed(), notes.count(VIDEOS));
-    assert!(u64::from(noted) <= took.as_secs() + 1, "noted {noted} times in {took:?}");
-    assert!(granted > noted, "{granted} permits, noted {noted} times");
+    let (took, uses) = (began.elapsed(), notes.count(VIDEOS));
+    assert!(u64::from(uses) <= took.as_secs() + 1, "noted {uses} times in {took:?}");
+    assert!(granted > uses, "{granted} permits, noted {uses} times");
     assert_eq!(notes.count(PROFILE), 0);
 }
