@@ -66,3 +66,16 @@ async fn a_sync_that_the_quota_stops_says_until_when() {
     let wait = until - chrono::Utc::now();
     assert!(wait <= chrono::TimeDelta::from_std(Duration::from_secs(61)).expect("a minute"), "{wait}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_for_the_quota_says_until_when() {
+    let system = System::builder().set("TIKTOK_RATE_PER_MINUTE", "3").set("TIKTOK_RATE_WINDOW", "4s").start().await;
+    let user = system.sandbox.user(300).await;
+    let creator = system.connect(&user).await;
+    let mut stream = Stream::open(&system, &creator).await;
+    // So short a wait that the job keeps its worker.
+    let waits = stream.until("Waiting for quota until {until}.").await;
+    let until: chrono::DateTime<chrono::Utc> = waits["until"].as_str().expect("a time").parse().expect("RFC 3339");
+    let wait = until - chrono::Utc::now();
+    assert!(wait <= chrono::TimeDelta::seconds(10), "{wait}");
+}

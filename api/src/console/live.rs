@@ -10,7 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, DurationRound as _, SecondsFormat, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use futures::stream;
 use serde::Serialize;
@@ -195,19 +195,19 @@ impl Live {
         let is_running = row.is_some_and(|row| row.state == JobState::Running);
         match self.following.now() {
             Some((progress, at)) if is_running || self.read_at.is_none_or(|read| at > read) => {
-                telling(progress, self.known, self.numbers)
+                telling(progress, at.elapsed(), self.known, self.numbers)
             }
             _ => row.map_or_else(|| Said::new("progress", "Syncing", "Syncing."), standing),
         }
     }
 }
 
-/// What a worker tells.
-fn telling(progress: Progress, known: Option<u64>, numbers: Numbers) -> Said {
-    let Progress { step, waits, until, pages, items, of } = progress;
-    // One that is over says nothing any more.
-    let until =
-        until.and_then(|at| DateTime::from_timestamp(at, 0)).filter(|at| waits && *at > Utc::now()).map(written);
+/// What a worker told so long ago.
+fn telling(progress: Progress, age: Duration, known: Option<u64>, numbers: Numbers) -> Said {
+    let Progress { step, waits, left_ms, pages, items, of } = progress;
+    // A wait that should be over says nothing any more.
+    let left = left_ms.filter(|_| waits).and_then(|left| Duration::from_millis(left).checked_sub(age));
+    let until = left.and_then(on_the_clock).map(written);
     let of = of.or(known).filter(|of| *of >= items);
     let number = |number: u64| numbers.exact(i64::try_from(number).unwrap_or(i64::MAX));
     let count = match of {
@@ -278,6 +278,11 @@ fn refused() -> Said {
     Said::new("failed", "Must connect again", words)
 }
 
+/// In whole seconds, so that it stays what it is while it is told again and again.
+fn on_the_clock(left: Duration) -> Option<DateTime<Utc>> {
+    Utc::now().checked_add_signed(TimeDelta::from_std(left).ok()?)?.duration_round(TimeDelta::seconds(1)).ok()
+}
+
 fn written(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn what_a_worker_tells_is_said_in_plain_words() {
         let progress = |step, pages, items, of| Progress { step, pages, items, of, ..Progress::default() };
-        let telling = |progress, known| telling(progress, known, Numbers::accepted("de"));
+        let telling = |progress, known| telling(progress, Duration::ZERO, known, Numbers::accepted("de"));
         let words = |progress| telling(progress, Some(50)).words;
         assert_eq!(words(progress(Step::Starting, 0, 0, None)), "Reading the profile.");
         assert_eq!(words(progress(Step::Reading, 0, 0, Some(842))), "Reading the videos.");
@@ -306,12 +311,13 @@ mod tests {
         assert_eq!(waiting.words, "Waiting for a turn at the quota. 2 pages, 40 videos.");
         let waiting = telling(Progress { waits: true, ..Progress::default() }, None);
         assert_eq!(waiting.words, "Waiting for a turn at the quota.");
-        let at = Utc::now().timestamp() + 30;
-        let waiting = telling(Progress { waits: true, until: Some(at), ..progress(Step::Reading, 2, 40, None) }, None);
-        assert_eq!(waiting.words, "Waiting for quota until {until}. 2 pages, 40 videos.");
-        assert_eq!(waiting.until, DateTime::from_timestamp(at, 0).map(written));
-        let over = telling(Progress { waits: true, until: Some(at - 60), ..Progress::default() }, None);
-        assert_eq!((over.words.as_str(), over.until), ("Waiting for a turn at the quota.", None));
+        let long = Progress { waits: true, left_ms: Some(30_000), ..progress(Step::Reading, 2, 40, None) };
+        let waiting = super::telling(long, Duration::from_secs(10), Some(50), Numbers::accepted("de"));
+        assert_eq!(waiting.words, "Waiting for quota until {until}. 2 pages, 40 of 50 videos.");
+        let until: DateTime<Utc> = waiting.until.as_deref().expect("a time").parse().expect("an instant");
+        assert!((until - Utc::now() - TimeDelta::seconds(20)).abs() < TimeDelta::seconds(5), "{until}");
+        let over = super::telling(long, Duration::from_secs(31), None, Numbers::accepted("de"));
+        assert_eq!((over.words.as_str(), over.until), ("Waiting for a turn at the quota. 2 pages, 40 videos.", None));
         let text = waiting.text();
         assert!(text.starts_with("event: progress\ndata: {\"words\":\"Waiting") && text.ends_with("}\n\n"), "{text}");
         assert_eq!(text.trim_end().lines().count(), 2, "{text}");

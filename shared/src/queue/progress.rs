@@ -18,7 +18,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -61,9 +60,10 @@ pub struct Progress {
     /// Whether it only waits for its turn at the platform's quota just now.
     #[serde(default)]
     pub waits: bool,
-    /// Until when that may take, in whole seconds since 1970: an estimate, if there is one.
+    /// How long that may take from now on, in milliseconds: an estimate, if there is one. Not until when: the clocks of two
+    /// machines differ.
     #[serde(default)]
-    pub until: Option<i64>,
+    pub left_ms: Option<u64>,
     /// Pages that this start of the job has read.
     #[serde(default)]
     pub pages: u32,
@@ -176,24 +176,18 @@ impl Telling {
             () = tokio::time::sleep(NOT_WORTH_A_WORD) => {}
         }
         let turn = loop {
-            let until = until().map(on_the_clock);
-            self.update(|now| (now.waits, now.until) = (true, until));
+            let left = until().map(|at| at.saturating_duration_since(Instant::now()));
+            let left_ms = left.and_then(|left| u64::try_from(left.as_millis()).ok());
+            self.update(|now| (now.waits, now.left_ms) = (true, left_ms));
             tokio::select! {
                 biased;
                 turn = &mut turn => break turn,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         };
-        self.update(|now| (now.waits, now.until) = (false, None));
+        self.update(|now| (now.waits, now.left_ms) = (false, None));
         turn
     }
-}
-
-/// The first whole second at or after that instant, by this machine's clock.
-fn on_the_clock(at: Instant) -> i64 {
-    let left = at.saturating_duration_since(Instant::now());
-    let at = Utc::now() + TimeDelta::from_std(left).unwrap_or_default();
-    at.timestamp() + i64::from(at.timestamp_subsec_millis() > 0)
 }
 
 impl Running {
@@ -372,14 +366,8 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written_and_another_versions_harms_nobody() {
-        let now = Progress {
-            step: Step::Reading,
-            waits: true,
-            until: Some(1_780_000_000),
-            pages: 3,
-            items: 60,
-            of: Some(842),
-        };
+        let now =
+            Progress { step: Step::Reading, waits: true, left_ms: Some(30_000), pages: 3, items: 60, of: Some(842) };
         let id = JobId::new();
         let mut running = HashMap::from([(id, Running { now, is_news: true, ..Running::default() })]);
         let lines = news(&mut running);
@@ -419,11 +407,11 @@ mod tests {
             while !waits() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let told = lock(&jobs.running)[&id].now.until.expect("a time");
-            assert!((20..=40).contains(&(told - Utc::now().timestamp())), "{told}");
+            let left = lock(&jobs.running)[&id].now.left_ms.expect("a time");
+            assert!((29_000..=30_000).contains(&left), "{left}");
         };
         tokio::time::timeout(Duration::from_secs(60), telling.waiting(long, until)).await.expect("it is told");
-        assert!(!waits() && lock(&jobs.running)[&id].now.until.is_none());
+        assert!(!waits() && lock(&jobs.running)[&id].now.left_ms.is_none());
         drop(telling);
         assert!(lock(&jobs.running).is_empty());
     }
