@@ -61,6 +61,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let token = SecretToken::generate();
     let user = store.add_password_link(&email, &token.hash()).await?;
+    if !operator && !no_operator {
+        // By whether there was a password, and so before it is taken away.
+        match store.make_first_operator(user).await? {
+            FirstOperator::Made => tracing::info!(user_id = %user, "the first operator of this installation"),
+            FirstOperator::ThereIsOne => {}
+            FirstOperator::Nobody => tracing::warn!("nobody is an operator of this installation: --operator makes one"),
+        }
+    }
     if (operator || project.is_some()) && store.lock_out(user).await? {
         tracing::warn!(
             user_id = %user,
@@ -71,12 +79,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         store.set_operator(user, operator).await?;
         let now = if operator { "an operator of this installation" } else { "no operator of this installation" };
         tracing::info!(user_id = %user, "{now}");
-    } else {
-        match store.make_first_operator(user).await? {
-            FirstOperator::Made => tracing::info!(user_id = %user, "the first operator of this installation"),
-            FirstOperator::ThereIsOne => {}
-            FirstOperator::Nobody => tracing::warn!("nobody is an operator of this installation: --operator makes one"),
-        }
     }
     if let Some(project) = project {
         store.add_owner(Actor { user, email: &email }, project).await?;

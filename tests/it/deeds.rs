@@ -100,5 +100,8 @@ async fn a_right_is_given_to_whom_the_link_goes_and_not_to_who_has_made_the_acco
         assert!(store.session_by_hash(&[2; 32]).await.expect("an answer").is_none(), "{rights:?}");
         assert_eq!(store.user_by_email(&email).await.expect("an answer").expect("a user").password, None);
         assert!(!store.add_session(&session).await.expect("an answer"), "{rights:?}");
+        let operators = "SELECT count(*) FROM users WHERE operator";
+        let operators: i64 = system.sql().await.query_one(operators, &[]).await.expect("a count").get(0);
+        assert_eq!(operators, i64::from(rights == ["--operator"]), "{rights:?}: what was given, and nothing else");
     }
 }

@@ -64,14 +64,17 @@ pub async fn change_password(
     // password.
     let place = api.console.sign_ins.count(address, &who.session.to_string()).map_err(ConsoleError::TooMany)?;
     let stored = api.within(api.store.user_by_email(&who.email)).await?.and_then(|user| user.password);
+    let known = stored.clone().unwrap_or_default();
     let is_right = api.console.passwords.verify(form.text("current"), stored).await?;
     let problem = match NewPassword::check(form.text("password"), form.text("repeated")) {
         _ if !is_right => "The current password is another one.",
         Ok(password) => {
             api.console.sign_ins.give_back(place);
             let password = api.console.passwords.hash(password).await?;
-            api.within(api.store.change_password(who.user, &password, who.session)).await?;
-            return Ok(see_other(&format!("{PATH}/account?done=password")));
+            if api.within(api.store.change_password(who.user, &known, &password, who.session)).await? {
+                return Ok(see_other(&format!("{PATH}/account?done=password")));
+            }
+            "The current password is another one."
         }
         Err(problem) => problem,
     };

@@ -97,6 +97,7 @@ fn words(action: Action) -> &'static str {
         Action::SessionEnded => "ended the session at",
         Action::OtherSessionsEnded => "ended the other sessions, in number",
         Action::PasswordChanged => "set a new password",
+        Action::AccountClosed => "ended all sessions, and the password, of",
     }
 }
 

@@ -8,8 +8,7 @@ use chrono::{DateTime, Utc};
 use shared::ids::{InvitationId, UserId};
 use shared::people::Role;
 use shared::secret_token::SecretToken;
-use shared::store::Made;
-use shared::store::invitations::MAX_INVITATIONS;
+use shared::store::invitations::{Inviting, MAX_INVITATIONS};
 use shared::store::members::MemberChange;
 
 use super::confirm::{ConfirmPage, is_confirmed};
@@ -126,11 +125,16 @@ pub async fn invite(member: Member, form: Form, api: Data<Api>) -> Result<HttpRe
     member.require(Role::Owner)?;
     let role = role(&form)?;
     let token = SecretToken::generate();
-    if api.within(api.store.invite(member.project(), member.who.actor(), role, &token.hash())).await? == Made::Full {
-        let problem =
-            format!("The project has {MAX_INVITATIONS} open invitations, and may not have more: withdraw one first.");
-        let layout = Layout::project(&member, "Members", "members").with_problem(&problem);
-        return list_page(&api, &member, layout).await;
+    match api.within(api.store.invite(member.project(), member.who.actor(), role, &token.hash())).await? {
+        Inviting::Done => {}
+        Inviting::NotOwner => return Err(ConsoleError::Forbidden),
+        Inviting::Full => {
+            let problem = format!(
+                "The project has {MAX_INVITATIONS} open invitations, and may not have more: withdraw one first."
+            );
+            let layout = Layout::project(&member, "Members", "members").with_problem(&problem);
+            return list_page(&api, &member, layout).await;
+        }
     }
     let page = InvitedPage {
         layout: Layout::project(&member, "Invitation", "members"),

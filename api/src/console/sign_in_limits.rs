@@ -39,7 +39,8 @@ impl Default for SignInLimits {
 }
 
 impl SignInLimits {
-    /// Counts a try at an account, by its email address or one of its sessions, or tells how long to wait. The address's is given back when the password turns out to be right.
+    /// Counts a try at an account, by its email address or one of its sessions, or tells how long to wait. The address's is
+    /// given back when the password turns out to be right.
     pub fn count(&self, address: Option<IpAddr>, account: &str) -> Result<Place, Duration> {
         let place = self.addresses.count(address.map(subscriber), Instant::now())?;
         let account: AccountKey = Sha256::digest(account.trim().to_lowercase()).into();

@@ -57,6 +57,7 @@ pub enum Action {
     SessionEnded,
     OtherSessionsEnded,
     PasswordChanged,
+    AccountClosed,
 }
 
 /// Who does something.
@@ -150,6 +151,17 @@ pub(super) async fn write_of_account(
     subject: &str,
 ) -> QueryResult<()> {
     insert(connection, Log::Account(user), By::User(email), action, subject).await
+}
+
+/// Writes a line about an account by somebody else, in the caller's transaction.
+pub(super) async fn write_about_account(
+    connection: &mut AsyncPgConnection,
+    user: UserId,
+    actor: By<'_>,
+    action: Action,
+    subject: &str,
+) -> QueryResult<()> {
+    insert(connection, Log::Account(user), actor, action, subject).await
 }
 
 async fn insert(

@@ -11,7 +11,7 @@ use super::audit::{self, Action, By, Deed};
 use super::members::{Actor, add_member};
 use super::schema::{self, invitations, members, users};
 use super::time::{from_now, present};
-use super::{Made, Store, StoreError, projects};
+use super::{Store, StoreError, projects};
 use crate::ids::{InvitationId, ProjectId, UserId};
 use crate::people::{Email, Role};
 
@@ -45,6 +45,18 @@ pub struct OpenInvitation {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What came of making an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Inviting {
+    /// It is made.
+    Done,
+    /// There are as many open ones as may be.
+    Full,
+    /// Who asked for it is no owner of the project by now.
+    NotOwner,
+}
+
 /// What came of joining with a new account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joining {
@@ -57,28 +69,33 @@ pub enum Joining {
 }
 
 impl Store {
-    /// Makes an invitation that is known by its SHA-256.
+    /// Makes an invitation that is known by its SHA-256, for an owner of the project.
     pub async fn invite(
         &self,
         project: ProjectId,
         actor: Actor<'_>,
         role: Role,
         hash: &[u8; 32],
-    ) -> Result<Made, StoreError> {
+    ) -> Result<Inviting, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
                 projects::lock(connection, project).await?;
+                // Whoever asked may be no owner any more: that ended all links of theirs, and this is not to be one.
+                let mine = members::table.find((project, actor.user)).select(members::role);
+                if mine.first::<Role>(connection).await.optional()? != Some(Role::Owner) {
+                    return Ok(Inviting::NotOwner);
+                }
                 let mine = || invitations::table.filter(invitations::project_id.eq(project));
                 diesel::delete(mine().filter(invitations::expires_at.le(present()))).execute(connection).await?;
                 if mine().count().get_result::<i64>(connection).await? >= MAX_INVITATIONS {
-                    return Ok(Made::Full);
+                    return Ok(Inviting::Full);
                 }
                 insert(connection, project, role, hash, Some(actor.email)).await?;
                 let (action, subject) = (Action::MemberInvited, role.to_string());
                 audit::write(connection, &Deed { project, actor: By::User(actor.email), action, subject: &subject })
                     .await?;
-                Ok(Made::Done)
+                Ok(Inviting::Done)
             })
             .await
     }

@@ -79,9 +79,13 @@ impl Store {
         connection
             .transaction(async |connection| {
                 let known = users::table.find(user).filter(users::password.is_not_null());
-                let had_one = diesel::update(known).set(users::password.eq(None::<String>)).execute(connection).await?;
+                let closed = diesel::update(known).set(users::password.eq(None::<String>)).returning(users::email);
+                let email: Option<Email> = closed.get_result(connection).await.optional()?;
                 diesel::delete(sessions::table.filter(sessions::user_id.eq(user))).execute(connection).await?;
-                Ok(had_one == 1)
+                let Some(email) = email else { return Ok(false) };
+                let (by, action) = (By::CommandLine, Action::AccountClosed);
+                audit::write_about_account(connection, user, by, action, email.as_ref()).await?;
+                Ok(true)
             })
             .await
     }
@@ -159,15 +163,27 @@ impl Store {
             .await
     }
 
-    /// Sets a password, and ends the user's other sessions: whoever knew the old one is out.
-    pub async fn change_password(&self, user: UserId, password: &str, keep: SessionId) -> Result<(), StoreError> {
+    /// Sets a password in place of the one that was `known`, and ends the user's other sessions: whoever knew the old one is
+    /// out. `false`: the user has another one by now, or none, and nothing was changed.
+    pub async fn change_password(
+        &self,
+        user: UserId,
+        known: &str,
+        password: &str,
+        keep: SessionId,
+    ) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
         connection
             .transaction(async |connection| {
-                set_password(connection, user, password, Some(keep), "by the old one").await
+                let is_known = users::table.find(user).filter(users::password.eq(known)).select(users::id);
+                let found: Option<UserId> = is_known.for_no_key_update().first(connection).await.optional()?;
+                if found.is_none() {
+                    return Ok(false);
+                }
+                set_password(connection, user, password, Some(keep), "by the old one").await?;
+                Ok(true)
             })
             .await
-            .map_err(StoreError::from)
     }
 
     /// The user with this address.

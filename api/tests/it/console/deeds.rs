@@ -129,6 +129,7 @@ async fn every_deed_has_a_line_that_says_who_did_it() {
     let user = world.store.user_by_email(&email).await.expect("an answer").expect("the user").id;
     world.store.add_owner(Actor { user, email: &email }, world.project).await.expect("an owner");
     world.store.set_operator(user, false).await.expect("no operator");
+    assert!(world.store.lock_out(user).await.expect("an answer"));
     let day = ResyncEvery::Every(Duration::from_secs(24 * 3600));
     world.store.set_project_resync(world.project, day).await.expect("an answer").expect("the project");
 
@@ -168,6 +169,7 @@ async fn every_deed_has_a_line_that_says_who_did_it() {
         (Action::SessionEnded, ada, "account"),
         (Action::OtherSessionsEnded, ada, "account"),
         (Action::PasswordChanged, ada, "account"),
+        (Action::AccountClosed, "command line", "account"),
     ] {
         let lines = &seen[action.as_ref()];
         assert!(lines.contains(&(actor.to_owned(), log.to_owned())), "{action} by {actor} in {log}: {lines:?}");

@@ -3,6 +3,7 @@
 use reqwest::Method;
 use shared::people::Role;
 use shared::secret_token::SecretToken;
+use shared::store::invitations::Inviting;
 use shared::store::members::Actor;
 
 use super::browser::{Browser, PASSWORD, between, csrf};
@@ -133,6 +134,7 @@ async fn who_is_no_owner_any_more_has_no_link_back() {
     let page = owner.get(&members).await.text;
     let ids: Vec<_> = page.split("/members/").skip(1).filter_map(|rest| rest.split_once("/role")).collect();
     let second_id = ids[1].0;
+    let email = "developer@example.com".parse().expect("an address");
     let change = |what: &str| format!("{members}/{second_id}/{what}");
     for (what, fields) in
         [("role", &[("role", "viewer"), ("confirmed", "yes")][..]), ("remove", &[("confirmed", "yes")])]
@@ -147,6 +149,10 @@ async fn who_is_no_owner_any_more_has_no_link_back() {
         assert_eq!(second.get(&links[0]).await.status, 410, "{what}");
         assert_eq!(second.get(&links[1]).await.status, 200, "another's still works");
         assert!(!second.get(&members).await.text.contains("/members/invite"), "{what}");
+        // A request that was on its way meanwhile makes none, either.
+        let late = Actor { user: second_id.parse().expect("an id"), email: &email };
+        let late = world.store.invite(world.project, late, Role::Owner, &SecretToken::generate().hash()).await;
+        assert_eq!(late.expect("an answer"), Inviting::NotOwner, "{what}");
     }
 }
 
