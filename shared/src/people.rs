@@ -55,7 +55,7 @@ impl FromStr for Email {
     /// One `@` with something on both sides, nothing that can't be seen: the rest is for the mail server to know.
     fn from_str(text: &str) -> Result<Self, MalformedEmail> {
         let email = text.trim().to_lowercase();
-        let sane = email.len() <= MAX_EMAIL && !email.chars().any(|c| c.is_whitespace() || is_unfit(c));
+        let sane = email.len() <= MAX_EMAIL && !email.chars().any(|c| c.is_whitespace() || is_unseen(c));
         match email.split_once('@') {
             Some((local, domain)) if sane && !local.is_empty() && !domain.is_empty() && !domain.contains('@') => {
                 Ok(Self(email))
@@ -86,10 +86,18 @@ pub fn is_unfit(c: char) -> bool {
         || matches!(c, '\u{feff}' | '\u{fffd}')
 }
 
+/// The same of names by which people tell each other apart: without what fills no place or looks like a space, either.
+fn is_unseen(c: char) -> bool {
+    is_unfit(c)
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffc}')
+        || matches!(c, '\u{e0000}'..='\u{e0fff}')
+}
+
 /// A name that people give to a thing: 1 to 100 characters, all of them visible. `None` if the text is none.
 pub fn name(text: &str) -> Option<&str> {
     let name = text.trim();
-    let sane = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(is_unfit);
+    let sane = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(is_unseen);
     sane.then_some(name)
 }
 
@@ -111,7 +119,12 @@ mod tests {
         assert_eq!(name(" A name "), Some("A name"));
         assert_eq!(name(" \n"), None);
         assert_eq!(name("a\u{0}b"), None);
-        assert_eq!(name("a\u{200b}b"), None);
+        for unseen in "\u{200b}\u{202e}\u{ad}\u{34f}\u{61c}\u{1160}\u{180e}\u{3164}\u{fff9}\u{e0041}".chars() {
+            assert_eq!(name(&format!("a{unseen}b")), None, "{unseen:?}");
+            assert!(format!("a{unseen}da@example.com").parse::<Email>().is_err(), "{unseen:?}");
+        }
+        // Parts of words and of emoji.
+        assert!(name("می\u{200c}خواهم 👩\u{200d}💻 ❤\u{fe0f}").is_some());
         assert_eq!(name(&"é".repeat(100)).map(str::len), Some(200));
         assert_eq!(name(&"é".repeat(101)), None);
     }
