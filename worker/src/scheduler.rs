@@ -135,7 +135,8 @@ impl Scheduler {
         }
         let due = self.store.claim_due(self.every, CHUNK).await?;
         let grown = self.store.grow_batches(self.grown, CHUNK).await?;
-        self.grown = grown.as_ref().map(|grown| grown.project_id);
+        // Where another worker is at it, the turn is kept: else the first project would have it again and again.
+        self.grown = grown.as_ref().map(|grown| grown.project_id).or(self.grown);
         if let Some(due) = due.filter(|due| due.made > 0) {
             crate::measure::scheduled(u64::try_from(due.made).unwrap_or(0));
             tracing::debug!(due.looked_at, due.made, "creators are due");

@@ -158,13 +158,7 @@ impl Store {
                     .await
                     .optional()?;
                 let Some(grown) = grown else { return Ok(None) };
-                // A sync that was open when the statement began can have ended before its creator's turn came: a job was made
-                // for it then, although the open one counts. A statement of its own, since only that sees such ends, all of them.
-                sql_query(include_str!("uncount_synced.sql"))
-                    .bind::<SqlUuid, _>(grown.id)
-                    .bind::<Array<SqlUuid>, _>(&grown.made)
-                    .execute(connection)
-                    .await?;
+                uncount_synced(connection, &grown).await?;
                 Ok(Some(grown))
             })
             .await
@@ -290,12 +284,24 @@ pub(super) async fn open_of(
     .bind::<Nullable<Text>, _>(trace)
     .execute(connection)
     .await?;
-    let row: Count = sql_query(concat!(include_str!("fill_batch.sql"), " AS count"))
+    let filled: Grown = sql_query(include_str!("fill_batch.sql"))
         .bind::<SqlUuid, _>(id)
         .bind::<Array<SqlUuid>, _>(ids)
         .get_result(connection)
         .await?;
-    Ok(ChosenBatch::New(NewBatch { id, total: row.count }))
+    uncount_synced(connection, &filled).await?;
+    Ok(ChosenBatch::New(NewBatch { id, total: filled.creators }))
+}
+
+/// A sync that was open when the jobs were made can have ended before its creator's own was: one was made then, although the
+/// open one counts. It goes again. A statement of its own, since only that sees such ends, and all of them.
+async fn uncount_synced(connection: &mut AsyncPgConnection, grown: &Grown) -> QueryResult<()> {
+    sql_query(include_str!("uncount_synced.sql"))
+        .bind::<SqlUuid, _>(grown.id)
+        .bind::<Array<SqlUuid>, _>(&grown.made)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Notes the end of all batches that have ended, or of this one.

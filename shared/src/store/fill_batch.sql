@@ -15,7 +15,7 @@ made AS (
     -- A job of the schedule is of this request from here on.
     ON CONFLICT (creator_id, kind) WHERE state IN ('waiting', 'enqueued', 'running', 'retrying')
     DO UPDATE SET batched = true, trace = COALESCE(jobs.trace, excluded.trace)
-    RETURNING id
+    RETURNING id, xmax = 0 AS is_new
 ),
 counted AS (
     INSERT INTO batch_jobs (job_id, batch_id) SELECT id, $1 FROM made
@@ -26,4 +26,4 @@ UPDATE batches SET
     refused = (SELECT count(*) FROM chosen WHERE status <> 'ACTIVE'),
     expanded_at = now()
 WHERE id = $1
-RETURNING total
+RETURNING id, project_id, ARRAY(SELECT id FROM made WHERE is_new) AS made, total AS creators

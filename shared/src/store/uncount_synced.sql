@@ -1,6 +1,7 @@
 WITH late AS (
     DELETE FROM jobs
-    WHERE id = ANY ($2)
+    -- Of those that this transaction has made, and nobody else has seen.
+    WHERE id = ANY ($2) AND state = 'waiting' AND claim = 0 AND created_at = now()
         -- Looked up for each: joined, Postgres may read all creators for the few that are meant.
         AND (SELECT last_synced_at FROM creators WHERE creators.id = creator_id) >= (SELECT created_at FROM batches WHERE id = $1)
     RETURNING id

@@ -1,6 +1,6 @@
 //! Batches: what they count, and that it is true to the end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use shared::ids::{CreatorId, JobId, ProjectId};
@@ -103,8 +103,9 @@ async fn a_sync_that_ends_while_the_jobs_are_made_counts() {
     });
     let blocked =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let began = Instant::now();
     while database.count(blocked).await == 0 {
-        assert!(!making.is_finished());
+        assert!(!making.is_finished() && began.elapsed() < Duration::from_secs(60), "it waits for the end");
         tokio::task::yield_now().await;
     }
     ending.batch_execute("COMMIT").await.unwrap();
