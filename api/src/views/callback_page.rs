@@ -146,7 +146,8 @@ impl<'a> CallbackPage<'a> {
         // What is stored was checked when the consent began; a URL that would not pass any more is not followed.
         let redirect_url = pending.and_then(|pending| pending.redirect_url.as_deref());
         let external_ref = pending.and_then(|pending| pending.external_ref.clone()).unwrap_or_default();
-        let redirect_url = redirect_url.and_then(|text| redirect::parse(text).ok());
+        let redirect_url =
+            redirect_url.and_then(|text| redirect::parse(text).ok().or_else(|| own_page(public_url, text)));
         let (status, creator_id, missing) = match outcome {
             ConsentOutcome::Connected { creator, missing } => ("connected", creator.to_string(), missing.as_slice()),
             _ => ("failed", String::new(), [].as_slice()),
@@ -201,6 +202,40 @@ impl<'a> CallbackPage<'a> {
     }
 }
 
+/// The dashboard's way back: a page of our own, also where people reach us by plain http.
+fn own_page(public_url: &PublicUrl, text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| origin(url) == public_url.origin() && url.username().is_empty())
+}
+
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::settings::ApiArgs;
+
+    use super::*;
+
+    #[test]
+    fn a_page_of_our_own_is_a_way_back_and_no_other_one_by_plain_http() {
+        let args = ApiArgs {
+            bind: None,
+            public_url: Some("http://metriqlab.lan:8080".to_owned()),
+            sync_wait: String::new(),
+            api_rate: String::new(),
+            cors_origins: None,
+            trusted_proxies: None,
+        };
+        let public_url = args.check().expect("settings").public_url;
+        assert!(own_page(&public_url, "http://metriqlab.lan:8080/console/projects/1/creators").is_some());
+        for other in [
+            "http://metriqlab.lan/",
+            "http://metriqlab.lan:8080@evil.example/",
+            "http://x@metriqlab.lan:8080/",
+            "javascript:1",
+        ] {
+            assert!(own_page(&public_url, other).is_none(), "{other}");
+        }
+    }
 }
