@@ -136,10 +136,11 @@ impl System {
         let program = program()?;
         let mut command = Command::new(&program);
         // The servers and the app of this environment are not the demo's to fill, nor its addresses the demo's to answer at.
-        for (variable, _) in std::env::vars() {
-            let is_setting = variable.starts_with("METRIQLAB_") || variable.starts_with("TIKTOK_");
-            if is_setting || matches!(variable.as_str(), "DATABASE_URL" | "REDIS_URL") {
-                command.env_remove(variable);
+        for (variable, _) in std::env::vars_os() {
+            let name = variable.to_string_lossy();
+            let is_setting = name.starts_with("METRIQLAB_") || name.starts_with("TIKTOK_");
+            if is_setting || matches!(name.as_ref(), "DATABASE_URL" | "REDIS_URL") {
+                command.env_remove(&variable);
             }
         }
         command.arg("up").current_dir(folder.path()).env("METRIQLAB_BIND", "127.0.0.1:0").env("RUST_LOG", "warn");

@@ -107,7 +107,9 @@ impl SandboxConfig {
             let loopback_allowed = self.any_loopback_redirect && is_local_uri(uri);
             if !loopback_allowed && !may_be_registered(self.app_profile, uri) {
                 let rule = match self.app_profile {
-                    AppProfile::Web => "of a web app it begins with https:// (the sandbox takes http://localhost, too)",
+                    AppProfile::Web => {
+                        "of a web app it is https, on a host of its own, without query and fragment (here http://localhost will do, too)"
+                    }
                     AppProfile::Desktop => "of a desktop app it is on localhost or 127.0.0.1, with a port",
                 };
                 return Err(StartError::Invalid(format!("TikTok takes no redirect URI like {uri:?}: {rule}")));

@@ -158,7 +158,8 @@ impl Live {
                 word = &mut self.last_word => {
                     self.is_over = true;
                     let word = word?;
-                    return Some(ended(&word, self.is_gone().await).text());
+                    let gone = if word == Final::Cancelled { self.is_gone().await } else { None };
+                    return Some(ended(&word, gone).text());
                 }
                 () = self.seat.lost() => {
                     self.is_over = true;
@@ -183,10 +184,10 @@ impl Live {
         self.read_at = Some(Instant::now());
     }
 
-    /// Whether the creator is disconnected by now: if nobody can say, it is taken to be there.
-    async fn is_gone(&self) -> bool {
+    /// Whether the creator is disconnected by now, if that can be read.
+    async fn is_gone(&self) -> Option<bool> {
         let read = self.api.store.creator(self.member.project(), self.creator);
-        matches!(tokio::time::timeout(READ_EVERY, read).await, Ok(Ok(None)))
+        Some(tokio::time::timeout(READ_EVERY, read).await.ok()?.ok()?.is_none())
     }
 
     /// A worker's word, unless the row is newer and says that none has the job.
@@ -256,11 +257,16 @@ fn standing(row: &Job) -> Said {
 }
 
 /// A job's last word.
-fn ended(word: &Final, creator_is_gone: bool) -> Said {
+fn ended(word: &Final, creator_is_gone: Option<bool>) -> Said {
     match word {
         Final::Done => Said::new("done", "Active", "Done: profile and videos are up to date."),
-        Final::Cancelled if creator_is_gone => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
-        Final::Cancelled => Said::new("failed", "Discarded", "The sync was discarded by an operator."),
+        Final::Cancelled => match creator_is_gone {
+            Some(true) => Said::new("cancelled", "Disconnected", "The creator was disconnected."),
+            Some(false) => Said::new("failed", "Discarded", "The sync was discarded by an operator."),
+            None => {
+                Said::new("failed", "Called off", "The creator was disconnected, or an operator discarded the sync.")
+            }
+        },
         Final::Failed { code } if code == "reauthorization_required" => refused(),
         Final::Failed { code } => Said::new("failed", "Last sync failed", format!("The sync failed. {}", remedy(code))),
     }
@@ -290,6 +296,15 @@ fn written(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sync_that_was_called_off_says_by_what() {
+        let words = |gone| ended(&Final::Cancelled, gone).words;
+        assert_eq!(words(Some(true)), "The creator was disconnected.");
+        assert_eq!(words(Some(false)), "The sync was discarded by an operator.");
+        assert!(words(None).contains("disconnected, or"));
+        assert!(ended(&Final::Done, None).words.contains("up to date"));
+    }
 
     #[test]
     fn what_a_worker_tells_is_said_in_plain_words() {

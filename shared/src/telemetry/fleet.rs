@@ -36,8 +36,8 @@ pub async fn watch(metrics: Metrics, store: Store, queue: Queue, tiktok: TikTok)
     describe();
     process::describe();
     let mut turn: u32 = 0;
-    // The age of the first bulk job in Postgres, as it was last read.
-    let mut oldest_waiting = Duration::ZERO;
+    // The age of the first bulk job in Postgres, as it was last read, if it could be.
+    let mut oldest_waiting = None;
     loop {
         metrics.run_upkeep();
         process::measure();
@@ -45,7 +45,7 @@ pub async fn watch(metrics: Metrics, store: Store, queue: Queue, tiktok: TikTok)
         if metrics.unscraped_for() < UNWATCHED {
             if turn.is_multiple_of(POSTGRES_TURN) {
                 let backlog = store.backlog().await;
-                oldest_waiting = backlog.as_ref().map(Backlog::oldest).unwrap_or_default();
+                oldest_waiting = backlog.as_ref().ok().map(Backlog::oldest);
                 show_postgres(backlog);
             }
             show_redis(read_redis(&queue).await, oldest_waiting);
@@ -92,7 +92,7 @@ async fn read_redis(queue: &Queue) -> Result<Reading, QueueError> {
     Ok(Reading { lanes, workers })
 }
 
-fn show_redis(read: Result<Reading, QueueError>, oldest_waiting: Duration) {
+fn show_redis(read: Result<Reading, QueueError>, oldest_waiting: Option<Duration>) {
     gauge!(REDIS_UP).set(if read.is_ok() { 1.0 } else { 0.0 });
     let Ok(Reading { lanes, workers }) = read else {
         // What is not known is neither zero nor what it was.
@@ -109,8 +109,10 @@ fn show_redis(read: Result<Reading, QueueError>, oldest_waiting: Duration) {
         for (state, count) in [("ready", depth.ready), ("delayed", depth.delayed), ("running", depth.running)] {
             jobs(lane, state, number(count));
         }
-        let before = if lane == Lane::Bulk { oldest_waiting } else { Duration::ZERO };
-        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(depth.oldest.unwrap_or_default().max(before).as_secs_f64());
+        let in_redis = depth.oldest.unwrap_or_default();
+        let oldest =
+            if lane == Lane::Bulk { oldest_waiting.map(|waiting| waiting.max(in_redis)) } else { Some(in_redis) };
+        gauge!(QUEUE_OLDEST, "lane" => lane.as_str()).set(oldest.map_or(f64::NAN, |age| age.as_secs_f64()));
     }
     gauge!(WORKERS).set(number(workers));
 }

@@ -151,6 +151,11 @@ impl Arrivals {
         self.0.lock().unwrap().len()
     }
 
+    /// Those that a client could have sent so.
+    pub fn in_time(&self) -> usize {
+        self.0.lock().unwrap().iter().filter(|(_, counts)| *counts).count()
+    }
+
     /// The shortest time in which so many requests came after another one.
     pub fn quickest(&self, number: usize) -> Duration {
         let mut at: Vec<Instant> = self.0.lock().unwrap().iter().map(|(at, _)| *at).collect();

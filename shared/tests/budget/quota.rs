@@ -80,6 +80,8 @@ async fn a_burst_of_interactive_calls_with_slow_answers_is_never_over() {
     }
     tasks.join_all().await;
     assert_eq!(arrivals.count(), 150);
+    // Of those that were sent at once, all but a few; or else nothing was shown.
+    assert!(arrivals.in_time() >= 75, "{} of 150 in time", arrivals.in_time());
     assert!(arrivals.most_within(settings.window) <= 50, "{} in a window", arrivals.most_within(settings.window));
 }
 

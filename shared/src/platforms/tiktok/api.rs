@@ -115,7 +115,7 @@ impl TikTok {
         let deadline = caller.max_wait.and_then(|wait| Instant::now().checked_add(wait));
         loop {
             // First of all: a permit that is held back after all is kept from others meanwhile.
-            let class = if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk };
+            let class = class_of(caller);
             if let Some(retry_in) = self.budget.held(endpoint.as_str(), class).await {
                 return Err(PlatformError::Held { retry_in });
             }
@@ -124,7 +124,7 @@ impl TikTok {
             let turn = self.budget.permit(endpoint.as_str(), group, interactive, left);
             // Boxed: it is large.
             let turn = Box::pin(caller.waiting.during(turn));
-            let until = || self.budget.next_turn(endpoint.as_str(), class);
+            let until = || self.budget.next_turn(endpoint.as_str(), class_of(caller));
             let (permit, is_at_work) = caller.telling.waiting(turn, until).await;
             let permit = permit.map_err(no_permit)?;
             if is_at_work.is_err() {
@@ -133,7 +133,7 @@ impl TikTok {
                 permit.give_back().await;
                 return Err(PlatformError::BudgetUnavailable);
             }
-            let class = if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk };
+            let class = class_of(caller);
             match self.budget.admit(endpoint.as_str(), class).await {
                 Ok(admission) if permit.fresh() => return Ok((permit, admission)),
                 Ok(_) => permit.give_back().await,
@@ -176,6 +176,10 @@ impl TikTok {
 }
 
 /// Tells accounts apart without telling anything about their tokens.
+fn class_of(caller: &Caller) -> Class {
+    if *caller.interactive.borrow() { Class::Interactive } else { Class::Bulk }
+}
+
 fn account_of(token: &SecretString) -> String {
     let digest = Sha256::new().chain_update("account").chain_update(token.expose_secret()).finalize();
     hex::encode(digest.iter().copied().take(8).collect::<Vec<u8>>())
