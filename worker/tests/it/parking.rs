@@ -141,10 +141,10 @@ async fn a_stop_costs_a_bulk_sync_the_pages_since_its_last_batch_alone_however_l
     let system = System::start().await;
     let (open_id, creator, full) = synced(&system).await;
     let listed = pages(&system, &open_id).await;
-    // The page after the first batch does not come before the stop.
-    for (delay, times) in [(100, 10), (8000, 1)] {
-        system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": delay, "times": times })).await;
-    }
+    // The pages after the first batch take long, each of them: the sync does not come to its end before the stop, also if it had
+    // to begin anew meanwhile.
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 100, "times": 10 })).await;
+    system.fault(json!({ "endpoint": "video_list", "kind": "slow", "delay_ms": 3000 })).await;
     let first = system.hasty_worker();
     let id = bulk_sync(&system, creator).await;
     // A note of the profile alone has no page to go on with.
