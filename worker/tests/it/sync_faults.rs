@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use shared::ids::JobId;
+use shared::ids::{CreatorId, JobId};
 use shared::queue::{Final, Lane, Message};
 use shared::store::creators::Status;
 use shared::store::jobs::JobState;
@@ -14,6 +14,17 @@ use crate::support::{System, wait_for};
 
 fn failed(code: &str) -> Final {
     Final::Failed { code: code.to_owned() }
+}
+
+/// A bulk job that has failed six times: the wait after one more is minutes long.
+async fn often_failed(system: &System, creator: CreatorId) -> JobId {
+    let (id, project) = (JobId::new(), system.project);
+    let insert = format!(
+        "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts) \
+         VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
+    );
+    system.sql(&insert).await;
+    id
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,18 +243,11 @@ async fn a_bulk_job_that_somebody_waits_for_fails_and_retries_as_an_interactive_
     let connected = system.connect(&open_id).await;
     assert_eq!(system.last_word(connected.sync.expect("a first sync")).await, Final::Done);
     // It has failed often while nobody waited, and fails once more while somebody does.
-    let id = JobId::new();
-    let (project, creator) = (system.project, connected.creator);
-    system
-        .sql(&format!(
-            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts) \
-             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
-        ))
-        .await;
+    let id = often_failed(&system, connected.creator).await;
     system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "delay_ms": 5000, "times": 1 })).await;
     system.push(Lane::Bulk, "sync", id).await;
     wait_for("the job to run", async || (system.job(id).await.state == JobState::Running).then_some(())).await;
-    let asked = system.store.open_sync(project, creator, None).await.expect("an answer");
+    let asked = system.store.open_sync(system.project, connected.creator, None).await.expect("an answer");
     assert_eq!(asked, OpenSync::Shared { id, promoted: true });
     let message = Message { id, kind: "sync".to_owned(), trace: None, group: None };
     system.queue.promote(Lane::Bulk, &message).await.expect("promoted");
@@ -273,14 +277,7 @@ async fn who_asks_right_after_a_bulk_try_has_failed_does_not_wait_as_long_as_nob
              WHEN (NEW.state = 'retrying' AND OLD.state = 'running') EXECUTE FUNCTION somebody_asks()",
         )
         .await;
-    let id = JobId::new();
-    let (project, creator) = (system.project, connected.creator);
-    system
-        .sql(&format!(
-            "INSERT INTO jobs (id, kind, lane, creator_id, project_id, state, attempts) \
-             VALUES ('{id}', 'sync', 'bulk', '{creator}', '{project}', 'retrying', 6)"
-        ))
-        .await;
+    let id = often_failed(&system, connected.creator).await;
     system.fault(json!({ "endpoint": "user_info", "kind": "internal_error", "times": 1 })).await;
     system.push(Lane::Bulk, "sync", id).await;
     // The wait after seven tries of a bulk job is one of up to 27 minutes.
